@@ -1,0 +1,105 @@
+"""The daemon's configuration: built once in __main__ (defaults < file < environment < flags), validated, frozen.
+
+Nothing reads the environment later, and nobody gets the whole of it who needs a part.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from hawse.supervisor.errors import UserError
+
+DEFAULT_ROOT = Path("/var/lib/hawse")
+DEFAULT_RUN_DIR = Path("/run/hawse")
+DEFAULT_CONFIG = Path("/etc/hawse/hawse.toml")
+INSTANCE = re.compile(r"[a-z0-9]{1,4}\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything that can be set.
+
+    `instance` is "" for the only or first one; another value (1–4 of a-z0-9) prefixes every kernel object's name, so
+    that several daemons live side by side.
+    """
+
+    root: Path = DEFAULT_ROOT
+    run_dir: Path = DEFAULT_RUN_DIR
+    instance: str = ""
+    host: Path | None = None  # the API socket; None = run_dir/hawse.sock
+    hooks_dir: Path = Path("/etc/hawse/hooks.d")
+    vendor_hooks_dir: Path = Path("/usr/lib/hawse/hooks.d")
+    handlers_dir: Path = Path("/etc/hawse/handlers.d")
+    address_pools: tuple[str, ...] = ("172.30.0.0/15", "10.89.0.0/16", "192.168.192.0/18")  # cut into /24s
+    bridge_subnet: str = ""  # of the network "bridge"; "" = the first free of the pools
+    subid_base: int = 2_000_000  # first host id given to a container's user namespace
+    log_level: str = "info"
+    log_format: str = "auto"  # console on a terminal, else json
+    journal_max_age: int = 30 * 86_400  # seconds
+    journal_max_bytes: int = 1 << 30
+    audit_interval: float = 30.0  # seconds between two periodic audits
+    group: str = ""  # group of the API socket; "" = root's
+
+    @property
+    def socket_path(self) -> Path:
+        return self.host or self.run_dir / "hawse.sock"
+
+    @property
+    def table(self) -> str:
+        """The name of our nftables table, family inet."""
+        return f"hawse_{self.instance}" if self.instance else "hawse"
+
+    @property
+    def tag(self) -> str:
+        """The owner's mark on kernel objects: link aliases and element comments begin with it and a colon."""
+        return self.table
+
+
+def load(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
+    """Merge defaults, file, HAWSE_* and flags (a flag that is None was not given).
+
+    Raises UserError that names the key, the value and what it must look like.
+    """
+    given = {k: v for k, v in flags.items() if v is not None}
+    path = Path(given.pop("config", None) or environ.get("HAWSE_CONFIG") or DEFAULT_CONFIG)
+    merged: dict[str, Any] = {}
+    if path.exists():
+        try:
+            merged.update(tomllib.loads(path.read_text()))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+            raise UserError(f"{path}: not valid TOML: {e}") from e
+    elif path != DEFAULT_CONFIG:
+        raise UserError(f"{path}: no such configuration file")
+    known = {f.name: f for f in fields(Config)}
+    for key in merged:
+        if key not in known:
+            raise UserError(f"{path}: unknown key {key!r}", hint=f"known: {', '.join(sorted(known))}")
+    for name in known:
+        if (value := environ.get(f"HAWSE_{name.upper()}")) is not None:
+            merged[name] = value
+    merged.update(given)
+    return Config(**{k: _typed(k, v, known[k].default) for k, v in merged.items()})
+
+
+def _typed(key: str, value: Any, default: Any) -> Any:
+    """`value` as the type of the default of `key`; strings come from the environment."""
+    try:
+        if key == "instance" and not (value == "" or INSTANCE.match(value)):
+            raise ValueError("1 to 4 characters of a-z and 0-9")
+        if isinstance(default, Path) or key == "host":
+            text = str(value).removeprefix("unix://")
+            if not text.startswith("/"):
+                raise ValueError("an absolute path")
+            return Path(text)
+        if isinstance(default, tuple):
+            return tuple(value.split(",") if isinstance(value, str) else map(str, value))
+        if isinstance(default, bool | int | float):
+            return type(default)(value)
+        return str(value)
+    except (TypeError, ValueError) as e:
+        raise UserError(f"configuration {key} = {value!r} is not valid: {e}") from e

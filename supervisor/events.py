@@ -1,0 +1,358 @@
+"""The journal's vocabulary: past facts, flat, with the object as it was.
+
+Every state change is one of these, written in the same transaction as the change (store/).  Names are
+`<Noun><PastVerb>`; the wire type is `TYPE`.  Adding a field needs a default, since the journal keeps old events.  The union
+`Fact` is closed: match on it and end in `typing.assert_never`.
+
+An `Event` is a fact in its envelope, CloudEvents 1.0 with the extensions seq, epoch and cause (DESIGN §4).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+import msgspec
+
+from hawse.supervisor.model import Container, Endpoint, Exit, Image, Network, Record, Volume
+
+
+class ContainerFact(Record, frozen=True, kw_only=True):
+    """A fact about one container, which it carries as it was just after."""
+
+    TYPE: ClassVar[str]
+    container: Container
+    endpoints: tuple[Endpoint, ...] = ()
+
+    @property
+    def subject(self) -> str:
+        return f"container/{self.container.id}"
+
+
+class ContainerCreated(ContainerFact, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "container.created"
+
+
+class ContainerStarted(ContainerFact, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "container.started"
+
+
+class ContainerExited(ContainerFact, frozen=True, kw_only=True):
+    """The death certificate: still carries the addresses and ports it had."""
+
+    TYPE: ClassVar[str] = "container.exited"
+    exit: Exit
+    ran_ns: int = 0
+    peak_memory: int = 0  # bytes, from the cgroup; 0 unknown
+    cpu_ns: int = 0
+    last_lines: tuple[str, ...] = ()
+
+
+class ContainerOom(ContainerFact, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "container.oom"
+
+
+class ContainerPaused(ContainerFact, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "container.paused"
+
+
+class ContainerResumed(ContainerFact, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "container.resumed"
+
+
+class ContainerRestarting(ContainerFact, frozen=True, kw_only=True):
+    """The restart policy will start it again after delay_ns."""
+
+    TYPE: ClassVar[str] = "container.restarting"
+    delay_ns: int = 0
+
+
+class ContainerKilled(ContainerFact, frozen=True, kw_only=True):
+    """A signal was sent on a user's behalf."""
+
+    TYPE: ClassVar[str] = "container.killed"
+    signal: int = 0
+
+
+class ContainerHealthChanged(ContainerFact, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "container.health"
+    status: str = ""
+    output: str = ""
+
+
+class ContainerRenamed(ContainerFact, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "container.renamed"
+    old_name: str = ""
+
+
+class ContainerUpdated(ContainerFact, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "container.updated"
+
+
+class ContainerStartFailed(ContainerFact, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "container.start_failed"
+    stage: str = ""
+    error: str = ""
+
+
+class ContainerCommitted(ContainerFact, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "container.committed"
+    image_id: str = ""
+
+
+class ContainerQuarantined(ContainerFact, frozen=True, kw_only=True):
+    """Its teardown cannot finish; it is retried and blocks nobody else."""
+
+    TYPE: ClassVar[str] = "container.quarantined"
+    reason: str = ""
+
+
+class ExecStarted(ContainerFact, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "container.exec_started"
+    exec_id: str = ""
+    argv: tuple[str, ...] = ()
+
+
+class ExecEnded(ContainerFact, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "container.exec_ended"
+    exec_id: str = ""
+    code: int | None = None
+
+
+class ContainerRemoved(ContainerFact, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "container.removed"
+
+
+class NetworkFact(Record, frozen=True, kw_only=True):
+    """A fact about one network."""
+
+    TYPE: ClassVar[str]
+    network: Network
+
+    @property
+    def subject(self) -> str:
+        return f"network/{self.network.name}"
+
+
+class NetworkCreated(NetworkFact, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "network.created"
+
+
+class NetworkRemoved(NetworkFact, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "network.removed"
+
+
+class NetworkConnected(ContainerFact, frozen=True, kw_only=True):
+    """One per network of a container; its subject is the container, so that it is ordered with the container's own."""
+
+    TYPE: ClassVar[str] = "network.connected"
+    endpoint: Endpoint
+
+
+class NetworkDisconnected(ContainerFact, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "network.disconnected"
+    endpoint: Endpoint
+
+
+class NetworkRepaired(Record, frozen=True, kw_only=True):
+    """Something that a container or network needs was gone and is back."""
+
+    TYPE: ClassVar[str] = "network.repaired"
+    object: str  # "link h-0123456789ab", "element publish tcp/8080", ...
+    missing: str
+    took_us: int
+    by: str = ""  # "nft[1234]" where the kernel tells
+    network: str = ""
+    container_id: str = ""
+
+    @property
+    def subject(self) -> str:
+        return f"container/{self.container_id}" if self.container_id else f"network/{self.network}"
+
+
+class ImageFact(Record, frozen=True, kw_only=True):
+    TYPE: ClassVar[str]
+    image: Image
+
+    @property
+    def subject(self) -> str:
+        return f"image/{self.image.id}"
+
+
+class ImageCreated(ImageFact, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "image.created"
+
+
+class ImageTagged(ImageFact, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "image.tagged"
+    tag: str = ""
+
+
+class ImageRemoved(ImageFact, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "image.removed"
+
+
+class VolumeFact(Record, frozen=True, kw_only=True):
+    TYPE: ClassVar[str]
+    volume: Volume
+
+    @property
+    def subject(self) -> str:
+        return f"volume/{self.volume.name}"
+
+
+class VolumeCreated(VolumeFact, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "volume.created"
+
+
+class VolumeRemoved(VolumeFact, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "volume.removed"
+
+
+class HookFact(Record, frozen=True, kw_only=True):
+    """The end of one run of a handler or hook for one event."""
+
+    TYPE: ClassVar[str]
+    handler: str
+    event: str  # the id of the event it ran for
+    attempt: int = 1
+    detail: str = ""
+
+    @property
+    def subject(self) -> str:
+        return f"hook/{self.handler}"
+
+
+class HookSucceeded(HookFact, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "hook.succeeded"
+
+
+class HookFailed(HookFact, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "hook.failed"
+
+
+class HookDead(HookFact, frozen=True, kw_only=True):
+    """Given up after the last attempt; it stands in the dead-letter list."""
+
+    TYPE: ClassVar[str] = "hook.dead"
+
+
+class DaemonStarted(Record, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "daemon.started"
+    version: str
+    pid: int
+
+    @property
+    def subject(self) -> str:
+        return "daemon"
+
+
+class DaemonRecovered(Record, frozen=True, kw_only=True):
+    """Recovery after a start is complete."""
+
+    TYPE: ClassVar[str] = "daemon.recovered"
+    adopted: int = 0
+    collected: int = 0
+    repaired: int = 0
+    took_us: int = 0
+
+    @property
+    def subject(self) -> str:
+        return "daemon"
+
+
+Fact = (
+    ContainerCreated
+    | ContainerStarted
+    | ContainerExited
+    | ContainerOom
+    | ContainerPaused
+    | ContainerResumed
+    | ContainerRestarting
+    | ContainerKilled
+    | ContainerHealthChanged
+    | ContainerRenamed
+    | ContainerUpdated
+    | ContainerStartFailed
+    | ContainerCommitted
+    | ContainerQuarantined
+    | ExecStarted
+    | ExecEnded
+    | ContainerRemoved
+    | NetworkCreated
+    | NetworkRemoved
+    | NetworkConnected
+    | NetworkDisconnected
+    | NetworkRepaired
+    | ImageCreated
+    | ImageTagged
+    | ImageRemoved
+    | VolumeCreated
+    | VolumeRemoved
+    | HookSucceeded
+    | HookFailed
+    | HookDead
+    | DaemonStarted
+    | DaemonRecovered
+)
+
+FACT_TYPES: dict[str, type[Fact]] = {cls.TYPE: cls for cls in Fact.__args__}
+"""Wire type → class, the journal's decoder."""
+
+
+class Event(Record, frozen=True, kw_only=True):
+    """A fact in its envelope.  `seq` is gapless within `epoch` (the store's uuid); `time` in ns since the Unix epoch."""
+
+    epoch: str
+    seq: int
+    time: int
+    fact: Fact
+    cause: str = ""  # the id of the event that led here
+
+    @property
+    def id(self) -> str:
+        """Also the cursor: reading `after` it begins with the next."""
+        return f"{self.epoch}-{self.seq}"
+
+    @property
+    def type(self) -> str:
+        return self.fact.TYPE
+
+    @property
+    def subject(self) -> str:
+        return self.fact.subject
+
+
+def encode_fact(fact: Fact) -> bytes:
+    """A fact as the JSON the journal keeps beside its type."""
+    return msgspec.json.encode(fact)
+
+
+def decode_fact(type_: str, data: bytes | str) -> Fact:
+    """The inverse of `encode_fact`.  Raises KeyError for an unknown type, msgspec.ValidationError for a bad body."""
+    return msgspec.json.decode(data, type=FACT_TYPES[type_])
+
+
+def cloudevent(event: Event, node: str) -> dict[str, Any]:
+    """The event as CloudEvents 1.0 structured JSON (cloudevents.io spec v1.0), ready to encode."""
+    return {
+        "specversion": "1.0",
+        "id": event.id,
+        "source": f"/node/{node}",
+        "type": event.type,
+        "subject": event.subject,
+        "time": rfc3339(event.time),
+        "datacontenttype": "application/json",
+        "seq": event.seq,
+        "epoch": event.epoch,
+        "cause": event.cause,
+        "data": msgspec.to_builtins(event.fact),
+    }
+
+
+def rfc3339(ns: int) -> str:
+    """Nanoseconds since the Unix epoch as docker writes a time: 2026-01-02T03:04:05.123456789Z; 0 is its zero time."""
+    if not ns:
+        return "0001-01-01T00:00:00Z"
+    seconds, rest = divmod(ns, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z"

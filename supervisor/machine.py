@@ -1,0 +1,235 @@
+"""The container's state machine.
+
+Rule 1: everything that decides a container's state lives in this file.
+Rule 2: this file does nothing: `step` takes a record, a stimulus and the time, and returns the new record with the facts
+        to journal.  Who acts on them (engine.py) and who reacts (handlers/) is not known here.
+
+The table below is the whole truth about what may follow what; docs/architecture.md prints it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from hawse.supervisor import events
+from hawse.supervisor.errors import IllegalTransition
+from hawse.supervisor.model import Container, Endpoint, Exit, ProcessIdentity, State
+
+STORY_LENGTH = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRequested:
+    """Somebody wants it running; resources are about to be made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launched:
+    """The namespaces exist; init waits at the gate.  Recorded before anything else is plugged in."""
+
+    process: ProcessIdentity
+    shim: ProcessIdentity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The user's program was exec'd."""
+
+    endpoints: tuple[Endpoint, ...]
+    stages: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartFailed:
+    """The start was unwound."""
+
+    stage: str
+    error: str
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exited:
+    """The first process is gone; `endpoints` are what it had."""
+
+    exit: Exit
+    endpoints: tuple[Endpoint, ...]
+    peak_memory: int = 0
+    cpu_ns: int = 0
+    last_lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopRequested:
+    """A user's stop or kill: restart policies stand back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paused:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartScheduled:
+    """The restart policy waits `delay_ns` before the next start."""
+
+    delay_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartCancelled:
+    """A user stopped it while it waited to be restarted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveRequested:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined:
+    """Teardown cannot finish; it is retried."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    pass
+
+
+Stimulus = (
+    StartRequested
+    | Launched
+    | Started
+    | StartFailed
+    | Exited
+    | StopRequested
+    | Paused
+    | Resumed
+    | RestartScheduled
+    | RestartCancelled
+    | RemoveRequested
+    | Quarantined
+    | Removed
+)
+
+S = State
+TRANSITIONS: dict[tuple[State, type[Stimulus]], State] = {
+    (S.CREATED, StartRequested): S.STARTING,
+    (S.EXITED, StartRequested): S.STARTING,
+    (S.RESTARTING, StartRequested): S.STARTING,
+    (S.STARTING, Launched): S.STARTING,
+    (S.STARTING, Started): S.RUNNING,
+    (S.STARTING, StartFailed): S.EXITED,
+    (S.STARTING, StopRequested): S.STARTING,
+    (S.RUNNING, StopRequested): S.RUNNING,
+    (S.PAUSED, StopRequested): S.PAUSED,
+    (S.RESTARTING, StopRequested): S.RESTARTING,
+    (S.RUNNING, Paused): S.PAUSED,
+    (S.PAUSED, Resumed): S.RUNNING,
+    (S.RUNNING, Exited): S.EXITED,
+    (S.PAUSED, Exited): S.EXITED,
+    (S.EXITED, RestartScheduled): S.RESTARTING,
+    (S.RESTARTING, RestartCancelled): S.EXITED,
+    (S.CREATED, RemoveRequested): S.REMOVING,
+    (S.EXITED, RemoveRequested): S.REMOVING,
+    (S.RESTARTING, RemoveRequested): S.REMOVING,
+    (S.DEAD, RemoveRequested): S.REMOVING,
+    (S.REMOVING, RemoveRequested): S.REMOVING,
+    (S.REMOVING, Quarantined): S.DEAD,
+    (S.EXITED, Quarantined): S.DEAD,
+    (S.REMOVING, Removed): S.REMOVING,
+}
+"""(state, stimulus) → next state.  A pair that is not here raises IllegalTransition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a stimulus led to: the record to store and the facts to journal with it, in order."""
+
+    container: Container
+    facts: tuple[events.Fact, ...] = field(default=())
+
+
+def step(container: Container, stimulus: Stimulus, now: int) -> Step:
+    """Apply one stimulus.  `now` in ns since the Unix epoch.  Raises IllegalTransition."""
+    name = type(stimulus).__name__
+    target = TRANSITIONS.get((container.state, type(stimulus)))
+    if target is None:
+        raise IllegalTransition(container.id, container.state, name, container.story)
+    told = (*container.story, f"{name}→{target}")[-STORY_LENGTH:]
+    moved = replace(container, state=target, story=told)
+    match stimulus:
+        case StartRequested():
+            return Step(
+                replace(
+                    moved,
+                    error="",
+                    process=None,
+                    shim=None,
+                    stopped_by_user=False,
+                    stages={},
+                    restart_count=container.restart_count + 1 if container.state is S.RESTARTING else 0,
+                )
+            )
+        case Launched(process=process, shim=shim):
+            return Step(replace(moved, process=process, shim=shim))
+        case Started(endpoints=endpoints, stages=stages):
+            running = replace(moved, started_at=now, finished_at=0, exit=None, stages=stages, health="")
+            return Step(running, (events.ContainerStarted(container=running, endpoints=endpoints),))
+        case StartFailed(stage=stage, error=error, exit_code=code):
+            failed = replace(
+                moved,
+                error=error,
+                process=None,
+                shim=None,
+                finished_at=now,
+                exit=Exit(code=code, reason=f"start failed at {stage}", finished_at=now),
+            )
+            return Step(failed, (events.ContainerStartFailed(container=failed, stage=stage, error=error),))
+        case Exited():
+            ended = replace(
+                moved,
+                process=None,
+                shim=None,
+                exit=stimulus.exit,
+                finished_at=stimulus.exit.finished_at or now,
+                health="",
+            )
+            died = events.ContainerExited(
+                container=ended,
+                endpoints=stimulus.endpoints,
+                exit=stimulus.exit,
+                ran_ns=max(0, ended.finished_at - ended.started_at),
+                peak_memory=stimulus.peak_memory,
+                cpu_ns=stimulus.cpu_ns,
+                last_lines=stimulus.last_lines,
+            )
+            if stimulus.exit.oom:
+                return Step(ended, (events.ContainerOom(container=ended, endpoints=stimulus.endpoints), died))
+            return Step(ended, (died,))
+        case StopRequested():
+            return Step(replace(moved, stopped_by_user=True))
+        case Paused():
+            return Step(moved, (events.ContainerPaused(container=moved),))
+        case Resumed():
+            return Step(moved, (events.ContainerResumed(container=moved),))
+        case RestartScheduled(delay_ns=delay):
+            return Step(moved, (events.ContainerRestarting(container=moved, delay_ns=delay),))
+        case RestartCancelled():
+            return Step(replace(moved, stopped_by_user=True))
+        case RemoveRequested():
+            return Step(replace(moved, error=""))
+        case Quarantined(reason=reason):
+            dead = replace(moved, error=reason)
+            return Step(dead, (events.ContainerQuarantined(container=dead, reason=reason),))
+        case Removed():
+            return Step(moved, (events.ContainerRemoved(container=moved),))

@@ -1,0 +1,297 @@
+"""What hawse knows: frozen records of containers, networks, endpoints and images.
+
+Pure: standard library and msgspec only, no clock, no randomness, no I/O.  Times are integer nanoseconds since the Unix
+epoch.  These records are what the store keeps (as JSON) and what events carry; a new field needs a default, because older
+rows lack it.  Docker's JSON is a *view* of them and lives in api/.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network
+from typing import NewType
+
+import msgspec
+
+ContainerId = NewType("ContainerId", str)  # 64 hex digits
+NetworkName = NewType("NetworkName", str)
+ImageId = NewType("ImageId", str)  # "sha256:" + 64 hex digits
+
+ID_RANGE = 65_536
+"""User and group ids that one container's user namespace maps."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of every record: immutable, compared by value; change one with `msgspec.structs.replace`."""
+
+
+class State(StrEnum):
+    """Where a container is in its life.  The machine's table says what may follow what (machine.py)."""
+
+    CREATED = "created"
+    STARTING = "starting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    RESTARTING = "restarting"
+    EXITED = "exited"
+    REMOVING = "removing"
+    DEAD = "dead"
+
+    @property
+    def is_alive(self) -> bool:
+        """A process of it may exist."""
+        return self in (State.STARTING, State.RUNNING, State.PAUSED)
+
+    @property
+    def public(self) -> str:
+        """Docker's word for it."""
+        return "created" if self is State.STARTING else self.value
+
+
+class ProcessIdentity(Record, frozen=True, kw_only=True):
+    """A process that cannot be mistaken for another: pid alone is reused, (pid, start time, boot id) is not.
+
+    `start_time` is field 22 of /proc/PID/stat in clock ticks since boot (proc(5)).
+    """
+
+    pid: int
+    start_time: int
+    boot_id: str
+
+
+class Exit(Record, frozen=True, kw_only=True):
+    """How the container's first process ended.  `code` None: nobody could know (`reason` says why)."""
+
+    code: int | None
+    signal: int | None = None
+    oom: bool = False
+    reason: str = ""
+    finished_at: int = 0
+
+
+class PortBinding(Record, frozen=True, kw_only=True):
+    """One published port.  host_ip None = every address of the host; host_port 0 = any free one (resolved at create)."""
+
+    container_port: int
+    proto: str = "tcp"
+    host_ip: IPv4Address | None = None
+    host_port: int = 0
+
+
+class MountSpec(Record, frozen=True, kw_only=True):
+    """One user mount.  type bind: source is a host path; volume: source is a volume's name; tmpfs: no source."""
+
+    type: str
+    target: str
+    source: str = ""
+    read_only: bool = False
+    options: str = ""  # tmpfs: "size=64m,mode=1777"; bind: propagation
+
+
+class Resources(Record, frozen=True, kw_only=True):
+    """Limits; None means unlimited.  memory in bytes, cpus in units of one core, period fixed at 100 ms."""
+
+    memory: int | None = None
+    memory_swap: int | None = None
+    cpus: float | None = None
+    cpu_shares: int | None = None
+    cpuset_cpus: str = ""
+    pids_limit: int | None = None
+
+
+class EndpointRequest(Record, frozen=True, kw_only=True):
+    """What the user asked of one network: a fixed address, aliases."""
+
+    network: NetworkName
+    ip: IPv4Address | None = None
+    mac: str = ""
+    aliases: tuple[str, ...] = ()
+
+
+class RestartPolicy(Record, frozen=True, kw_only=True):
+    """name: no, on-failure, always, unless-stopped (docker's)."""
+
+    name: str = "no"
+    max_retries: int = 0
+
+
+class Healthcheck(Record, frozen=True, kw_only=True):
+    """Docker's health check; durations in nanoseconds, 0 = docker's default.  test[0] is NONE, CMD or CMD-SHELL."""
+
+    test: tuple[str, ...] = ()
+    interval: int = 0
+    timeout: int = 0
+    start_period: int = 0
+    start_interval: int = 0
+    retries: int = 0
+
+
+class Ulimit(Record, frozen=True, kw_only=True):
+    """One resource limit, by the name of setrlimit(2) in lower case without RLIMIT_ ("nofile")."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+class Device(Record, frozen=True, kw_only=True):
+    """A host device made visible inside; permissions are a subset of "rwm"."""
+
+    host_path: str
+    container_path: str
+    permissions: str = "rwm"
+
+
+class ContainerConfig(Record, frozen=True, kw_only=True):
+    """What the user asked for, with the image's defaults already merged in.  Never changes except through `update`."""
+
+    image: str = ""  # as typed; "" with rootfs
+    image_id: ImageId | None = None
+    rootfs: str = ""  # a directory used as the only lower layer instead of an image
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()  # "K=V"
+    workdir: str = ""
+    user: str = ""  # "name|uid[:group|gid]"
+    hostname: str = ""
+    domainname: str = ""
+    labels: dict[str, str] = {}
+    tty: bool = False
+    stdin_open: bool = False
+    stdin_once: bool = False
+    auto_remove: bool = False
+    network_mode: str = "bridge"  # a network's name, none, host, container:ID
+    endpoints: tuple[EndpointRequest, ...] = ()  # empty for none, host, container:
+    ports: tuple[PortBinding, ...] = ()
+    exposed: tuple[str, ...] = ()  # "80/tcp"
+    publish_all: bool = False
+    mounts: tuple[MountSpec, ...] = ()
+    resources: Resources = Resources()
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    privileged: bool = False
+    userns: str = ""  # "" = a range of its own, "host" = none
+    no_new_privileges: bool = True
+    seccomp: str = "default"  # default | unconfined
+    read_only: bool = False
+    init: bool = False
+    stop_signal: str = "SIGTERM"
+    stop_timeout: int = 10
+    restart: RestartPolicy = RestartPolicy()
+    healthcheck: Healthcheck = Healthcheck()
+    ulimits: tuple[Ulimit, ...] = ()
+    sysctls: dict[str, str] = {}
+    shm_size: int = 64 << 20
+    oom_score_adj: int = 0
+    devices: tuple[Device, ...] = ()
+    group_add: tuple[str, ...] = ()
+    extra_hosts: tuple[str, ...] = ()  # "name:ip"
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    log_max_size: int = 16 << 20
+    log_max_files: int = 3
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The program and its arguments, as exec sees them."""
+        return self.entrypoint + self.cmd
+
+
+class Container(Record, frozen=True, kw_only=True):
+    """One container's row.  The store's copy is the truth; everything in memory is a cache of it."""
+
+    id: ContainerId
+    name: str
+    config: ContainerConfig
+    state: State
+    created_at: int
+    uid_base: int | None = None  # first host id of its user namespace; None with --userns host
+    process: ProcessIdentity | None = None
+    shim: ProcessIdentity | None = None
+    started_at: int = 0
+    finished_at: int = 0
+    exit: Exit | None = None
+    error: str = ""  # why the last start failed, or why it is dead
+    restart_count: int = 0
+    stopped_by_user: bool = False  # restart policies leave it alone
+    health: str = ""  # "", starting, healthy, unhealthy
+    stages: dict[str, int] = {}  # of the last start: stage → microseconds
+    story: tuple[str, ...] = ()  # the last transitions, for IllegalTransition
+
+
+class Network(Record, frozen=True, kw_only=True):
+    """A network that hawse made.  `bridge` is the device's name, unique on the host."""
+
+    id: str
+    name: NetworkName
+    driver: str
+    created_at: int
+    subnet: IPv4Network | None = None
+    gateway: IPv4Address | None = None
+    bridge: str = ""
+    internal: bool = False
+    labels: dict[str, str] = {}
+    options: dict[str, str] = {}
+
+
+class Lease(Record, frozen=True, kw_only=True):
+    """An address kept for a container from create to remove."""
+
+    network: NetworkName
+    address: IPv4Address
+    container_id: ContainerId
+
+
+class Endpoint(Record, frozen=True, kw_only=True):
+    """A plugged cable: exists from connect to disconnect.  `veth` is the host side, `ifname` the inside."""
+
+    container_id: ContainerId
+    network: NetworkName
+    address: IPv4Address
+    prefix: int
+    mac: str
+    gateway: IPv4Address | None
+    veth: str
+    ifname: str
+    ports: tuple[PortBinding, ...] = ()
+    aliases: tuple[str, ...] = ()
+    connected_at: int = 0
+
+
+class Volume(Record, frozen=True, kw_only=True):
+    """A named directory kept under the state directory."""
+
+    name: str
+    created_at: int
+    labels: dict[str, str] = {}
+    anonymous: bool = False
+
+
+class ImageConfig(Record, frozen=True, kw_only=True):
+    """The part of an OCI image config that a container start honours."""
+
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    workdir: str = ""
+    user: str = ""
+    exposed: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    stop_signal: str = ""
+    healthcheck: Healthcheck = Healthcheck()
+
+
+class Image(Record, frozen=True, kw_only=True):
+    """An image: layers bottom first, each the name of a directory under layers/."""
+
+    id: ImageId
+    created_at: int
+    layers: tuple[str, ...]
+    tags: tuple[str, ...] = ()  # "name:tag"
+    size: int = 0
+    config: ImageConfig = ImageConfig()
+    architecture: str = "amd64"
+    history: tuple[str, ...] = ()  # one line a layer, oldest first
+    parent: str = ""

@@ -1,0 +1,139 @@
+"""What daemon, spawner, shim and init say to each other.  Stdlib only: the child side imports it.
+
+All sockets are AF_UNIX SOCK_SEQPACKET: one JSON object a message, file descriptors beside it by SCM_RIGHTS.
+
+    daemon → spawner   spawn(id, spec_path) + fd: the shim's first control connection
+    spawner → daemon   spawned(id, shim_pid) + fd: pidfd of the shim        | failed(id, errno, message)
+    shim → daemon      hello namespaces ready started failed exited exec_started exec_exited, and answers
+    daemon → shim      go abort attach exec resize netns state release
+
+A restarted daemon connects to the shim's own socket (`ShimSpec.socket`) and speaks the same.  The protocol is versioned:
+a shim says `hello` with its VERSION first, and a daemon understands every version from MIN_VERSION on, because a shim
+outlives the daemon that made it and so an upgrade.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import socket
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+VERSION = 1
+MIN_VERSION = 1
+MAX_MESSAGE = 64 * 1024
+MAX_FDS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class RootfsSpec:
+    """The root: an overlay.  `lower` is top first.  All paths are the host's."""
+
+    lower: list[str]
+    upper: str
+    work: str
+    target: str  # an empty directory that becomes the mount point, in the container's mount namespace only
+    read_only: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class MountSpec:
+    """type bind (source is a host path, directory or file) or tmpfs (data is its options)."""
+
+    type: str
+    target: str
+    source: str = ""
+    read_only: bool = False
+    idmap: bool = True  # bind only: shift ownership into the container's user namespace
+    recursive: bool = True
+    data: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessSpec:
+    """A program to run inside: the container's own, or an exec's.  `user` is resolved against the root's /etc/passwd."""
+
+    argv: list[str]
+    env: list[str]
+    cwd: str = "/"
+    user: str = ""
+    groups: list[str] = field(default_factory=list)
+    tty: bool = False
+    stdin: bool = False
+    caps: list[str] = field(default_factory=list)  # "CAP_CHOWN"; bounding, permitted, effective
+    no_new_privileges: bool = True
+    seccomp: str = ""  # path of a compiled BPF program on the host; "" = none
+    rlimits: dict[str, list[int]] = field(default_factory=dict)  # "nofile": [soft, hard]
+    oom_score_adj: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShimSpec:
+    """Everything a shim needs to know, written to a file before it is spawned."""
+
+    id: str
+    hostname: str
+    domainname: str
+    state_dir: str  # of this container, persistent: exit.json is written here
+    run_dir: str  # of this container, on tmpfs
+    socket: str  # path of the shim's control socket
+    log_path: str
+    log_max_size: int
+    log_max_files: int
+    rootfs: RootfsSpec
+    process: ProcessSpec
+    mounts: list[MountSpec]
+    uid_base: int | None  # None = no user namespace of its own
+    uid_count: int
+    net: str  # "new", "host", or "pid:N" = share that process's
+    cgroup_v2: str  # path of the cgroup directory, "" where v2 has no controllers for us
+    cgroup_v1: list[str]  # paths of the cgroup directories to join
+    masked: list[str]
+    read_only: list[str]
+    devices: list[list[str]] = field(default_factory=list)  # [host path, container path]
+    sysctls: dict[str, str] = field(default_factory=dict)
+    shm_size: int = 64 << 20
+    init: bool = False  # run a minimal init as PID 1
+    stdin_once: bool = False
+    privileged: bool = False
+    faults: str = ""  # crash points for tests, see faults.py
+
+
+def dump_spec(spec: ShimSpec) -> str:
+    return json.dumps(asdict(spec))
+
+
+def load_spec(text: str) -> ShimSpec:
+    """The inverse of `dump_spec`.  Keys that this version does not know are ignored (an older shim, a newer daemon)."""
+    raw = json.loads(text)
+    raw["rootfs"] = RootfsSpec(**raw["rootfs"])
+    raw["process"] = load_process(raw["process"])
+    raw["mounts"] = [MountSpec(**m) for m in raw["mounts"]]
+    return ShimSpec(**{f.name: raw[f.name] for f in fields(ShimSpec) if f.name in raw})
+
+
+def load_process(raw: dict[str, Any]) -> ProcessSpec:
+    return ProcessSpec(**{f.name: raw[f.name] for f in fields(ProcessSpec) if f.name in raw})
+
+
+def send(sock: socket.socket, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
+    """One message.  Raises BrokenPipeError when the other side is gone, ValueError when it is too long."""
+    data = json.dumps(message).encode()
+    if len(data) > MAX_MESSAGE:
+        raise ValueError(f"message of {len(data)} bytes; at most {MAX_MESSAGE} fit")
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    sock.sendmsg([data], rights, socket.MSG_NOSIGNAL)
+
+
+def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """The next message and its descriptors (close-on-exec; the caller owns them).  Raises EOFError at the end."""
+    space = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
+    data, ancillary, _, _ = sock.recvmsg(MAX_MESSAGE, space, socket.MSG_CMSG_CLOEXEC)
+    fds = array.array("i")
+    for level, kind, payload in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
+    if not data:
+        raise EOFError
+    return json.loads(data), list(fds)
