@@ -3,7 +3,10 @@
     HawseError
     ├── UserError         the request is wrong; nothing was done          400
     │   ├── NotFound      a name or id that nobody has                    404
+    │   ├── Forbidden     never allowed, whoever asks                     403
     │   └── Conflict      a name, port or state somebody else holds       409
+    ├── NotModified       nothing to do                                   304
+    ├── NotImplementedYet an endpoint of Docker's that hawse lacks        501
     ├── StartError        a start failed at a stage and was unwound       500 (or 400 with an exit code)
     ├── KernelError       a system call failed: (op, errno, target)       500
     ├── Unavailable       a library, kernel feature or the daemon is missing   503
@@ -63,6 +66,13 @@ class Forbidden(UserError):
 
     code = "forbidden"
     status = 403
+
+
+class NotModified(HawseError):
+    """It already is as asked: a running container started, a stopped one stopped (docker answers 304)."""
+
+    code = "not_modified"
+    status = 304
 
 
 class NotImplementedYet(HawseError):

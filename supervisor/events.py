@@ -296,6 +296,34 @@ Fact = (
     | DaemonRecovered
 )
 
+
+class PreCreate(ContainerFact, frozen=True, kw_only=True):
+    """What gate handlers are asked about (DESIGN §4): not facts yet, so never in the journal.  A gate that raises refuses."""
+
+    TYPE: ClassVar[str] = "pre-create"
+
+
+class PreStart(ContainerFact, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "pre-start"
+
+
+class PreConnect(ContainerFact, frozen=True, kw_only=True):
+    """The namespaces exist and init waits; the built-in gate `connect` plugs the cables here."""
+
+    TYPE: ClassVar[str] = "pre-connect"
+    pid: int = 0
+
+
+class PreStop(ContainerFact, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "pre-stop"
+
+
+class PreRemove(ContainerFact, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "pre-remove"
+
+
+Question = PreCreate | PreStart | PreConnect | PreStop | PreRemove
+
 FACT_TYPES: dict[str, type[Fact]] = {cls.TYPE: cls for cls in Fact.__args__}
 """Wire type → class, the journal's decoder."""
 

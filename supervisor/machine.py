@@ -26,17 +26,11 @@ class StartRequested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Launched:
-    """The namespaces exist; init waits at the gate.  Recorded before anything else is plugged in."""
-
-    process: ProcessIdentity
-    shim: ProcessIdentity
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
     """The user's program was exec'd."""
 
+    process: ProcessIdentity
+    shim: ProcessIdentity
     endpoints: tuple[Endpoint, ...]
     stages: dict[str, int]
 
@@ -107,7 +101,6 @@ class Removed:
 
 Stimulus = (
     StartRequested
-    | Launched
     | Started
     | StartFailed
     | Exited
@@ -126,9 +119,8 @@ TRANSITIONS: dict[tuple[State, type[Stimulus]], State] = {
     (S.CREATED, StartRequested): S.STARTING,
     (S.EXITED, StartRequested): S.STARTING,
     (S.RESTARTING, StartRequested): S.STARTING,
-    (S.STARTING, Launched): S.STARTING,
     (S.STARTING, Started): S.RUNNING,
-    (S.STARTING, StartFailed): S.EXITED,
+    (S.STARTING, StartFailed): S.CREATED,
     (S.STARTING, StopRequested): S.STARTING,
     (S.RUNNING, StopRequested): S.RUNNING,
     (S.PAUSED, StopRequested): S.PAUSED,
@@ -180,10 +172,17 @@ def step(container: Container, stimulus: Stimulus, now: int) -> Step:
                     restart_count=container.restart_count + 1 if container.state is S.RESTARTING else 0,
                 )
             )
-        case Launched(process=process, shim=shim):
-            return Step(replace(moved, process=process, shim=shim))
-        case Started(endpoints=endpoints, stages=stages):
-            running = replace(moved, started_at=now, finished_at=0, exit=None, stages=stages, health="")
+        case Started(endpoints=endpoints):
+            running = replace(
+                moved,
+                process=stimulus.process,
+                shim=stimulus.shim,
+                started_at=now,
+                finished_at=0,
+                exit=None,
+                stages=stimulus.stages,
+                health="",
+            )
             return Step(running, (events.ContainerStarted(container=running, endpoints=endpoints),))
         case StartFailed(stage=stage, error=error, exit_code=code):
             failed = replace(

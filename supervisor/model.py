@@ -219,6 +219,11 @@ class Container(Record, frozen=True, kw_only=True):
     stages: dict[str, int] = {}  # of the last start: stage → microseconds
     story: tuple[str, ...] = ()  # the last transitions, for IllegalTransition
 
+    @property
+    def is_leaving(self) -> bool:
+        """It removes itself and has ended: for its users it is gone, what remains is our clean-up."""
+        return self.config.auto_remove and self.state in (State.EXITED, State.REMOVING) and self.exit is not None
+
 
 class Network(Record, frozen=True, kw_only=True):
     """A network that hawse made.  `bridge` is the device's name, unique on the host."""

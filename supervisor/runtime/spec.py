@@ -1,0 +1,230 @@
+"""From a container's record to the ShimSpec its shim is given.  Pure: paths are composed, never touched.
+
+Defaults follow docker's (moby daemon/pkg/oci, read 2026-08; FIELD §6.1): capabilities, masked and read-only paths.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hawse.supervisor.errors import UserError
+from hawse.supervisor.model import ID_RANGE, Container, ContainerConfig
+from hawse.supervisor.runtime.protocol import MountSpec, ProcessSpec, RootfsSpec, ShimSpec
+
+DEFAULT_CAPABILITIES = (
+    "CAP_AUDIT_WRITE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_MKNOD",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_RAW",
+    "CAP_SETFCAP",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SETUID",
+    "CAP_SYS_CHROOT",
+)
+# capabilities(7), in the order of their numbers; Linux 5.9 added the last
+ALL_CAPABILITIES = tuple(
+    f"CAP_{name}"
+    for name in (
+        "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
+        "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT "
+        "SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP "
+        "MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
+    ).split()
+)
+MASKED = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+)
+READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paths:
+    """Where one container's files are.  `state` is persistent, `run` is on tmpfs and gone after a reboot."""
+
+    state: Path
+    run: Path
+
+    @property
+    def log(self) -> Path:
+        return self.state / "log"
+
+    @property
+    def exit_record(self) -> Path:
+        return self.state / "exit.json"
+
+    @property
+    def upper(self) -> Path:
+        return self.state / "upper"
+
+    @property
+    def work(self) -> Path:
+        return self.state / "work"
+
+    @property
+    def target(self) -> Path:
+        """The overlay's mount point, seen only in the container's own mount namespace."""
+        return self.state / "root"
+
+    @property
+    def socket(self) -> Path:
+        return self.run / "shim.sock"
+
+    @property
+    def spec(self) -> Path:
+        return self.run / "spec.json"
+
+    @property
+    def hosts(self) -> Path:
+        return self.state / "hosts"
+
+    @property
+    def hostname(self) -> Path:
+        return self.state / "hostname"
+
+    @property
+    def resolv_conf(self) -> Path:
+        return self.state / "resolv.conf"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a spec needs beyond the record: found or made by the engine just before the start."""
+
+    paths: Paths
+    lower: tuple[str, ...]  # top first
+    volumes: dict[str, str]  # volume name → host directory
+    cgroup_v2: str
+    cgroup_v1: tuple[str, ...]
+    seccomp: str
+    net: str  # new, host, pid:N
+
+
+def shim_spec(container: Container, around: Surroundings) -> ShimSpec:
+    """The whole of what the shim is told.  Raises UserError for a capability nobody knows."""
+    config, paths = container.config, around.paths
+    hostname = config.hostname or container.id[:12]
+    return ShimSpec(
+        id=container.id,
+        hostname=hostname,
+        domainname=config.domainname,
+        state_dir=str(paths.state),
+        run_dir=str(paths.run),
+        socket=str(paths.socket),
+        log_path=str(paths.log),
+        log_max_size=config.log_max_size,
+        log_max_files=config.log_max_files,
+        rootfs=RootfsSpec(
+            lower=list(around.lower),
+            upper=str(paths.upper),
+            work=str(paths.work),
+            target=str(paths.target),
+            read_only=config.read_only,
+        ),
+        process=process_spec(config, hostname, around.seccomp),
+        mounts=[*_provided_files(paths), *_user_mounts(config, around.volumes)],
+        uid_base=container.uid_base,
+        uid_count=ID_RANGE,
+        net=around.net,
+        cgroup_v2=around.cgroup_v2,
+        cgroup_v1=list(around.cgroup_v1),
+        masked=[] if config.privileged else list(MASKED),
+        read_only=[] if config.privileged else list(READ_ONLY),
+        devices=[[d.host_path, d.container_path] for d in config.devices],
+        sysctls=dict(config.sysctls),
+        shm_size=config.shm_size,
+        init=config.init,
+        stdin_once=config.stdin_once,
+        privileged=config.privileged,
+    )
+
+
+def process_spec(config: ContainerConfig, hostname: str, seccomp: str) -> ProcessSpec:
+    """The container's own program."""
+    return ProcessSpec(
+        argv=list(config.argv),
+        env=environment(config, hostname),
+        cwd=config.workdir or "/",
+        user=config.user,
+        groups=list(config.group_add),
+        tty=config.tty,
+        stdin=config.stdin_open,
+        caps=capabilities(config),
+        no_new_privileges=config.no_new_privileges and not config.privileged,
+        seccomp="" if config.privileged else seccomp,
+        rlimits={u.name: [u.soft, u.hard] for u in config.ulimits},
+        oom_score_adj=config.oom_score_adj,
+    )
+
+
+def environment(config: ContainerConfig, hostname: str, extra: tuple[str, ...] = ()) -> list[str]:
+    """PATH, HOSTNAME and TERM as docker sets them, then the image's and the user's, the later winning."""
+    merged = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname}
+    if config.tty:
+        merged["TERM"] = "xterm"
+    for item in (*config.env, *extra):
+        key, equals, value = item.partition("=")
+        if equals:
+            merged[key] = value
+        else:
+            merged.pop(key, None)
+    return [f"{k}={v}" for k, v in merged.items()]
+
+
+def capabilities(config: ContainerConfig) -> list[str]:
+    """Docker's default set, with --cap-add, --cap-drop (ALL understood) and --privileged applied."""
+    if config.privileged:
+        return list(ALL_CAPABILITIES)
+    added, dropped = (_named(names) for names in (config.cap_add, config.cap_drop))
+    base = set(ALL_CAPABILITIES) if "ALL" in added else set(DEFAULT_CAPABILITIES)
+    if "ALL" in dropped:
+        base = set(ALL_CAPABILITIES) if "ALL" in added else set()
+    return sorted((base - dropped) | (added - {"ALL"}))
+
+
+def _named(names: tuple[str, ...]) -> set[str]:
+    found = set()
+    for name in names:
+        full = name.upper()
+        full = full if full == "ALL" or full.startswith("CAP_") else f"CAP_{full}"
+        if full != "ALL" and full not in ALL_CAPABILITIES:
+            raise UserError(f'invalid capability: unknown capability: "{full}"', hint="see capabilities(7)")
+        found.add(full)
+    return found
+
+
+def _provided_files(paths: Paths) -> list[MountSpec]:
+    return [
+        MountSpec(type="bind", target=f"/etc/{source.name}", source=str(source), recursive=False)
+        for source in (paths.hosts, paths.hostname, paths.resolv_conf)
+    ]
+
+
+def _user_mounts(config: ContainerConfig, volumes: dict[str, str]) -> list[MountSpec]:
+    """Shallow targets first, so that /a is mounted before /a/b whatever order they were given in."""
+    specs = []
+    for mount in sorted(config.mounts, key=lambda m: m.target.rstrip("/").count("/")):
+        if mount.type == "tmpfs":
+            specs.append(MountSpec(type="tmpfs", target=mount.target, read_only=mount.read_only, data=mount.options))
+        else:
+            source = volumes[mount.source] if mount.type == "volume" else mount.source
+            specs.append(MountSpec(type="bind", target=mount.target, source=source, read_only=mount.read_only))
+    return specs
