@@ -14,7 +14,18 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from hawse.supervisor.model import Container, Endpoint, Exit, Image, Network, Record, Volume
+from hawse.supervisor.model import (
+    Container,
+    Endpoint,
+    Exit,
+    Image,
+    Network,
+    Record,
+    Volume,
+    decoder,
+    encode,
+    encode_hook,
+)
 
 
 class ContainerFact(Record, frozen=True, kw_only=True):
@@ -326,6 +337,7 @@ Question = PreCreate | PreStart | PreConnect | PreStop | PreRemove
 
 FACT_TYPES: dict[str, type[Fact]] = {cls.TYPE: cls for cls in Fact.__args__}
 """Wire type → class, the journal's decoder."""
+_DECODERS: dict[str, msgspec.json.Decoder[Fact]] = {name: decoder(cls) for name, cls in FACT_TYPES.items()}
 
 
 class Event(Record, frozen=True, kw_only=True):
@@ -353,12 +365,12 @@ class Event(Record, frozen=True, kw_only=True):
 
 def encode_fact(fact: Fact) -> bytes:
     """A fact as the JSON the journal keeps beside its type."""
-    return msgspec.json.encode(fact)
+    return encode(fact)
 
 
 def decode_fact(type_: str, data: bytes | str) -> Fact:
     """The inverse of `encode_fact`.  Raises KeyError for an unknown type, msgspec.ValidationError for a bad body."""
-    return msgspec.json.decode(data, type=FACT_TYPES[type_])
+    return _DECODERS[type_].decode(data)
 
 
 def cloudevent(event: Event, node: str) -> dict[str, Any]:
@@ -374,7 +386,7 @@ def cloudevent(event: Event, node: str) -> dict[str, Any]:
         "seq": event.seq,
         "epoch": event.epoch,
         "cause": event.cause,
-        "data": msgspec.to_builtins(event.fact),
+        "data": msgspec.to_builtins(event.fact, enc_hook=encode_hook),
     }
 
 

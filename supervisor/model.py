@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
-from typing import NewType
+from typing import Any, NewType, TypeVar
 
 import msgspec
 
@@ -300,3 +300,33 @@ class Image(Record, frozen=True, kw_only=True):
     architecture: str = "amd64"
     history: tuple[str, ...] = ()  # one line a layer, oldest first
     parent: str = ""
+
+
+R = TypeVar("R", bound=Record)
+
+
+def encode(record: Record) -> bytes:
+    """A record as the JSON that the store keeps and events carry."""
+    return _ENCODER.encode(record)
+
+
+def decoder(kind: type[R]) -> msgspec.json.Decoder[R]:
+    """What reads `encode`'s JSON back; make it once per type.  Its decode() raises msgspec.ValidationError."""
+    return msgspec.json.Decoder(kind, dec_hook=decode_hook)
+
+
+def encode_hook(value: Any) -> str:
+    """msgspec's enc_hook for the types of ours that it does not know: their text."""
+    if isinstance(value, IPv4Address | IPv4Network):
+        return str(value)
+    raise NotImplementedError(f"no JSON for {type(value).__name__}")
+
+
+def decode_hook(kind: type, value: Any) -> Any:
+    """msgspec's dec_hook, the inverse of `encode_hook`."""
+    if kind is IPv4Address or kind is IPv4Network:
+        return kind(value)
+    raise NotImplementedError(f"no {kind.__name__} in JSON")
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=encode_hook)
