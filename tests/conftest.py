@@ -1,0 +1,55 @@
+"""Which tests run: unit always; netns and system only with --privileged, and then a missing capability is a failure.
+
+Tests are marked by their directory (tests/netns, tests/system), so nobody can forget the marker.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+PRIVILEGED = ("netns", "system")
+TESTS = Path(__file__).parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--privileged",
+        action="store_true",
+        help="also run the netns and system tests; they need root and fail where something is missing",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(TESTS):
+            kind = item.path.relative_to(TESTS).parts[0]
+            if kind in PRIVILEGED:
+                item.add_marker(kind)
+    if config.getoption("--privileged"):
+        return
+    dropped = [item for item in items if any(item.get_closest_marker(m) for m in PRIVILEGED)]
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = [item for item in items if item not in dropped]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if any(item.get_closest_marker(m) for m in PRIVILEGED) and (lacking := _lacking()):
+        pytest.fail(f"--privileged was given, but this machine lacks {', '.join(lacking)}", pytrace=False)
+
+
+@cache
+def _lacking() -> tuple[str, ...]:
+    """What the privileged tests need and this machine does not have."""
+    lacking = [] if os.geteuid() == 0 else ["root"]
+    effective = int(Path("/proc/self/status").read_text().partition("CapEff:")[2].split()[0], 16)
+    for name, bit in (("CAP_NET_ADMIN", 12), ("CAP_SYS_ADMIN", 21), ("CAP_MKNOD", 27)):
+        if not effective >> bit & 1:
+            lacking.append(name)
+    lacking += [f"the program {p}" for p in ("ip", "nft", "unshare", "nsenter", "busybox") if not shutil.which(p)]
+    return tuple(lacking)
