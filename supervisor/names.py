@@ -1,0 +1,43 @@
+"""Names and ids that hawse invents, and the rule for those that users give.  Randomness comes in as an argument."""
+
+from __future__ import annotations
+
+import re
+from random import Random
+
+from hawse.supervisor.errors import UserError
+from hawse.supervisor.model import ContainerId
+
+VALID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
+
+MOODS = (
+    "able brisk calm clever cosy daring eager fair fearless fleet gentle glad golden hardy honest jolly keen kind "
+    "lively loyal lucky merry mighty nimble patient plucky proud quick quiet ready salty sharp silent snug solid "
+    "spry steady stout sunny swift tidy trusty vivid warm wise witty"
+).split()
+SHIPS = (
+    "anchor ballast beacon bosun bowline buoy cable capstan clipper compass crew current cutter deck dinghy dock "
+    "ferry fender fathom galley gull harbour hatch hawser helm hull jetty keel kelp ketch lantern lagoon log mast "
+    "mooring oar pilot port quay rigging rope rudder sail schooner sextant skiff sloop spar stern swell tide tiller "
+    "topsail tug voyage wake wharf winch yawl"
+).split()
+
+
+def container_id(random: Random) -> ContainerId:
+    """64 hex digits; docker rejects nothing else as an id.  Never all decimal in its first 12 (it is the hostname)."""
+    while (fresh := f"{random.getrandbits(256):064x}")[:12].isdecimal():
+        pass
+    return ContainerId(fresh)
+
+
+def container_name(random: Random) -> str:
+    """Like docker's: two words; the caller asks again when it is taken."""
+    return f"{random.choice(MOODS)}_{random.choice(SHIPS)}"
+
+
+def check_container_name(name: str) -> str:
+    """The name without a leading slash.  Raises UserError in docker's words."""
+    name = name.removeprefix("/")
+    if not VALID.match(name):
+        raise UserError(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+    return name
