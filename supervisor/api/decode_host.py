@@ -1,0 +1,228 @@
+"""HostConfig's limits, security, names and logs → the model.  Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from hawse.supervisor.api.body import Body, invalid
+from hawse.supervisor.errors import UserError
+from hawse.supervisor.model import ContainerConfig, Device, Resources, RestartPolicy, Ulimit
+
+MINIMUM_MEMORY = 6 << 20  # docker's own; below it a container cannot even start its program
+RLIMITS = frozenset(
+    "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
+)
+_CPUSET = re.compile(r"\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*\Z")
+_SIZE = re.compile(r"(\d{1,12})([bkmg]?)b?\Z", re.IGNORECASE)
+_SCALE = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+# sysctls that belong to a namespace (network, ipc, uts); any other would change the host
+_SYSCTLS_IPC = frozenset(
+    "kernel.msgmax kernel.msgmnb kernel.msgmni kernel.sem kernel.shmall kernel.shmmax kernel.shmmni "
+    "kernel.shm_rmid_forced".split()
+)
+_REFUSED = (
+    ("PidMode", ("",), "sharing the pid namespace"),
+    ("IpcMode", ("", "private", "shareable", "none"), "sharing the ipc namespace"),
+    ("UTSMode", ("",), "sharing the uts namespace"),
+    ("CgroupnsMode", ("", "private"), "sharing the cgroup namespace"),
+    ("Isolation", ("", "default"), "this isolation technology"),
+)
+
+
+def refuse_unsupported(outer: Body, warnings: list[str]) -> None:
+    """Options that hawse cannot honour: refused when leaving them out would change what the program sees."""
+    for field, accepted, what in _REFUSED:
+        value = outer.text(field)
+        if value not in accepted:
+            raise UserError(f"invalid {outer.path(field)}: {value!r}: hawse does not support {what}")
+    for field in ("VolumesFrom", "Links"):
+        if values := outer.strings(field):
+            raise invalid(outer.path(field), list(values), "absent: not supported")
+    if list(outer.bodies("DeviceRequests")):
+        raise UserError("could not select device driver: hawse has none (HostConfig.DeviceRequests)")
+    driver = outer.body("LogConfig").text("Type")
+    if driver not in ("", "json-file", "local", "none"):
+        warnings.append(f"log driver {driver!r} is not supported; logs are kept in files and read with logs")
+    for field, text in (
+        ("BlkioWeight", "block I/O weight"),
+        ("KernelMemory", "kernel memory limit"),
+        ("CpuRealtimeRuntime", "CPU real-time runtime"),
+        ("MemoryReservation", "memory reservation"),
+    ):
+        if outer.integer(field):
+            warnings.append(f"{text} is not supported and was discarded ({outer.path(field)})")
+    if outer.flag("OomKillDisable"):
+        warnings.append("disabling the OOM killer is not supported and was discarded")
+    if (runtime := outer.text("Runtime")) not in ("", "runc", "hawse"):
+        raise UserError(f"unknown or invalid runtime name: {runtime}")
+
+
+def resources(outer: Body) -> Resources:
+    """Limits; Docker's 0 and -1 mean none."""
+    memory = outer.integer("Memory", 0, least=0)
+    if 0 < memory < MINIMUM_MEMORY:
+        raise UserError(f"Minimum memory limit allowed is 6MB: {memory}", hint="HostConfig.Memory, in bytes")
+    swap = outer.integer("MemorySwap", 0, least=-1)
+    if swap > 0 and not memory:
+        raise UserError("You should always set the Memory limit when using Memoryswap limit, see usage")
+    if 0 < swap < memory:
+        raise UserError("Minimum memoryswap limit should be larger than memory limit, see usage")
+    pids = outer.integer("PidsLimit", 0, least=-1, most=1 << 22)
+    shares = outer.integer("CpuShares", 0, least=0, most=262_144)
+    cpuset = outer.text("CpusetCpus")
+    if cpuset and not _CPUSET.match(cpuset):
+        raise UserError(f"Invalid value {cpuset} for cpuset cpus", hint="a list such as 0,2-3")
+    return Resources(
+        memory=memory or None,
+        memory_swap=swap or None,
+        cpus=_cpus(outer),
+        cpu_shares=shares or None,
+        cpuset_cpus=cpuset,
+        pids_limit=pids if pids > 0 else None,
+    )
+
+
+def _cpus(outer: Body) -> float | None:
+    """NanoCpus, or the older quota and period."""
+    nano = outer.integer("NanoCpus", 0, least=0, most=10**15)
+    period = outer.integer("CpuPeriod", 0, least=0, most=1_000_000)
+    quota = outer.integer("CpuQuota", 0, least=-1, most=10**12)
+    if nano and (period or quota):
+        raise UserError("Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set")
+    if nano:
+        if nano < 10_000_000:
+            raise UserError(f"Range of CPUs is from 0.01 up: {nano / 1e9:g} is too little", hint="HostConfig.NanoCpus")
+        return nano / 1e9
+    if period and period < 1000:
+        raise UserError("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
+    if 0 < quota < 1000:
+        raise UserError("CPU cfs quota can not be less than 1ms (i.e. 1000)")
+    return quota / (period or 100_000) if quota > 0 else None
+
+
+def restart_policy(outer: Body) -> RestartPolicy:
+    given = outer.body("RestartPolicy")
+    name = given.text("Name") or "no"
+    retries = given.integer("MaximumRetryCount", 0, least=0, most=1 << 31)
+    if name not in ("no", "always", "on-failure", "unless-stopped"):
+        raise UserError(
+            f"invalid restart policy: unknown policy '{name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+        )
+    if retries and name != "on-failure":
+        raise UserError("invalid restart policy: maximum retry count can only be used with 'on-failure'")
+    return RestartPolicy(name=name, max_retries=retries)
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    no_new_privileges: bool
+    seccomp: str
+
+
+def security(outer: Body) -> Security:
+    """SecurityOpt: no-new-privileges[=false], seccomp=unconfined; labels of absent security modules are accepted."""
+    privileges, seccomp = ContainerConfig().no_new_privileges, ContainerConfig().seccomp
+    for option in outer.strings("SecurityOpt"):
+        name, separator, value = option.replace(":", "=", 1).partition("=")
+        if name == "no-new-privileges":
+            if value not in ("", "true", "false"):
+                raise UserError(f'invalid --security-opt 2: "{option}"', hint="no-new-privileges[=true|false]")
+            privileges = value != "false"
+        elif name == "seccomp" and separator:
+            if value not in ("unconfined", "default", "builtin"):
+                raise UserError(
+                    f"invalid security option {option[:80]!r}", hint="seccomp=unconfined or seccomp=builtin"
+                )
+            seccomp = "unconfined" if value == "unconfined" else "default"
+        elif name not in ("apparmor", "label", "systempaths") or (name == "systempaths" and value != "unconfined"):
+            raise UserError(f'invalid --security-opt: "{option[:80]}"')
+        elif name == "systempaths":
+            raise UserError("systempaths=unconfined is not supported", hint="--privileged shows all of /proc and /sys")
+    return Security(privileges, seccomp)
+
+
+def ulimits(outer: Body) -> tuple[Ulimit, ...]:
+    found = {}
+    for given in outer.bodies("Ulimits"):
+        name = given.text("Name").lower()
+        if name not in RLIMITS:
+            raise UserError(f"invalid ulimit type: {name}", hint=f"known: {', '.join(sorted(RLIMITS))}")
+        soft, hard = given.integer("Soft", 0, least=-1), given.integer("Hard", 0, least=-1)
+        if hard != -1 and (soft > hard or soft == -1):
+            raise UserError(f"ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}")
+        found[name] = Ulimit(name=name, soft=soft, hard=hard)
+    return tuple(found.values())
+
+
+def sysctls(outer: Body, mode: str) -> dict[str, str]:
+    """Only those of the container's own namespaces."""
+    given = outer.strings_map("Sysctls")
+    for name in given:
+        network = name.startswith("net.")
+        if network and mode == "host":
+            raise UserError(f"sysctl '{name}' is not allowed in host network namespace")
+        if not (network or name in _SYSCTLS_IPC or name.startswith("fs.mqueue.")) or "/" in name or ".." in name:
+            raise UserError(
+                f"sysctl '{name}' is not allowed", hint="only net.*, fs.mqueue.* and kernel.{shm*,msg*,sem}"
+            )
+    return given
+
+
+def devices(outer: Body) -> tuple[Device, ...]:
+    found = []
+    for given in outer.bodies("Devices"):
+        host, inside = given.text("PathOnHost"), given.text("PathInContainer")
+        permissions = given.text("CgroupPermissions") or "rwm"
+        for path in (host, inside or host):
+            if not path.startswith("/"):
+                raise invalid(given.path("PathOnHost"), path, "an absolute path such as /dev/fuse")
+        if not set(permissions) <= set("rwm"):
+            raise invalid(given.path("CgroupPermissions"), permissions, "some of r, w and m")
+        found.append(Device(host_path=host, container_path=inside or host, permissions=permissions))
+    return tuple(found)
+
+
+def extra_hosts(outer: Body) -> tuple[str, ...]:
+    """`name:address`; host-gateway stands for the address of the network's gateway."""
+    values = outer.strings("ExtraHosts")
+    for index, value in enumerate(values):
+        name, separator, address = value.partition(":")
+        if not separator and "=" in value:
+            name, separator, address = value.partition("=")
+        if not name or (address != "host-gateway" and not _is_address(address.strip("[]"))):
+            raise UserError(f"invalid IP address in add-host: {address!r}", hint=f"ExtraHosts[{index}], NAME:ADDRESS")
+    return values
+
+
+def resolvers(outer: Body) -> tuple[str, ...]:
+    values = outer.strings("Dns")
+    for value in values:
+        if not _is_address(value):
+            raise UserError(f"bad DNS address: {value!r}", hint="HostConfig.Dns, an IP address")
+    return values
+
+
+def log_limits(outer: Body) -> tuple[int, int]:
+    """max-size and max-file of the log driver's options, as (bytes, files)."""
+    options = outer.body("LogConfig").strings_map("Config")
+    default = ContainerConfig()
+    size, files = default.log_max_size, default.log_max_files
+    if text := options.get("max-size"):
+        match = _SIZE.match(text)
+        if not match or not (size := int(match[1]) * _SCALE[match[2].lower()]):
+            raise invalid("HostConfig.LogConfig.Config.max-size", text, "a size such as 10m")
+    if text := options.get("max-file"):
+        files = int(text) if re.fullmatch(r"[0-9]{1,4}", text) else 0
+        if not files:
+            raise invalid("HostConfig.LogConfig.Config.max-file", text, "a number of files, 1 or more")
+    return size, files
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,70 @@
+"""PortBindings and ExposedPorts → the model's bindings.  Pure."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Address
+
+from hawse.supervisor.api.body import Body, invalid
+from hawse.supervisor.model import PortBinding
+
+_PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/([a-z]{2,5}))?\Z", re.IGNORECASE)
+_PROTOCOLS = ("tcp", "udp", "sctp")
+
+
+def bindings(outer: Body) -> tuple[PortBinding, ...]:
+    """HostConfig.PortBindings: {"80/tcp": [{"HostIp": "", "HostPort": "8080"}]}; no entry at all means any free port."""
+    given = outer.body("PortBindings")
+    found: list[PortBinding] = []
+    for key in given:
+        port, last, proto = parse(given.path(key), key)
+        if port != last:
+            raise invalid(given.path(key), key, "one port; a range is one entry for each port")
+        places = list(given.bodies(key)) if key in given else []
+        if not places:
+            found.append(PortBinding(container_port=port, proto=proto))
+        found += [
+            PortBinding(container_port=port, proto=proto, host_ip=_host_ip(place), host_port=_host_port(place))
+            for place in places
+        ]
+    return tuple(dict.fromkeys(found))
+
+
+def exposed(body: Body, published: tuple[PortBinding, ...]) -> tuple[str, ...]:
+    """ExposedPorts, ranges written out, and what is published, as "80/tcp"."""
+    given = body.body("ExposedPorts")
+    found = []
+    for key in given:
+        first, last, proto = parse(given.path(key), key)
+        found += [f"{port}/{proto}" for port in range(first, last + 1)]
+    found += [f"{b.container_port}/{b.proto}" for b in published]
+    return tuple(dict.fromkeys(found))
+
+
+def parse(path: str, text: str) -> tuple[int, int, str]:
+    """`80`, `80/udp`, `8000-8010/tcp` as (first, last, proto)."""
+    match = _PORT.match(text)
+    if not match:
+        raise invalid(path, text, "PORT[-PORT][/tcp|udp|sctp]")
+    first, proto = int(match[1]), (match[3] or "tcp").lower()
+    last = int(match[2] or first)
+    if proto not in _PROTOCOLS:
+        raise invalid(path, text, f"one of the protocols {', '.join(_PROTOCOLS)}")
+    if not 1 <= first <= last <= 65_535:
+        raise invalid(path, text, "a port between 1 and 65535, the first of a range not above its last")
+    return first, last, proto
+
+
+def _host_ip(place: Body) -> IPv4Address | None:
+    if place.text("HostIp") in ("0.0.0.0", "::"):
+        return None
+    return place.address("HostIp")
+
+
+def _host_port(place: Body) -> int:
+    text = place.text("HostPort")
+    if not text:
+        return 0
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65_535:
+        raise invalid(place.path("HostPort"), text, "a port between 0 and 65535, 0 being any free one")
+    return int(text)

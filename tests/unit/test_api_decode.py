@@ -1,0 +1,253 @@
+"""Docker's create body → ContainerConfig: what clients send, what is refused and how it says so."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hawse.supervisor.api import body
+from hawse.supervisor.api.decode import Decoded, container_config
+from hawse.supervisor.errors import UserError
+from hawse.supervisor.model import MountSpec, PortBinding
+
+
+def decode(raw: dict[str, Any]) -> Decoded:
+    return container_config(body.parse(json.dumps(raw).encode()))
+
+
+def host(**fields: Any) -> dict[str, Any]:
+    return {"Image": "busybox", "HostConfig": fields}
+
+
+def test_what_the_docker_client_sends_for_a_full_run() -> None:
+    config = decode(
+        {
+            "Hostname": "web",
+            "User": "1000:1000",
+            "AttachStdin": True,
+            "AttachStdout": True,
+            "Tty": True,
+            "OpenStdin": True,
+            "StdinOnce": True,
+            "Env": ["A=1", "B="],
+            "Cmd": ["sh", "-c", "echo 'a b'"],
+            "Image": "busybox",
+            "Volumes": {"/data": {}},
+            "WorkingDir": "/srv",
+            "Entrypoint": None,
+            "OnBuild": None,
+            "Labels": {"k": "v"},
+            "ExposedPorts": {"80/tcp": {}, "90-91/udp": {}},
+            "HostConfig": {
+                "Binds": ["/srv/www:/www:ro", "cache:/cache"],
+                "PortBindings": {
+                    "80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8080"}, {"HostIp": "", "HostPort": ""}]
+                },
+                "NetworkMode": "testbr",
+                "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+                "AutoRemove": True,
+                "Memory": 104857600,
+                "MemorySwap": 0,
+                "NanoCpus": 1500000000,
+                "PidsLimit": 0,
+                "Dns": [],
+                "OomKillDisable": False,
+                "LogConfig": {"Type": "", "Config": {}},
+                "MemorySwappiness": -1,
+            },
+            "NetworkingConfig": {
+                "EndpointsConfig": {"testbr": {"IPAMConfig": {"IPv4Address": "10.10.10.9"}, "Aliases": ["w"]}}
+            },
+        }
+    ).config
+    assert (config.image, config.cmd, config.entrypoint) == ("busybox", ("sh", "-c", "echo 'a b'"), ())
+    assert (config.tty, config.stdin_open, config.stdin_once, config.auto_remove) == (True, True, True, True)
+    assert (config.user, config.workdir, config.env, config.labels) == ("1000:1000", "/srv", ("A=1", "B="), {"k": "v"})
+    assert config.ports == (
+        PortBinding(container_port=80, host_ip=IPv4Address("127.0.0.1"), host_port=8080),
+        PortBinding(container_port=80),
+    )
+    assert config.exposed == ("80/tcp", "90/udp", "91/udp")
+    assert config.network_mode == "testbr"
+    assert [(e.network, e.ip, e.aliases) for e in config.endpoints] == [("testbr", IPv4Address("10.10.10.9"), ("w",))]
+    assert config.mounts == (
+        MountSpec(type="bind", source="/srv/www", target="/www", read_only=True),
+        MountSpec(type="volume", source="cache", target="/cache"),
+        MountSpec(type="volume", target="/data"),
+    )
+    assert (config.resources.memory, config.resources.cpus, config.resources.pids_limit) == (100 << 20, 1.5, None)
+
+
+def test_a_bare_image_gets_the_default_network_and_limits() -> None:
+    config = decode({"Image": "busybox"}).config
+    assert (config.network_mode, [e.network for e in config.endpoints]) == ("bridge", ["bridge"])
+    assert (config.stop_timeout, config.shm_size, config.no_new_privileges) == (10, 64 << 20, True)
+
+
+def test_a_directory_needs_no_image() -> None:
+    config = decode({"Hawse": {"Rootfs": "/", "Userns": "host"}, "Cmd": ["true"]}).config
+    assert (config.rootfs, config.image, config.userns) == ("/", "", "host")
+
+
+def test_an_entrypoint_given_as_text_and_an_empty_one() -> None:
+    assert decode({"Image": "i", "Entrypoint": "/bin/sh", "Cmd": "ls"}).config.argv == ("/bin/sh", "ls")
+    assert decode({"Image": "i", "Entrypoint": [""]}).config.entrypoint == ("",)
+
+
+@pytest.mark.parametrize("mode", ["none", "host"])
+def test_no_endpoint_without_a_network_of_its_own(mode: str) -> None:
+    raw = host(NetworkMode=mode)
+    raw["NetworkingConfig"] = {"EndpointsConfig": {mode: {}}}
+    config = decode(raw).config
+    assert (config.network_mode, config.endpoints) == (mode, ())
+
+
+def test_the_network_of_the_mode_comes_first() -> None:
+    raw = host(NetworkMode="b")
+    raw["NetworkingConfig"] = {"EndpointsConfig": {"a": {}, "b": {"Aliases": ["x"]}}}
+    assert [e.network for e in decode(raw).config.endpoints] == ["b", "a"]
+
+
+def test_the_older_quota_is_a_number_of_cpus() -> None:
+    assert decode(host(CpuPeriod=50_000, CpuQuota=25_000)).config.resources.cpus == 0.5
+
+
+def test_tmpfs_and_mounts() -> None:
+    config = decode(
+        host(
+            Tmpfs={"/run": "size=64m,mode=1777,ro,noexec"},
+            Mounts=[
+                {"Type": "bind", "Source": "/a/../b", "Target": "/b", "BindOptions": {"Propagation": "rslave"}},
+                {"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"SizeBytes": 1024, "Mode": 0o700}},
+                {"Type": "volume", "Target": "/v"},
+            ],
+        )
+    ).config
+    assert set(config.mounts) == {
+        MountSpec(type="tmpfs", target="/run", read_only=True, options="size=64m,mode=1777"),
+        MountSpec(type="bind", source="/b", target="/b", options="rslave"),
+        MountSpec(type="tmpfs", target="/t", options="size=1024,mode=700"),
+        MountSpec(type="volume", target="/v"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ({}, ["Image", "--rootfs"]),
+        ({"Image": 5}, ["Image", "5", "a string"]),
+        ({"Image": "i", "Cmd": [1]}, ["Cmd[0]", "a string"]),
+        ({"Image": "i", "Env": ["=x"]}, ["Env[0]", "NAME=value"]),
+        ({"Image": "i", "WorkingDir": "srv"}, ["'srv'", "absolute"]),
+        ({"Image": "i", "Hostname": "a b"}, ["Hostname", "a b"]),
+        ({"Image": "i", "StopSignal": "SIGNOT!"}, ["invalid signal"]),
+        ({"Image": "i", "Healthcheck": {"Test": ["RUN"]}}, ["Healthcheck.Test", "CMD-SHELL"]),
+        ({"Image": "i", "HostConfig": []}, ["HostConfig", "an object"]),
+        ({"Hawse": {"Rootfs": "srv"}}, ["Hawse.Rootfs", "absolute"]),
+        (host(Memory="1g"), ["HostConfig.Memory", '"1g"', "an integer"]),
+        (host(Memory=1 << 20), ["6MB"]),
+        (host(MemorySwap=1 << 30), ["Memory limit"]),
+        (host(CpusetCpus="a"), ["cpuset", "0,2-3"]),
+        (host(NanoCpus=1, CpuQuota=1000), ["Nano CPUs"]),
+        (host(Binds=["/a"], Tmpfs={"/a": ""}), ["Duplicate mount point: /a"]),
+        (host(Binds=["a:b"]), ["'b'", "absolute"]),
+        (host(Binds=["/a:/b:rx"]), ["invalid mode: rx"]),
+        (host(Binds=["a/b:/c"]), ["a/b", "absolute path"]),
+        (host(Binds=["/a:/x/.."]), ["destination can't be '/'"]),
+        (host(Mounts=[{"Type": "npipe", "Target": "/x"}]), ["HostConfig.Mounts[0].Type", "npipe"]),
+        (host(PortBindings={"0/tcp": []}), ["PortBindings.0/tcp", "65535"]),
+        (host(PortBindings={"80/icmp": []}), ["80/icmp", "tcp, udp, sctp"]),
+        (host(PortBindings={"80": [{"HostPort": "70000"}]}), ["HostPort", "70000"]),
+        (host(PortBindings={"80": [{"HostIp": "fe80::1"}]}), ["HostIp", "IPv4"]),
+        (host(CapAdd=["NET_EVERYTHING"]), ["CAP_NET_EVERYTHING"]),
+        (host(RestartPolicy={"Name": "sometimes"}), ["sometimes", "unless-stopped"]),
+        (host(RestartPolicy={"Name": "always"}, AutoRemove=True), ["AutoRemove"]),
+        (host(SecurityOpt=["frobnicate"]), ["frobnicate"]),
+        (host(Sysctls={"kernel.core_pattern": "|/x"}), ["kernel.core_pattern", "not allowed"]),
+        (host(Sysctls={"net/../kernel.x": "1"}), ["not allowed"]),
+        (host(Sysctls={"net.ipv4.ip_forward": "1"}, NetworkMode="host"), ["host network namespace"]),
+        (host(Ulimits=[{"Name": "nofil", "Soft": 1, "Hard": 1}]), ["nofil", "nofile"]),
+        (host(Ulimits=[{"Name": "nofile", "Soft": 2, "Hard": 1}]), ["soft limit"]),
+        (host(Devices=[{"PathOnHost": "fuse"}]), ["PathOnHost", "/dev/fuse"]),
+        (host(ExtraHosts=["db"]), ["add-host", "NAME:ADDRESS"]),
+        (host(Dns=["eight"]), ["eight"]),
+        (host(PidMode="host"), ["HostConfig.PidMode", "pid namespace"]),
+        (host(Links=["db"]), ["HostConfig.Links"]),
+        (host(Runtime="kata"), ["kata"]),
+        (host(UsernsMode="keep-id"), ["UsernsMode"]),
+        (host(LogConfig={"Config": {"max-size": "0"}}), ["max-size", "10m"]),
+        (host(NetworkMode="container:"), ["container:NAME"]),
+        (host(NetworkMode="container:a", PortBindings={"80/tcp": None}), ["port publishing"]),
+        (
+            {
+                "Image": "i",
+                "NetworkingConfig": {"EndpointsConfig": {"n": {"IPAMConfig": {"IPv4Address": "10.0.0.300"}}}},
+            },
+            ["NetworkingConfig.EndpointsConfig.n.IPAMConfig.IPv4Address", "10.0.0.300"],
+        ),
+        ({"Image": "i", "MacAddress": "01:00:00:00:00:00"}, ["MacAddress", "unicast"]),
+    ],
+    ids=lambda v: json.dumps(v)[:60] if isinstance(v, dict) else "",
+)
+def test_a_bad_value_is_named_with_its_remedy(raw: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        decode(raw)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [b"[1]", b"{", b"\xff\xfe", b'"x"', b"{" * 5000, b"[" * 100_000])
+def test_a_body_that_is_not_an_object(text: bytes) -> None:
+    with pytest.raises(UserError):
+        container_config(body.parse(text))
+
+
+def test_what_is_accepted_but_not_done_is_a_warning() -> None:
+    decoded = decode(host(BlkioWeight=500, LogConfig={"Type": "syslog"}))
+    assert any("BlkioWeight" in w for w in decoded.warnings)
+    assert any("syslog" in w for w in decoded.warnings)
+
+
+def test_unknown_fields_are_ignored() -> None:
+    assert decode({"Image": "i", "Frob": 1, "HostConfig": {"Nicate": [1]}}).config.image == "i"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=12),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+TOP = """Image Hostname Domainname User Tty OpenStdin StdinOnce Env Cmd Entrypoint WorkingDir Labels StopSignal StopTimeout
+ExposedPorts Volumes Healthcheck NetworkDisabled MacAddress NetworkingConfig Hawse""".split()
+HOST = """Binds Mounts Tmpfs PortBindings PublishAllPorts NetworkMode AutoRemove RestartPolicy Memory MemorySwap NanoCpus
+CpuPeriod CpuQuota CpuShares CpusetCpus PidsLimit CapAdd CapDrop Privileged UsernsMode SecurityOpt ReadonlyRootfs Init Ulimits
+Sysctls ShmSize OomScoreAdj Devices GroupAdd ExtraHosts Dns DnsSearch LogConfig PidMode IpcMode DeviceRequests""".split()
+INNER = "Name MaximumRetryCount Type Target Source Test Interval HostPort Soft Hard PathOnHost Config max-size 80/tcp".split()
+NESTED = JSON | st.dictionaries(st.sampled_from(INNER), JSON, max_size=3)
+LISTED = NESTED | st.lists(NESTED, max_size=2) | st.dictionaries(st.sampled_from(INNER), st.lists(NESTED, max_size=2))
+
+
+@given(
+    st.dictionaries(st.sampled_from(TOP), LISTED, max_size=6),
+    st.dictionaries(st.sampled_from(HOST), LISTED, max_size=6) | JSON,
+)
+def test_arbitrary_json_gives_a_config_or_a_user_error(top: dict[str, Any], outer: Any) -> None:
+    try:
+        decoded = decode({"Image": "i", **top, "HostConfig": outer})
+    except UserError as e:
+        assert len(e.message) < 1000
+    else:
+        assert decoded.config.argv is not None
+
+
+@given(st.binary(max_size=64) | st.text(max_size=64).map(lambda t: t.encode("utf-8", "surrogatepass")))
+def test_arbitrary_bytes_give_a_body_or_a_user_error(data: bytes) -> None:
+    try:
+        container_config(body.parse(data))
+    except UserError:
+        pass
