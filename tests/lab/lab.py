@@ -1,0 +1,265 @@
+"""The lab: a private world with a host, a client and an internet, made in a tenth of a second and gone without a trace.
+
+Nothing in it touches the machine's own network, mounts, processes or /run: it is a set of namespaces kept by one
+process (holder.py), which dies when this process does.  Shared with the machine are only the file system, where the lab
+writes below `Lab.state`, and the cgroup hierarchies, where it uses `hawse_<instance>` and removes it.
+
+Standard library only: the tests, script/demo and the benchmark use it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import string
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from tests.lab.daemon import Daemon
+from tests.lab.machine import Machine, setns
+from tests.lab.snapshot import Snapshot, take
+from tests.lab.terminal import Terminal
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CACHE = REPOSITORY / ".cache"
+CLIENT = "10.199.0.2"
+HOST = "10.199.0.1"
+INTERNET = "198.51.100.2"
+UPLINK = "198.51.100.1"
+CLONE_NEWPID = 0x2000_0000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a program inside the lab left: its exit code (128 + signal when killed) and output."""
+
+    argv: tuple[str, ...]
+    code: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def out(self) -> str:
+        return self.stdout.decode(errors="replace")
+
+    @property
+    def err(self) -> str:
+        return self.stderr.decode(errors="replace")
+
+    def __str__(self) -> str:
+        return f"{' '.join(self.argv)} → {self.code}\n--- stdout\n{self.out[-4000:]}\n--- stderr\n{self.err[-4000:]}"
+
+
+class Lab:
+    """One private world; a context manager.  `keep` are paths below /tmp or /run that stay visible inside."""
+
+    def __init__(self, *, keep: Sequence[Path] = ()) -> None:
+        self.instance = _free_instance()
+        self.state = CACHE / "labs" / self.instance
+        self.root = self.state / "root"
+        self.run_dir = Path("/run/hawse")
+        (self.state / "share").mkdir(parents=True)
+        self.share = self.state / "share"
+        """A directory on the real disk that inside and outside see by the same path."""
+        visible = {REPOSITORY, Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve(), *keep}
+        (self.state / "holder.log").touch()
+        with (self.state / "holder.log").open("rb+") as log:
+            self._holder = subprocess.Popen(
+                [
+                    *("unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "--kill-child"),
+                    *("--propagation", "private", sys.executable, "-I", "-S"),
+                    str(Path(__file__).with_name("holder.py")),
+                    *map(str, sorted(visible)),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            )
+        assert self._holder.stdout is not None
+        told = self._holder.stdout.readline().split()
+        if told[1:] != [b"ready"]:
+            self._holder.wait()
+            why = (self.state / "holder.log").read_text()
+            shutil.rmtree(self.state)
+            raise RuntimeError(f"the lab did not come up: {why}")
+        self.pid = int(told[0])
+        """The holder's, as the outside sees it."""
+        self.inside = Path(f"/proc/{self.pid}/root")
+        self._pid_namespace = os.open(f"/proc/{self.pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        self.host = Machine(self, "host", f"/proc/{self.pid}/ns/net", HOST)
+        self.client = Machine(self, "client", f"{self.inside}/run/netns/client", CLIENT)
+        self.internet = Machine(self, "internet", f"{self.inside}/run/netns/internet", INTERNET)
+        (self.state / "hawse.toml").touch()
+        self.env = {
+            "PATH": f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": "/root",
+            "LANG": "C.UTF-8",
+            "TERM": "xterm",
+            "HAWSE_INSTANCE": self.instance,
+            "HAWSE_ROOT": str(self.root),
+            "HAWSE_RUN_DIR": str(self.run_dir),
+            "HAWSE_HOST": f"unix://{self.run_dir}/hawse.sock",
+            "HAWSE_CONFIG": str(self.state / "hawse.toml"),
+            "HAWSE_HOOKS_DIR": str(self.state / "hooks.d"),
+            "HAWSE_VENDOR_HOOKS_DIR": str(self.state / "vendor-hooks.d"),
+            "HAWSE_HANDLERS_DIR": str(self.state / "handlers.d"),
+            "HAWSE_AUTOSTART": "0",
+        }
+        self.daemon = Daemon(self)
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every process of the lab and remove what it had on the machine: its directory and its cgroups."""
+        self.daemon.forget()
+        assert self._holder.stdin is not None and self._holder.stdout is not None
+        self._holder.stdin.close()
+        self._holder.stdout.close()
+        self._holder.wait(30)
+        os.close(self._pid_namespace)
+        remove_cgroups(f"hawse_{self.instance}")
+        shutil.rmtree(self.state, ignore_errors=False)
+
+    # -- running programs inside ---------------------------------------------------------------------------------------
+
+    def popen(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        machine: Machine | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | Path = "/",
+        **options: Any,
+    ) -> subprocess.Popen[bytes]:
+        """Start a program on one of the machines.  The Popen is the program itself: its pid and signals are direct."""
+        nsenter = [
+            "nsenter",
+            *(
+                f"--{option}=/proc/{self.pid}/ns/{kind}"
+                for option, kind in (("mount", "mnt"), ("uts",) * 2, ("ipc",) * 2)
+            ),
+            f"--net={(machine or self.host).namespace}",
+            f"--wdns={cwd}",
+            "--",
+        ]
+        with self._in_pid_namespace():
+            return subprocess.Popen([*nsenter, *map(str, argv)], env={**self.env, **(env or {})}, **options)
+
+    def run(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        machine: Machine | None = None,
+        input: str | bytes | None = None,
+        timeout: float = 60,
+        check: bool = True,
+        env: Mapping[str, str] | None = None,
+        cwd: str | Path = "/",
+    ) -> Result:
+        """Run a program to its end.  With `check`, an exit code other than 0 is an AssertionError that shows its output."""
+        stdin: int | IO[bytes] = subprocess.DEVNULL if input is None else subprocess.PIPE
+        process = self.popen(
+            argv,
+            machine=machine,
+            env=env,
+            cwd=cwd,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            out, err = process.communicate(input.encode() if isinstance(input, str) else input, timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            out, err = process.communicate()
+            result = Result(argv=tuple(map(str, argv)), code=-1, stdout=out, stderr=err)
+            raise AssertionError(f"not done after {timeout} s: {result}") from None
+        code = process.returncode if process.returncode >= 0 else 128 - process.returncode
+        result = Result(argv=tuple(map(str, argv)), code=code, stdout=out, stderr=err)
+        if check and code:
+            raise AssertionError(str(result))
+        return result
+
+    def hawse(
+        self,
+        *args: str | Path,
+        input: str | bytes | None = None,
+        timeout: float = 60,
+        check: bool = True,
+        env: Mapping[str, str] | None = None,
+        cwd: str | Path = "/",
+    ) -> Result:
+        """The command line on the host, against this lab's daemon."""
+        return self.run(["hawse", *args], input=input, timeout=timeout, check=check, env=env, cwd=cwd)
+
+    def pty(self, argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> Terminal:
+        """A program on the host with a terminal of its own, as a person at a keyboard runs it."""
+        return Terminal(self, argv, env)
+
+    @contextmanager
+    def _in_pid_namespace(self) -> Iterator[None]:
+        """Children that this thread starts meanwhile are born in the lab's pid namespace (setns(2))."""
+        ours = os.open("/proc/thread-self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            setns(self._pid_namespace, CLONE_NEWPID)
+            try:
+                yield
+            finally:
+                setns(ours, CLONE_NEWPID)
+        finally:
+            os.close(ours)
+
+    # -- the leak check ------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot:
+        """Everything that a container could leave behind, as it is now."""
+        return take(self)
+
+    def leaks(self, before: Snapshot, timeout: float = 10) -> list[str]:
+        """What differs from `before`, one readable line each, once it stops changing for the better or time is up."""
+        deadline = time.monotonic() + timeout
+        while (lines := self.snapshot().difference(before)) and time.monotonic() < deadline:
+            time.sleep(0.05)  # the kernel and the daemon finish on their own: no event covers all of it
+        return lines
+
+
+def remove_cgroups(name: str) -> None:
+    """Remove the cgroup `name` with its children from every hierarchy; all their processes are gone."""
+    for top in (*Path("/sys/fs/cgroup").glob(f"*/{name}"), Path("/sys/fs/cgroup") / name):
+        for directory, _, _ in os.walk(top, topdown=False):
+            deadline = time.monotonic() + 5
+            while True:
+                try:
+                    os.rmdir(directory)
+                    break
+                except OSError:  # EBUSY until the last dead process is reaped
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.01)
+
+
+def _free_instance() -> str:
+    """An instance name that no other lab uses: its state directory is made here, which is the claim."""
+    alphabet = string.ascii_lowercase + string.digits
+    while True:
+        name = random.choice(string.ascii_lowercase) + "".join(random.choices(alphabet, k=3))
+        if not list(Path("/sys/fs/cgroup").glob(f"**/hawse_{name}")):
+            try:
+                (CACHE / "labs" / name).mkdir(parents=True)
+                return name
+            except FileExistsError:
+                continue

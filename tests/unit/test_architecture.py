@@ -1,0 +1,212 @@
+"""The rules about what may import what (STYLE §6 rules 1–4), checked on the sources."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PACKAGES = ("supervisor", "handlers", "cli")
+COMPOSITION_ROOT = "hawse.supervisor.__main__"
+
+PURE = {  # rule 2: time, ids and bytes come in as arguments
+    "hawse.supervisor.model",
+    "hawse.supervisor.events",
+    "hawse.supervisor.machine",
+    "hawse.supervisor.errors",
+    "hawse.supervisor.network.ipam",
+    "hawse.supervisor.network.ports",
+    "hawse.supervisor.network.subnets",
+    "hawse.supervisor.network.names",
+    "hawse.supervisor.network.ruleset",
+    "hawse.supervisor.api.wire",
+    "hawse.supervisor.reconcile",
+}
+IMPURE_STDLIB = {
+    *(
+        "asyncio",
+        "fcntl",
+        "random",
+        "secrets",
+        "select",
+        "shutil",
+        "signal",
+        "socket",
+        "sqlite3",
+        "subprocess",
+        "tempfile",
+    ),
+    *("threading", "time", "urllib", "uuid"),
+}
+CHILD_SIDE = {  # runs between fork and the user's program: standard library and its own kind only
+    "hawse.supervisor.runtime.spawner",
+    "hawse.supervisor.runtime.shim",
+    "hawse.supervisor.runtime.init",
+    "hawse.supervisor.runtime.protocol",
+}
+
+
+def module_name(path: Path) -> str:
+    parts = list(path.relative_to(REPOSITORY).with_suffix("").parts)
+    return ".".join(["hawse", *(parts[:-1] if parts[-1] == "__init__" else parts)])
+
+
+MODULES = {module_name(p): p for package in PACKAGES for p in sorted((REPOSITORY / package).rglob("*.py"))}
+
+
+def imports(path: Path) -> Iterator[tuple[str, int]]:
+    """(module, line) of everything that the file imports when it is imported; type-checking imports do not count."""
+    tree = ast.parse(path.read_text())
+    skipped = {
+        child
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for child in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}:{node.lineno}: relative import"
+            base = node.module or ""
+            for alias in node.names:
+                full = f"{base}.{alias.name}"
+                yield (full if full in MODULES else base), node.lineno
+
+
+def closure(name: str) -> dict[str, str]:
+    """Every module of ours that importing `name` loads, with who imported it first."""
+    seen = {name: ""}
+    todo = [name]
+    while todo:
+        current = todo.pop()
+        for imported, _ in imports(MODULES[current]):
+            if imported in MODULES and imported not in seen:
+                seen[imported] = current
+                todo.append(imported)
+    return seen
+
+
+def offences(allowed: dict[str, tuple[str, ...]]) -> list[str]:
+    """Imports between our packages that go against the arrows; package → prefixes it may import."""
+    found = []
+    for name, path in MODULES.items():
+        package = ".".join(name.split(".")[:2])
+        if name == COMPOSITION_ROOT:
+            continue
+        for imported, line in imports(path):
+            if imported.split(".")[0] == "hawse" and not imported.startswith(allowed[package]):
+                found.append(f"{path}:{line}: {name} imports {imported}")
+    return found
+
+
+def test_the_arrows_between_packages() -> None:
+    """cli → supervisor.api.wire; handlers → supervisor; supervisor imports neither.
+
+    The CLI may also become the daemon (`hawse daemon`), which it does by importing the composition root, late.
+    """
+    assert not offences(
+        {
+            "hawse.cli": ("hawse.cli", "hawse.supervisor.api.wire", COMPOSITION_ROOT),
+            "hawse.handlers": ("hawse.handlers", "hawse.supervisor"),
+            "hawse.supervisor": ("hawse.supervisor",),
+        }
+    )
+
+
+def test_nobody_but_the_cli_imports_the_composition_root() -> None:
+    importers = {
+        name for name, path in MODULES.items() for imported, _ in imports(path) if imported == COMPOSITION_ROOT
+    }
+    assert all(name.startswith("hawse.cli.") for name in importers)
+
+
+@pytest.mark.parametrize("name", sorted(PURE & MODULES.keys()))
+def test_a_pure_module_loads_no_clock_no_socket_no_database(name: str) -> None:
+    for module, importer in closure(name).items():
+        for imported, line in imports(MODULES[module]):
+            top = imported.split(".")[0]
+            where = f"{MODULES[module]}:{line} (loaded by {importer or 'itself'}): {imported}"
+            assert top in ("hawse", "msgspec") or top in sys.stdlib_module_names, where
+            assert top not in IMPURE_STDLIB, where
+
+
+@pytest.mark.parametrize("name", sorted(CHILD_SIDE & MODULES.keys()))
+def test_the_child_side_needs_only_the_standard_library(name: str) -> None:
+    for module, importer in closure(name).items():
+        for imported, line in imports(MODULES[module]):
+            top = imported.split(".")[0]
+            assert top == "hawse" or top in sys.stdlib_module_names, (
+                f"{MODULES[module]}:{line} (loaded by {importer or 'itself'}): {imported}"
+            )
+
+
+def test_sql_is_only_in_the_store() -> None:
+    found = [
+        f"{name} imports {imported}"
+        for name, path in MODULES.items()
+        if not name.startswith("hawse.supervisor.store")
+        for imported, _ in imports(path)
+        if imported.split(".")[0] in ("sqlite3", "aiosqlite")
+    ]
+    assert not found
+
+
+def test_system_calls_by_ctypes_are_only_in_linux_and_runtime() -> None:
+    found = [
+        f"{name} imports {imported}"
+        for name, path in MODULES.items()
+        if not name.startswith(("hawse.supervisor.linux", "hawse.supervisor.runtime"))
+        for imported, _ in imports(path)
+        if imported.split(".")[0] in ("ctypes", "pyroute2")
+    ]
+    assert not found
+
+
+def test_the_daemon_never_forks() -> None:
+    """Rule 14: threads live there.  Only the child side may fork, unshare or setns."""
+    banned = {"fork", "forkpty", "unshare", "setns", "posix_spawn"}
+    child_side = {m for name in CHILD_SIDE & MODULES.keys() for m in closure(name)}
+    found = []
+    for name, path in MODULES.items():
+        if name in child_side or not name.startswith(("hawse.supervisor", "hawse.handlers")):
+            continue
+        found += [
+            f"{path}:{node.lineno}: os.{node.attr}"
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Attribute) and node.attr in banned and ast.unparse(node.value) == "os"
+        ]
+    assert not found
+
+
+def test_no_module_named_after_nothing() -> None:
+    """Rule 5: a file has one subject, and its name says which."""
+    vague = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
+    assert not [name for name in MODULES if vague & set(name.split("."))]
+
+
+def test_every_module_says_what_it_owns() -> None:
+    for path in MODULES.values():
+        tree = ast.parse(path.read_text())
+        assert not tree.body or ast.get_docstring(tree), f"{path} has no docstring"
+
+
+def test_the_command_line_starts_without_the_engine() -> None:
+    """What `hawse ps` loads decides how fast it is: none of the daemon's libraries."""
+    heavy = {"aiohttp", "aiosqlite", "anyio", "asyncio", "msgspec", "pyroute2", "structlog", "hawse.supervisor.engine"}
+    loaded = subprocess.run(
+        [sys.executable, "-I", "-c", "import hawse.cli.main, sys; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert "hawse.cli.main" in loaded
+    assert not heavy & set(loaded)
