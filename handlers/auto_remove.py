@@ -1,0 +1,27 @@
+"""`--rm`: remove a container that has ended, after its cables are out."""
+
+from __future__ import annotations
+
+from hawse.supervisor import events
+from hawse.supervisor.dispatch import Handler
+from hawse.supervisor.errors import NotFound
+from hawse.supervisor.events import Event
+from hawse.supervisor.parts import Context
+
+
+async def handle(event: Event, ctx: Context) -> None:
+    assert isinstance(event.fact, events.ContainerFact)
+    if event.fact.container.config.auto_remove:
+        try:
+            await ctx.engine.remove(event.fact.container.id, volumes=True, by_engine=True)
+        except NotFound:
+            return  # a second run, or somebody was quicker
+
+
+HANDLER = Handler(
+    name="auto_remove",
+    types=(events.ContainerExited.TYPE, events.ContainerStartFailed.TYPE),
+    mode="durable",
+    handle=handle,
+    deadline=60.0,
+)

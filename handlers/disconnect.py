@@ -1,0 +1,36 @@
+"""Pull the cables of a container that has ended.
+
+Durable: driven from the journal, at least once, until the kernel has shown that the link is gone.  It reads what is
+plugged from the store and does not trust the event, so that running it twice, or late, is harmless.
+"""
+
+from __future__ import annotations
+
+from hawse.supervisor import events
+from hawse.supervisor.dispatch import Handler
+from hawse.supervisor.events import Event
+from hawse.supervisor.model import Endpoint
+from hawse.supervisor.parts import Context
+from hawse.supervisor.store.tx import Tx
+
+
+async def handle(event: Event, ctx: Context) -> None:
+    assert isinstance(event.fact, events.ContainerExited)
+    parts, container_id = ctx.parts, event.fact.container.id
+    container = await parts.store.read(lambda tx: tx.container(container_id))
+    if container is None or container.started_at > event.time:
+        return  # removed, or started again since: what is plugged now belongs to the new run
+    for endpoint in await parts.store.read(lambda tx: tx.endpoints(container_id)):
+        network = await parts.store.read(lambda tx, name=endpoint.network: tx.network(name))
+        if network:
+            await parts.network.unplug(network, endpoint)
+        await parts.store.transact(lambda tx, gone=endpoint: _disconnected(tx, event, gone))
+
+
+def _disconnected(tx: Tx, event: Event, endpoint: Endpoint) -> None:
+    container = tx.container(endpoint.container_id)
+    if container is not None and tx.delete_endpoint(endpoint.container_id, endpoint.network):
+        tx.append(events.NetworkDisconnected(container=container, endpoint=endpoint), cause=event.id)
+
+
+HANDLER = Handler(name="disconnect", types=(events.ContainerExited.TYPE,), mode="durable", handle=handle)

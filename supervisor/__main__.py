@@ -1,0 +1,162 @@
+"""The daemon's composition root: the only place that knows every concrete part, and that nobody imports.
+
+    python -m hawse.supervisor [--root DIR] [--run-dir DIR] [--instance NAME] [--config FILE] [--host unix:///PATH]
+
+Crash-only: nothing that start-up recovery relies on happens on the way down.  SIGTERM lets requests finish and leaves the
+containers running; --stop-all stops them first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import anyio
+import structlog
+
+from hawse.handlers import BUILTIN
+from hawse.supervisor import log as logging
+from hawse.supervisor import version
+from hawse.supervisor.api.server import make_app, serve
+from hawse.supervisor.config import Config, load
+from hawse.supervisor.engine import Engine
+from hawse.supervisor.errors import HawseError, Unavailable
+from hawse.supervisor.events import DaemonStarted
+from hawse.supervisor.images.images import Images
+from hawse.supervisor.linux import cgroup
+from hawse.supervisor.network.core import NetworkCore
+from hawse.supervisor.notify import notify
+from hawse.supervisor.parts import Parts
+from hawse.supervisor.runtime import seccomp
+from hawse.supervisor.runtime.client import Spawner
+from hawse.supervisor.store.store import Store
+
+log = structlog.get_logger()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit codes: 0 after SIGTERM or SIGINT, 1 when the daemon could not start or broke, 2 for bad configuration."""
+    flags = vars(_parser().parse_args(argv))
+    stop_all = flags.pop("stop_all")
+    try:
+        config = load(flags, os.environ)
+    except HawseError as e:
+        print(f"hawse daemon: {e}", file=sys.stderr)  # noqa: T201
+        return 2
+    logging.configure(config.log_level, config.log_format)
+    try:
+        anyio.run(_daemon, config, stop_all)
+    except* HawseError as group:
+        for error in _leaves(group):
+            log.error("daemon_failed", error=str(error))
+        return 1
+    return 0
+
+
+async def _daemon(config: Config, stop_all: bool) -> None:
+    if os.geteuid() != 0:
+        raise Unavailable("the hawse daemon needs root", hint="run it with sudo")
+    with _only_one(config):
+        async with _parts(config) as parts, Engine.running(parts, BUILTIN) as engine:
+            await parts.store.transact(lambda tx: tx.append(DaemonStarted(version=version.VERSION, pid=os.getpid())))
+            async with serve(make_app(engine, config), config), anyio.create_task_group() as group:
+                log.info("daemon_ready", socket=str(config.socket_path), root=str(config.root))
+                notify("READY=1")
+                group.start_soon(_spawner_lives, parts.spawner)
+                await _told_to_stop()
+                log.info("daemon_stopping")
+                notify("STOPPING=1")
+                group.cancel_scope.cancel()
+            if stop_all:
+                await engine.stop_all()
+
+
+@contextlib.asynccontextmanager
+async def _parts(config: Config) -> AsyncIterator[Parts]:
+    """Every edge, opened in order and closed in reverse."""
+    config.root.mkdir(mode=0o710, parents=True, exist_ok=True)
+    async with contextlib.AsyncExitStack() as stack:
+        store = await Store.open(config.root / "hawse.db", time.time_ns)
+        stack.push_async_callback(store.close)
+        network = NetworkCore(instance=config.instance, table=config.table, tag=config.tag)
+        await network.start()
+        stack.push_async_callback(network.close)
+        spawner = await Spawner.start()
+        stack.callback(spawner.close)
+        yield Parts(
+            config=config,
+            store=store,
+            network=network,
+            spawner=spawner,
+            images=Images(config.root, store),
+            cgroups=cgroup.detect(config.instance),
+            seccomp=str(seccomp.default_profile(config.root)),
+            boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            clock=time.time_ns,
+            random=random.SystemRandom(),
+        )
+
+
+@contextlib.contextmanager
+def _only_one(config: Config) -> Iterator[None]:
+    """One daemon per run directory.  Raises Unavailable naming the one that is there."""
+    config.run_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with (config.run_dir / "daemon.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise Unavailable(
+                f"another hawse daemon (pid {lock.read().strip() or '?'}) uses {config.run_dir}",
+                hint="choose another --run-dir, --root and --instance to run a second one",
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
+
+
+async def _spawner_lives(spawner: Spawner) -> None:
+    """Without its spawner the daemon can start nothing: it ends, and its successor recovers."""
+    await spawner.wait_dead()
+    raise Unavailable("the spawner died; the daemon ends so that its successor recovers")
+
+
+async def _told_to_stop() -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+        async for _ in received:
+            return
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="hawse daemon", description="The hawse container supervisor.")
+    parser.add_argument("--root", help="state directory (default /var/lib/hawse)")
+    parser.add_argument("--run-dir", help="directory for sockets and pids (default /run/hawse)")
+    parser.add_argument("--instance", help="1-4 of a-z0-9, prefixes kernel objects when several daemons run")
+    parser.add_argument("--config", help="configuration file (default /etc/hawse/hawse.toml)")
+    parser.add_argument("--host", "-H", help="API socket (default RUN_DIR/hawse.sock)")
+    parser.add_argument("--hooks-dir", help="directory of scripted hooks (default /etc/hawse/hooks.d)")
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
+    parser.add_argument("--log-format", choices=("auto", "console", "json"))
+    parser.add_argument("--stop-all", action="store_true", help="stop all containers on SIGTERM")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,175 @@
+"""Creating a container: everything is validated, then one transaction claims name, address and ids, then the
+directories are made.  A crash after the transaction leaves a created container whose start makes the rest."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import os
+
+from msgspec.structs import replace
+
+from hawse.supervisor import events, names
+from hawse.supervisor.errors import Conflict, NotFound, UserError
+from hawse.supervisor.model import (
+    ID_RANGE,
+    Container,
+    ContainerConfig,
+    ContainerId,
+    EndpointRequest,
+    Lease,
+    Network,
+    NetworkName,
+    State,
+)
+from hawse.supervisor.network import ipam
+from hawse.supervisor.networks import BUILTIN, Networks
+from hawse.supervisor.parts import Parts
+from hawse.supervisor.runtime import spec
+from hawse.supervisor.store.tx import Tx
+
+LEAVING_DEADLINE = 10.0  # seconds that a new container waits for the old holder of its name to be cleaned up
+
+
+async def create(parts: Parts, networks: Networks, config: ContainerConfig, name: str) -> Container:
+    """Raises UserError, NotFound or Conflict with nothing done."""
+    if name:
+        name = names.check_container_name(name)
+        await _let_go(parts, name)
+    config, plugged = await _resolve_networks(parts, networks, config)
+    _check(config)
+    container_id = names.container_id(parts.random)
+
+    def claim(tx: Tx) -> Container:
+        chosen = _claim_name(parts, tx, name)
+        uid_base = None
+        if config.userns != "host" and not config.privileged:
+            uid_base = parts.config.subid_base + tx.claim_id_range(container_id) * ID_RANGE
+        container = Container(
+            id=container_id,
+            name=chosen,
+            config=config,
+            state=State.CREATED,
+            created_at=parts.clock(),
+            uid_base=uid_base,
+            story=("created",),
+        )
+        tx.put(container)
+        for request in config.endpoints:
+            _lease(tx, container_id, request, plugged[request.network])
+        tx.append(events.ContainerCreated(container=container))
+        return container
+
+    container = await parts.store.transact(claim)
+    try:
+        prepare(parts, container)
+    except BaseException:
+        await parts.store.transact(lambda tx: forget(tx, container))
+        raise
+    return container
+
+
+def prepare(parts: Parts, container: Container) -> None:
+    """The container's directories; safe to run again."""
+    paths = parts.paths(container.id)
+    paths.state.mkdir(mode=0o710, parents=True, exist_ok=True)
+    parts.images.prepare(paths, container.uid_base)
+
+
+def forget(tx: Tx, container: Container) -> None:
+    """Every row of a container goes, and its last event is written."""
+    tx.release_leases(container.id)
+    tx.release_ports(container.id)
+    tx.release_id_range(container.id)
+    tx.delete_container(container.id)
+    tx.append(events.ContainerRemoved(container=container))
+
+
+def _lease(tx: Tx, container_id: ContainerId, request: EndpointRequest, network: Network) -> None:
+    assert network.subnet is not None and network.gateway is not None  # bridge networks always have both
+    held = tx.leases(network.name)
+    address = ipam.allocate(
+        network.subnet,
+        network.gateway,
+        {lease.address for lease in held},
+        requested=request.ip,
+        hint=tx.last_lease(network.name),
+    )
+    tx.lease(Lease(network=network.name, address=address, container_id=container_id))
+
+
+def _claim_name(parts: Parts, tx: Tx, name: str) -> str:
+    if name:
+        if holder := tx.container_named(name):
+            raise Conflict(
+                f'Conflict. The container name "/{name}" is already in use by container "{holder.id}". '
+                "You have to remove (or rename) that container to be able to reuse that name."
+            )
+        return name
+    for attempt in itertools.count():
+        invented = names.container_name(parts.random)
+        if attempt > 5:  # a crowded machine
+            invented += str(parts.random.randrange(10 ** (attempt - 5)))
+        if not tx.container_named(invented):
+            return invented
+    raise AssertionError  # count() has no end
+
+
+async def _let_go(parts: Parts, name: str) -> None:
+    """A container that removes itself may still be cleaning up; its name is about to be free."""
+    holder = await parts.store.read(lambda tx: tx.container_named(name))
+    if holder and holder.is_leaving:
+        with parts.waits.expect(f"container/{holder.id}", "container.removed") as removed:
+            if await parts.store.read(lambda tx: tx.container_named(name)):
+                await removed.wait(LEAVING_DEADLINE)
+
+
+async def _resolve_networks(
+    parts: Parts, networks: Networks, config: ContainerConfig
+) -> tuple[ContainerConfig, dict[NetworkName, Network]]:
+    """Names and ids of networks become names; `container:X` becomes an id."""
+    mode, _, target = config.network_mode.partition(":")
+    if mode == "container" and target:
+        other = await parts.store.read(lambda tx: tx.find(target))
+        return replace(config, network_mode=f"container:{other.id}", endpoints=()), {}
+    if mode in BUILTIN:
+        if config.endpoints:
+            raise UserError(f"a container with --network {mode} cannot be connected to networks")
+        return replace(config, endpoints=()), {}
+    requests = config.endpoints or (EndpointRequest(network=NetworkName(config.network_mode)),)
+    resolved, plugged = [], {}
+    for request in requests:
+        try:
+            network = await networks.find(request.network)
+        except NotFound as e:
+            known = [n.name for n in await networks.all()]
+            near = difflib.get_close_matches(request.network, known, n=3)
+            raise NotFound(
+                f"network {request.network} not found",
+                hint=f"did you mean {' or '.join(near)}?" if near else "see `hawse network ls`",
+            ) from e
+        if request.ip and (network.subnet is None or request.ip not in network.subnet):
+            raise UserError(f"{request.ip} is not in the subnet {network.subnet} of network {network.name}")
+        resolved.append(replace(request, network=network.name))
+        plugged[network.name] = network
+    first = resolved[0].network
+    return replace(config, network_mode=first, endpoints=tuple(resolved)), plugged
+
+
+def _check(config: ContainerConfig) -> None:
+    """What can be known to be wrong without making anything."""
+    if not config.argv:
+        raise UserError("no command specified", hint="give one after the image, or set CMD in the image")
+    spec.capabilities(config)
+    for mount in config.mounts:
+        if not mount.target.startswith("/"):
+            raise UserError(f"invalid mount path: '{mount.target}' mount path must be absolute")
+        if mount.type == "bind" and not os.path.lexists(mount.source):
+            raise UserError(
+                f'invalid mount config for type "bind": bind source path does not exist: {mount.source}',
+                hint="create it first",
+            )
+    if config.rootfs and not os.path.isdir(config.rootfs):
+        raise UserError(f"--rootfs {config.rootfs}: no such directory")
+    if config.ports and config.network_mode in BUILTIN and config.network_mode == "none":
+        raise UserError("ports cannot be published with --network none", hint="choose a bridge network")

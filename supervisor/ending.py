@@ -1,0 +1,100 @@
+"""The other end of a container's life: its exit noticed and written down, its traces removed.
+
+Disconnecting is not done here: the durable handler `disconnect` does it when it sees `container.exited`.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from hawse.supervisor import machine
+from hawse.supervisor.creating import forget
+from hawse.supervisor.errors import HawseError
+from hawse.supervisor.linux.cgroup import Cgroup
+from hawse.supervisor.model import Container, ContainerId, Exit, State
+from hawse.supervisor.moves import move
+from hawse.supervisor.parts import Parts
+from hawse.supervisor.runtime import logreader
+from hawse.supervisor.runtime.client import ExitInfo, Shim
+from hawse.supervisor.store.tx import Tx
+
+log = structlog.get_logger()
+
+LAST_LINES = 10
+LAST_LINES_BYTES = 4096
+UNPLUG_DEADLINE = 30.0  # seconds that a removal waits for the unplugging before the container is quarantined
+
+
+async def watch(parts: Parts, shim: Shim) -> None:
+    """Wait for the exit of a running container and write it down.  Ends with the container."""
+    info = await shim.wait_exit()
+    async with parts.locks.hold(shim.id):  # an exit before `started` is committed waits here for it
+        await record_exit(parts, shim.id, info)
+        parts.shims.pop(shim.id, None)
+    await shim.release()
+    shim.close()
+
+
+async def record_exit(parts: Parts, container_id: ContainerId, info: ExitInfo) -> None:
+    """One transaction: code, signal, oom, times, what it used, its last lines; then its cgroup goes.
+
+    The caller holds the container's lock.
+    """
+    cgroup = Cgroup.open(parts.cgroups, container_id)
+    oom = cgroup.oom_kills() > 0 and info.signal == 9
+    stats = cgroup.stats()
+    lines = logreader.last_lines(parts.paths(container_id).log, LAST_LINES, LAST_LINES_BYTES)
+
+    def ended(tx: Tx) -> None:
+        container = tx.container(container_id)
+        if container is None or not container.state.is_alive:
+            return
+        stimulus = machine.Exited(
+            exit=Exit(
+                code=info.code,
+                signal=info.signal,
+                oom=oom,
+                reason=info.reason,
+                finished_at=info.finished_at or parts.clock(),
+            ),
+            endpoints=tuple(tx.endpoints(container_id)),
+            peak_memory=stats.memory_peak,
+            cpu_ns=stats.cpu_ns,
+            last_lines=lines,
+        )
+        tx.release_ports(container_id)
+        move(tx, container, stimulus, parts.clock())
+
+    await parts.store.transact(ended)
+    cgroup.remove()
+
+
+async def remove(parts: Parts, container: Container, *, volumes: bool = False) -> None:
+    """Remove a container that does not run: wait for its cables, then its files, then its rows.
+
+    The caller holds the container's lock.  When the unplugging does not end in time the container is quarantined.
+    """
+    if container.state is not State.REMOVING:
+        container = await _step(parts, container, machine.RemoveRequested())
+    if not await _unplugged(parts, container):
+        reason = f"its network is still connected after {UNPLUG_DEADLINE:.0f} s; see `hawse inspect`"
+        await _step(parts, container, machine.Quarantined(reason=reason))
+        raise HawseError(f"container {container.name} could not be removed: {reason}")
+    paths = parts.paths(container.id)
+    Cgroup.open(parts.cgroups, container.id).remove()
+    await parts.images.discard(paths)
+    await parts.store.transact(lambda tx: forget(tx, container))
+
+
+async def _unplugged(parts: Parts, container: Container) -> bool:
+    """True as soon as the container has no endpoint any more."""
+    while True:
+        with parts.waits.expect(f"container/{container.id}", "network.disconnected") as gone:
+            if not await parts.store.read(lambda tx: tx.endpoints(container.id)):
+                return True
+            if await gone.wait(UNPLUG_DEADLINE) is None:
+                return False
+
+
+async def _step(parts: Parts, container: Container, stimulus: machine.Stimulus) -> Container:
+    return await parts.store.transact(lambda tx: move(tx, container, stimulus, parts.clock()))

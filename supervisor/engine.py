@@ -1,0 +1,271 @@
+"""The verbs of a container.  One container is serial (a keyed lock), different ones are concurrent.
+
+    create  creating.py      start  starting.py      exit, remove  ending.py      exec  execs.py
+    connect, record, disconnect, auto-remove: handlers/, driven by dispatch.py
+
+The engine never decides what state may follow what (machine.py) and never plugs or unplugs a network (handlers/).
+"""
+
+from __future__ import annotations
+
+import signal as signals
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
+from typing import Self
+
+import anyio
+import anyio.abc
+import structlog
+from msgspec.structs import replace
+
+from hawse.supervisor import creating, ending, events, machine, names, starting
+from hawse.supervisor.dispatch import Dispatcher, Handler
+from hawse.supervisor.errors import Conflict, NotModified
+from hawse.supervisor.execs import Execs
+from hawse.supervisor.linux.cgroup import Cgroup
+from hawse.supervisor.model import Container, ContainerConfig, ContainerId, Endpoint, Exit, State
+from hawse.supervisor.moves import move
+from hawse.supervisor.networks import Networks
+from hawse.supervisor.parts import Context, Parts
+from hawse.supervisor.recovery import recover
+from hawse.supervisor.runtime.client import AttachOptions, Shim
+from hawse.supervisor.signal_names import signal_number
+from hawse.supervisor.store.tx import Tx
+from hawse.supervisor.waits import Expectation
+
+log = structlog.get_logger()
+
+
+class Engine:
+    """All the verbs; use as `async with Engine.running(parts, handlers) as engine`."""
+
+    def __init__(self, parts: Parts, handlers: Sequence[Handler], tasks: anyio.abc.TaskGroup) -> None:
+        self.parts = parts
+        self.store = parts.store
+        self.images = parts.images
+        self.networks = Networks(parts)
+        self.dispatcher = Dispatcher(parts.store, handlers, Context(parts=parts, engine=self))
+        self.execs = Execs(parts, tasks)
+        self._tasks = tasks
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, parts: Parts, handlers: Sequence[Handler]) -> AsyncIterator[Self]:
+        """Recover what the last daemon left, then serve until the block ends.  Containers outlive the block."""
+        async with anyio.create_task_group() as tasks:
+            engine = cls(parts, handlers, tasks)
+            with parts.store.journal.subscribe(parts.waits.told):
+                await recover(parts, engine.watch)
+                tasks.start_soon(engine.dispatcher.run)
+                yield engine
+            tasks.cancel_scope.cancel()
+
+    def watch(self, shim: Shim) -> None:
+        """Follow a running container to its end."""
+        self._tasks.start_soon(ending.watch, self.parts, shim)
+
+    # ---- looking -------------------------------------------------------------------------------------------------
+
+    async def container(self, ref: str) -> Container:
+        """By id, unique id prefix or name.  Raises NotFound."""
+        return await self.store.read(lambda tx: tx.find(ref))
+
+    async def containers(self) -> list[Container]:
+        """All but those that remove themselves and have ended."""
+        return [c for c in await self.store.read(lambda tx: tx.containers()) if not c.is_leaving]
+
+    async def endpoints(self, container_id: ContainerId | None = None) -> list[Endpoint]:
+        """What is plugged in, as recorded."""
+        found = await self.store.read(lambda tx: tx.endpoints(container_id))
+        return [endpoint for endpoint in found if endpoint.connected_at]
+
+    # ---- life ----------------------------------------------------------------------------------------------------
+
+    async def create(self, config: ContainerConfig, name: str = "") -> Container:
+        return await creating.create(self.parts, self.networks, config, name)
+
+    async def start(self, ref: str) -> Container:
+        """Raises NotModified when it runs, StartError when it cannot."""
+        async with self._serial(ref) as container:
+            if container.state in (State.RUNNING, State.PAUSED):
+                raise NotModified(f"container {container.name} is already running")
+            if container.state is State.REMOVING:
+                raise Conflict("container is marked for removal and cannot be started")
+            started = await starting.start(self.parts, self.dispatcher, container)
+            self.watch(self.parts.shims[container.id])
+        await self._recorded(started)
+        return started
+
+    async def stop(self, ref: str, timeout: int | None = None, signal: str | None = None) -> None:
+        """Its stop signal, then SIGKILL after `timeout` seconds (-1 never).  Raises NotModified when it does not run."""
+        async with self._serial(ref) as container:
+            if container.state is State.RESTARTING:
+                await self._step(container, machine.RestartCancelled())
+                return
+            if not container.state.is_alive:
+                raise NotModified(f"container {container.name} is not running")
+            await self._step(container, machine.StopRequested())
+        grace = container.config.stop_timeout if timeout is None else timeout
+        with self._exit_of(container) as ended:
+            if container.state is State.PAUSED:
+                Cgroup.open(self.parts.cgroups, container.id).thaw()
+            self._signal(container, signal_number(signal or container.config.stop_signal))
+            if await ended.wait(None if grace < 0 else grace) is None:
+                self._signal(container, signals.SIGKILL)
+                await ended.wait()
+
+    async def kill(self, ref: str, signal: int) -> None:
+        """Send one signal.  Raises Conflict when it does not run."""
+        async with self._serial(ref) as container:
+            if not container.state.is_alive:
+                raise Conflict(f"cannot kill container: {ref}: container {container.id} is not running")
+            if signal in (signals.SIGKILL, signal_number(container.config.stop_signal)):
+                await self._step(container, machine.StopRequested())
+            await self.store.transact(lambda tx: tx.append(events.ContainerKilled(container=container, signal=signal)))
+        self._signal(container, signal)
+
+    async def restart(self, ref: str, timeout: int | None = None) -> None:
+        try:
+            await self.stop(ref, timeout)
+        except NotModified:
+            pass
+        await self.start(ref)
+
+    async def pause(self, ref: str) -> None:
+        async with self._serial(ref) as container:
+            if container.state is State.PAUSED:
+                raise Conflict(f"container {container.id} is already paused")
+            if container.state is not State.RUNNING:
+                raise Conflict(f"container {container.id} is not running")
+            Cgroup.open(self.parts.cgroups, container.id).freeze()
+            await self._step(container, machine.Paused())
+
+    async def unpause(self, ref: str) -> None:
+        async with self._serial(ref) as container:
+            if container.state is not State.PAUSED:
+                raise Conflict(f"container {container.id} is not paused")
+            Cgroup.open(self.parts.cgroups, container.id).thaw()
+            await self._step(container, machine.Resumed())
+
+    async def rename(self, ref: str, name: str) -> None:
+        name = names.check_container_name(name)
+        async with self._serial(ref) as container:
+
+            def rename(tx: Tx) -> None:
+                if holder := tx.container_named(name):
+                    raise Conflict(
+                        f'Conflict. The container name "/{name}" is already in use by container "{holder.id}". '
+                        "You have to remove (or rename) that container to be able to reuse that name."
+                    )
+                renamed = replace(container, name=name)
+                tx.put(renamed)
+                tx.append(events.ContainerRenamed(container=renamed, old_name=container.name))
+
+            await self.store.transact(rename)
+
+    async def remove(self, ref: str, *, force: bool = False, volumes: bool = False, by_engine: bool = False) -> None:
+        """Remove it with its files and rows.  Raises Conflict when it runs and force is not given."""
+        container = await self.container(ref)
+        if container.is_leaving and not by_engine:
+            with self.parts.waits.expect(f"container/{container.id}", "container.removed") as removed:
+                await removed.wait(ending.UNPLUG_DEADLINE)
+            return
+        if container.state.is_alive:
+            if not force:
+                raise Conflict(
+                    f'cannot remove container "/{container.name}": container is {container.state.public}: '
+                    "stop the container before removing or force remove"
+                )
+            await self._end(container)
+        async with self._serial(container.id) as current:
+            await ending.remove(self.parts, current, volumes=volumes)
+
+    async def _end(self, container: Container) -> None:
+        """SIGKILL and the recorded exit, for a forced removal."""
+        with self._exit_of(container) as ended:
+            async with self._serial(container.id) as current:
+                if not current.state.is_alive:
+                    return
+                await self._step(current, machine.StopRequested())
+            if current.state is State.PAUSED:
+                Cgroup.open(self.parts.cgroups, current.id).thaw()
+            self._signal(current, signals.SIGKILL)
+            await ended.wait()
+
+    async def stop_all(self) -> None:
+        """Stop every running container side by side: the daemon's --stop-all."""
+        async with anyio.create_task_group() as group:
+            for container in await self.containers():
+                if container.state.is_alive:
+                    group.start_soon(self._stop_quietly, container.id)
+
+    async def _stop_quietly(self, container_id: ContainerId) -> None:
+        try:
+            await self.stop(container_id)
+        except NotModified:
+            pass
+
+    # ---- waiting and streams -------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def waiting(self, ref: str, condition: str) -> AsyncIterator[Callable[[], Awaitable[Exit]]]:
+        """Within the block the exit cannot be missed; call what it gives to wait for it.
+
+        condition: not-running (now counts), next-exit, removed.  A container with --rm counts as removed when it has
+        ended: what is left then is clean-up, which nobody has to wait for.
+        """
+        container = await self.container(ref)
+        types = ["container.exited", "container.removed", "container.start_failed"]
+        if condition == "removed" and not container.config.auto_remove:
+            types = ["container.removed"]
+        with self.parts.waits.expect(f"container/{container.id}", *types) as expectation:
+            current = await self.container(container.id)
+
+            async def wait() -> Exit:
+                if condition == "not-running" and not current.state.is_alive:
+                    return current.exit or Exit(code=0)
+                event = await expectation.wait()
+                assert event is not None and isinstance(event.fact, events.ContainerFact)
+                return event.fact.container.exit or Exit(code=0)
+
+            yield wait
+
+    async def attach(self, ref: str, fd: int, prefix: bytes, options: AttachOptions) -> None:
+        """Hand the client's socket to the shim.  Raises Conflict when it does not run."""
+        container = await self.container(ref)
+        await self._shim(container).attach(fd, prefix, options)
+
+    async def resize(self, ref: str, rows: int, cols: int) -> None:
+        container = await self.container(ref)
+        await self._shim(container).resize(rows, cols)
+
+    # ---- inner ---------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _serial(self, ref: str) -> AsyncIterator[Container]:
+        """The container's lock, and its record as it is once the lock is held."""
+        container_id = (await self.container(ref)).id
+        async with self.parts.locks.hold(container_id):
+            yield await self.container(container_id)
+
+    def _exit_of(self, container: Container) -> AbstractContextManager[Expectation]:
+        return self.parts.waits.expect(f"container/{container.id}", "container.exited", "container.start_failed")
+
+    def _shim(self, container: Container) -> Shim:
+        shim = self.parts.shims.get(container.id)
+        if shim is None:
+            raise Conflict(f"container {container.id} is not running")
+        return shim
+
+    def _signal(self, container: Container, signal: int) -> None:
+        """Through the pidfd; a process that is gone needs no signal."""
+        if shim := self.parts.shims.get(container.id):
+            shim.kill(signal)
+
+    async def _step(self, container: Container, stimulus: machine.Stimulus) -> Container:
+        return await self.store.transact(lambda tx: move(tx, container, stimulus, self.parts.clock()))
+
+    async def _recorded(self, container: Container) -> None:
+        """Wait until the handler `record` has written what `ps` shows."""
+        for event in await self.store.read(lambda tx: tx.last_events(f"container/{container.id}", "network.connected")):
+            await self.dispatcher.wait_done("record", event.seq)

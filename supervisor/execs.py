@@ -1,0 +1,154 @@
+"""Programs run in a running container by `exec`: created, started, inspected.
+
+Kept in memory like docker's: an exec belongs to the client that made it.  The running program itself belongs to the shim
+and outlives the daemon.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import anyio
+import anyio.abc
+
+from hawse.supervisor import events
+from hawse.supervisor.errors import Conflict, NotFound
+from hawse.supervisor.model import Container, ContainerId, State
+from hawse.supervisor.parts import Parts
+from hawse.supervisor.runtime.client import AttachOptions
+from hawse.supervisor.runtime.protocol import ProcessSpec
+from hawse.supervisor.runtime.spec import ALL_CAPABILITIES, capabilities, environment
+
+KEPT = 1000
+"""Ended execs that can still be inspected; the oldest are forgotten first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecConfig:
+    """What the client asked for."""
+
+    argv: tuple[str, ...]
+    env: tuple[str, ...] = ()
+    workdir: str = ""
+    user: str = ""
+    tty: bool = False
+    stdin: bool = False
+    stdout: bool = True
+    stderr: bool = True
+    privileged: bool = False
+    detach_keys: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Exec:
+    """One exec; `code` None until it has ended."""
+
+    id: str
+    container_id: ContainerId
+    config: ExecConfig
+    pid: int = 0
+    running: bool = False
+    code: int | None = None
+    ended: anyio.Event = field(default_factory=anyio.Event)
+
+
+class Execs:
+    def __init__(self, parts: Parts, tasks: anyio.abc.TaskGroup) -> None:
+        self._parts = parts
+        self._tasks = tasks
+        self._execs: dict[str, Exec] = {}
+
+    async def create(self, ref: str, config: ExecConfig) -> Exec:
+        """Raises NotFound, Conflict when the container does not run."""
+        container = await self._running(ref)
+        fresh = Exec(id=f"{self._parts.random.getrandbits(256):064x}", container_id=container.id, config=config)
+        while len(self._execs) >= KEPT:
+            oldest = next((i for i, e in self._execs.items() if not e.running), next(iter(self._execs)))
+            del self._execs[oldest]
+        self._execs[fresh.id] = fresh
+        return fresh
+
+    def find(self, exec_id: str) -> Exec:
+        try:
+            return self._execs[exec_id]
+        except KeyError:
+            raise NotFound(f"No such exec instance: {exec_id}") from None
+
+    async def start(self, exec_id: str, fd: int | None, prefix: bytes, *, tty: bool | None = None) -> Exec:
+        """Run it; `fd` is the client's socket, handed to the shim, or None when detached.
+
+        Raises Conflict when it was started before, StartError (126, 127) when it cannot be executed.
+        """
+        found = self.find(exec_id)
+        if found.running or found.code is not None:
+            raise Conflict(f"exec {exec_id} has already been started")
+        container = await self._running(found.container_id)
+        config = found.config if tty is None else replace(found.config, tty=tty)
+        attach = None
+        if fd is not None:
+            attach = AttachOptions(
+                stdin=config.stdin,
+                stdout=config.stdout,
+                stderr=config.stderr,
+                framed=not config.tty,
+                detach_keys=config.detach_keys,
+            )
+        shim = self._parts.shims[container.id]
+        found.running = True
+        try:
+            found.pid = await shim.exec(exec_id, _process(container, config, self._parts.seccomp), attach, fd, prefix)
+        except BaseException as e:
+            found.running = False
+            found.code = getattr(e, "exit_code", 126)
+            found.ended.set()
+            raise
+        await self._parts.store.transact(
+            lambda tx: tx.append(events.ExecStarted(container=container, exec_id=exec_id, argv=config.argv))
+        )
+        self._tasks.start_soon(self._follow, found)
+        return found
+
+    async def resize(self, exec_id: str, rows: int, cols: int) -> None:
+        found = self.find(exec_id)
+        if shim := self._parts.shims.get(found.container_id):
+            await shim.resize(rows, cols, exec_id)
+
+    async def _follow(self, found: Exec) -> None:
+        shim = self._parts.shims.get(found.container_id)
+        found.code = await shim.exec_exit(found.id) if shim else 137
+        found.running = False
+        found.ended.set()
+        container = await self._parts.store.read(lambda tx: tx.container(found.container_id))
+        if container is not None:
+            await self._parts.store.transact(
+                lambda tx: tx.append(events.ExecEnded(container=container, exec_id=found.id, code=found.code))
+            )
+
+    async def _running(self, ref: str) -> Container:
+        container = await self._parts.store.read(lambda tx: tx.find(ref))
+        if container.state is State.PAUSED:
+            raise Conflict(f"container {container.name} is paused, unpause the container before exec")
+        if container.state is not State.RUNNING:
+            raise Conflict(f"container {container.id} is not running")
+        return container
+
+
+def _process(container: Container, config: ExecConfig, seccomp: str) -> ProcessSpec:
+    """The container's own rules, with what the exec asked for."""
+    own = container.config
+    hostname = own.hostname or container.id[:12]
+    privileged = config.privileged or own.privileged
+    env = environment(own, hostname, config.env)
+    return ProcessSpec(
+        argv=list(config.argv),
+        env=[*env, "TERM=xterm"] if config.tty and not any(e.startswith("TERM=") for e in env) else env,
+        cwd=config.workdir or own.workdir or "/",
+        user=config.user or own.user,
+        groups=list(own.group_add),
+        tty=config.tty,
+        stdin=config.stdin,
+        caps=list(ALL_CAPABILITIES) if privileged else capabilities(own),
+        no_new_privileges=own.no_new_privileges and not privileged,
+        seccomp="" if privileged or own.seccomp != "default" else seccomp,
+        rlimits={u.name: [u.soft, u.hard] for u in own.ulimits},
+    )

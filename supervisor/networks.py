@@ -1,0 +1,177 @@
+"""Networks as users see them: create, find, list and remove; the default one made on demand.
+
+The kernel side (bridge, rules) is network/core.py; this file decides and records.  A network's row is written before its
+bridge exists and removed after it is gone.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hawse.supervisor import events
+from hawse.supervisor.errors import Conflict, Forbidden, NotFound, UserError
+from hawse.supervisor.model import Network, NetworkName
+from hawse.supervisor.names import VALID
+from hawse.supervisor.network import names, subnets
+from hawse.supervisor.parts import Parts
+from hawse.supervisor.store.tx import Tx
+
+DEFAULT: Final = NetworkName("bridge")
+BUILTIN: Final = {"host": "host", "none": "null"}
+"""Networks without a device of ours: name → driver."""
+
+
+class Networks:
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def all(self) -> list[Network]:
+        """The made ones, and the built-in ones that always are there."""
+        made = await self._parts.store.read(lambda tx: tx.networks())
+        names_made = {n.name for n in made}
+        virtual = [_virtual(DEFAULT, "bridge")] if DEFAULT not in names_made else []
+        return [*virtual, *made, *(_virtual(name, driver) for name, driver in BUILTIN.items())]
+
+    async def find(self, ref: str) -> Network:
+        """By name, id or unique id prefix.  Raises NotFound."""
+        if ref in BUILTIN:
+            return _virtual(ref, BUILTIN[ref])
+        if ref in (DEFAULT, "default"):
+            return await self.default()
+        return await self._parts.store.read(lambda tx: tx.find_network(ref))
+
+    async def default(self) -> Network:
+        """The network `bridge`; its row is made the first time somebody needs it."""
+        async with self._parts.locks.hold("network/bridge"):
+            found = await self._parts.store.read(lambda tx: tx.network(DEFAULT))
+            if found:
+                return found
+            return await self._make(DEFAULT, subnet=self._parts.config.bridge_subnet)
+
+    async def create(
+        self,
+        name: str,
+        *,
+        driver: str = "bridge",
+        subnet: str = "",
+        gateway: str = "",
+        internal: bool = False,
+        labels: dict[str, str] | None = None,
+        options: dict[str, str] | None = None,
+    ) -> Network:
+        """Make a network and its bridge.  Raises UserError or Conflict before anything is made."""
+        if name in BUILTIN or name in (DEFAULT, "default"):
+            raise Forbidden(f"operation is not permitted on predefined {name} network")
+        if not VALID.match(name):
+            raise UserError(
+                f"invalid network name {name!r}", hint="two or more of [a-zA-Z0-9_.-], beginning with a letter or digit"
+            )
+        if driver != "bridge":
+            raise NotFound(f'could not find a driver named "{driver}"', hint="hawse has the driver bridge")
+        async with self._parts.locks.hold(f"network/{name}"):
+            return await self._make(
+                NetworkName(name),
+                subnet=subnet,
+                gateway=gateway,
+                internal=internal,
+                labels=labels or {},
+                options=options or {},
+            )
+
+    async def _make(
+        self,
+        name: NetworkName,
+        *,
+        subnet: str,
+        gateway: str = "",
+        internal: bool = False,
+        labels: dict[str, str] | None = None,
+        options: dict[str, str] | None = None,
+    ) -> Network:
+        parts = self._parts
+        routes = await parts.network.live_routes()
+        fresh_id = f"{parts.random.getrandbits(256):064x}"
+
+        def claim(tx: Tx) -> Network:
+            others = tx.networks()
+            if any(n.name == name for n in others):
+                raise Conflict(f"network with name {name} already exists")
+            used = {n.name: n.subnet for n in others if n.subnet}
+            if subnet:
+                chosen, chosen_gateway = subnets.parse(subnet, gateway)
+                subnets.check_free(chosen, routes, used)
+            else:
+                chosen = subnets.choose(parts.config.address_pools, routes, used)
+                chosen_gateway = subnets.check_gateway(chosen, gateway) if gateway else next(chosen.hosts())
+            network = Network(
+                id=fresh_id,
+                name=name,
+                driver="bridge",
+                created_at=parts.clock(),
+                subnet=chosen,
+                gateway=chosen_gateway,
+                bridge=names.bridge(name, parts.config.instance, {n.bridge for n in others}),
+                internal=internal,
+                labels=labels or {},
+                options=options or {},
+            )
+            tx.put_network(network)
+            tx.append(events.NetworkCreated(network=network))
+            return network
+
+        network = await parts.store.transact(claim)
+        try:
+            await parts.network.ensure(network)
+        except BaseException:
+            await self._forget(network)
+            raise
+        return network
+
+    async def remove(self, ref: str) -> Network:
+        """Raises NotFound, Forbidden for a built-in one, Conflict while containers are plugged into it."""
+        if ref in BUILTIN or ref == DEFAULT:
+            raise Forbidden(f"{ref} is a pre-defined network and cannot be removed")
+        network = await self.find(ref)
+        async with self._parts.locks.hold(f"network/{network.name}"):
+            await self._let_go(network)
+            await self._parts.network.remove(network)
+            await self._forget(network)
+        return network
+
+    async def _let_go(self, network: Network) -> None:
+        """Wait for endpoints of containers that have ended; refuse for those of living ones."""
+        parts = self._parts
+
+        def attached(tx: Tx) -> tuple[list[str], list[str]]:
+            leaving, living = [], []
+            for endpoint in tx.endpoints():
+                if endpoint.network == network.name:
+                    container = tx.container(endpoint.container_id)
+                    (living if container and container.state.is_alive else leaving).append(endpoint.container_id)
+            return leaving, living
+
+        leaving, living = await parts.store.read(attached)
+        if living:
+            named = await parts.store.read(lambda tx: [c.name for i in living if (c := tx.container(i))])
+            raise Forbidden(
+                f"error while removing network: network {network.name} has active endpoints "
+                f"(name:{', name:'.join(sorted(named))})",
+                hint="stop or disconnect them first",
+            )
+        for container_id in leaving:
+            with parts.waits.expect(f"container/{container_id}", "network.disconnected") as gone:
+                still = await parts.store.read(lambda tx, i=container_id: tx.endpoints(i))
+                if any(e.network == network.name for e in still):
+                    await gone.wait(timeout=10)
+
+    async def _forget(self, network: Network) -> None:
+        def forget(tx: Tx) -> None:
+            tx.delete_network(network.name)
+            tx.append(events.NetworkRemoved(network=network))
+
+        await self._parts.store.transact(forget)
+
+
+def _virtual(name: str, driver: str) -> Network:
+    """A built-in network as a record; its id is fixed, so that it can be referred to."""
+    return Network(id=name.encode().hex().ljust(64, "0"), name=NetworkName(name), driver=driver, created_at=0)

@@ -1,0 +1,60 @@
+"""What the engine is made of, as one typed value: built in __main__, passed explicitly, looked up nowhere.
+
+`Parts` are the edges (store, network, spawner, images, cgroups) and what only this process knows about running
+containers (`shims`).  `Context` is what a handler is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+from hawse.supervisor.config import Config
+from hawse.supervisor.images.images import Images
+from hawse.supervisor.linux.cgroup import Hierarchy
+from hawse.supervisor.locks import KeyedLocks
+from hawse.supervisor.model import ContainerId
+from hawse.supervisor.network.core import NetworkCore
+from hawse.supervisor.runtime.client import Shim, Spawner
+from hawse.supervisor.runtime.spec import Paths
+from hawse.supervisor.store.store import Store
+from hawse.supervisor.waits import Waits
+
+if TYPE_CHECKING:
+    from hawse.supervisor.engine import Engine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    config: Config
+    store: Store
+    network: NetworkCore
+    spawner: Spawner
+    images: Images
+    cgroups: Hierarchy
+    seccomp: str  # path of the compiled default profile
+    boot_id: str
+    clock: Callable[[], int]  # ns since the Unix epoch
+    random: Random
+    waits: Waits = field(default_factory=Waits)
+    locks: KeyedLocks = field(default_factory=KeyedLocks)
+    shims: dict[ContainerId, Shim] = field(default_factory=dict)
+
+    def paths(self, container_id: ContainerId) -> Paths:
+        return Paths(
+            state=self.config.root / "containers" / container_id, run=self.config.run_dir / "containers" / container_id
+        )
+
+    def volume_dir(self, name: str) -> Path:
+        return self.config.root / "volumes" / name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a handler may use: the records, the network core, the running shims, and the engine's verbs."""
+
+    parts: Parts
+    engine: Engine

@@ -1,0 +1,237 @@
+"""One start, from the row to the exec'd program, and its unwinding.
+
+    claim      tx: starting, ports reserved
+    prepare    directories, hosts files, cgroup, spec file
+    launch     spawner → shim → init; the namespaces exist, init waits
+    ready ∥ connect   mounts by init, network by the gate handlers, side by side
+    gate       init execs
+    commit     tx: running, container.started
+
+Whatever fails, everything done so far is undone in reverse, the container is `created` again, and StartError says which
+stage failed and why.  A crash instead of a failure leaves a row in `starting`, which recovery unwinds the same way.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+
+import anyio
+
+from hawse.supervisor import events, machine
+from hawse.supervisor.creating import prepare
+from hawse.supervisor.dispatch import Dispatcher
+from hawse.supervisor.errors import HawseError, StartError
+from hawse.supervisor.linux.cgroup import Cgroup
+from hawse.supervisor.model import Container, ContainerConfig, ProcessIdentity
+from hawse.supervisor.moves import move
+from hawse.supervisor.network import ports
+from hawse.supervisor.parts import Parts
+from hawse.supervisor.runtime import etc_files
+from hawse.supervisor.runtime.client import Shim
+from hawse.supervisor.runtime.protocol import ShimSpec, dump_spec
+from hawse.supervisor.runtime.spec import Paths, Surroundings, shim_spec
+from hawse.supervisor.store.tx import Tx
+
+
+class Stages:
+    """How long each stage of a start took, in microseconds."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, int] = {}
+        self._begun = time.perf_counter_ns()
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        begun = time.perf_counter_ns()
+        try:
+            yield
+        finally:
+            self.taken[stage] = (time.perf_counter_ns() - begun) // 1000
+
+    def total(self) -> dict[str, int]:
+        return {**self.taken, "total": (time.perf_counter_ns() - self._begun) // 1000}
+
+
+async def start(parts: Parts, dispatcher: Dispatcher, container: Container) -> Container:
+    """Start it; the caller holds the container's lock.  Raises StartError, or UserError with nothing done."""
+    stages = Stages()
+    with stages.measure("claim"):
+        container = await _claim(parts, container)
+    try:
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(_undo_network, parts, container)
+            with stages.measure("prepare"):
+                spec = await _prepare(parts, container, undo)
+            with stages.measure("launch"):
+                shim = await parts.spawner.launch(spec)
+            undo.push_async_callback(_undo_shim, parts, shim)
+            parts.shims[container.id] = shim
+            await _ready_and_connected(dispatcher, container, shim, stages)
+            with stages.measure("gate"):
+                stages.taken.update(await shim.open_gate())
+            started = await _commit(parts, container, shim, stages)
+            undo.pop_all()
+            return started
+    except BaseException as e:
+        failure = _failure(e)
+        with anyio.CancelScope(shield=True):
+            await _give_up(parts, container, failure)
+        if isinstance(e, Exception):
+            raise failure from e
+        raise
+
+
+async def _claim(parts: Parts, container: Container) -> Container:
+    """Ports are reserved for as long as the container runs, as docker does it; host port 0 is any free one."""
+
+    def claim(tx: Tx) -> Container:
+        tx.reserve_ports(container.id, ports.resolve(container.config.ports, tx.ports_in_use(), container))
+        return move(tx, container, machine.StartRequested(), parts.clock())
+
+    return await parts.store.transact(claim)
+
+
+async def _prepare(parts: Parts, container: Container, undo: AsyncExitStack) -> ShimSpec:
+    prepare(parts, container)
+    paths = parts.paths(container.id)
+    paths.exit_record.unlink(missing_ok=True)
+    paths.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+    cgroup = Cgroup.create(parts.cgroups, container.id, container.config.resources)
+    undo.callback(cgroup.remove)
+    await _write_etc_files(parts, container, paths)
+    config = container.config
+    image = await parts.images.find(config.image_id) if config.image_id else None
+    spec = shim_spec(
+        container,
+        Surroundings(
+            paths=paths,
+            lower=tuple(map(str, parts.images.lower_dirs(image))) if image else (config.rootfs,),
+            volumes={m.source: str(parts.volume_dir(m.source)) for m in config.mounts if m.type == "volume"},
+            cgroup_v2=cgroup.v2_path,
+            cgroup_v1=tuple(cgroup.v1_paths),
+            seccomp=parts.seccomp if config.seccomp == "default" else "",
+            net=await _net(parts, config),
+        ),
+    )
+    paths.spec.write_text(dump_spec(spec))
+    return spec
+
+
+async def _write_etc_files(parts: Parts, container: Container, paths: Paths) -> None:
+    config = container.config
+    hostname = config.hostname or container.id[:12]
+
+    def addressed(tx: Tx) -> tuple[list[str], str]:
+        own, gateway = [], ""
+        for request in config.endpoints:
+            network = tx.network(request.network)
+            gateway = gateway or str(network.gateway if network else "")
+            own += [str(x.address) for x in tx.leases(request.network) if x.container_id == container.id]
+        return own, gateway
+
+    addresses, gateway = await parts.store.read(addressed)
+    host_resolv = Path("/etc/resolv.conf")
+    texts = {
+        paths.hosts: etc_files.hosts(config, hostname, addresses, gateway),
+        paths.hostname: f"{hostname}\n",
+        paths.resolv_conf: etc_files.resolv_conf(
+            config,
+            host_resolv.read_text() if host_resolv.exists() else "",
+            shares_host_network=config.network_mode == "host",
+        ),
+    }
+    for path, text in texts.items():
+        path.write_text(text)
+        path.chmod(0o644)
+        if container.uid_base is not None:
+            os.chown(path, container.uid_base, container.uid_base)
+
+
+async def _net(parts: Parts, config: ContainerConfig) -> str:
+    """`host`, `new`, or `pid:N` of the container whose network is shared."""
+    mode, _, target = config.network_mode.partition(":")
+    if mode != "container":
+        return "host" if mode == "host" else "new"
+    other = await parts.store.read(lambda tx: tx.find(target))
+    if other.process is None or not other.state.is_alive:
+        raise StartError(
+            f"cannot join network of a non running container: {other.id}",
+            stage="network",
+            hint=f"start {other.name} first",
+        )
+    return f"pid:{other.process.pid}"
+
+
+async def _ready_and_connected(dispatcher: Dispatcher, container: Container, shim: Shim, stages: Stages) -> None:
+    """Mounts and network are made side by side; the first failure cancels the other."""
+
+    async def mounted() -> None:
+        stages.taken.update(await shim.wait_ready())
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(mounted)
+        with stages.measure("network"):
+            await dispatcher.gate(events.PreConnect(container=container, pid=shim.pid))
+
+
+async def _commit(parts: Parts, container: Container, shim: Shim, stages: Stages) -> Container:
+    process = ProcessIdentity(pid=shim.pid, start_time=shim.start_time, boot_id=parts.boot_id)
+    keeper = ProcessIdentity(pid=shim.shim_pid, start_time=shim.shim_start_time, boot_id=parts.boot_id)
+
+    def commit(tx: Tx) -> Container:
+        started = machine.Started(
+            process=process, shim=keeper, endpoints=tuple(tx.endpoints(container.id)), stages=stages.total()
+        )
+        return move(tx, container, started, parts.clock())
+
+    return await parts.store.transact(commit)
+
+
+async def _undo_network(parts: Parts, container: Container) -> None:
+    """Unplug whatever was plugged: the rows tell what, and names and tags are the same each time."""
+    for endpoint in await parts.store.read(lambda tx: tx.endpoints(container.id)):
+        network = await parts.store.read(lambda tx, name=endpoint.network: tx.network(name))
+        if network:
+            await parts.network.unplug(network, endpoint)
+
+
+async def _undo_shim(parts: Parts, shim: Shim) -> None:
+    parts.shims.pop(shim.id, None)
+    await shim.abort()
+
+
+async def unwind(parts: Parts, container: Container, shim: Shim | None, failure: HawseError) -> None:
+    """Undo a start that a crash interrupted, with the container's lock held or nobody else there yet."""
+    if shim is not None:
+        await shim.abort()
+    Cgroup.open(parts.cgroups, container.id).remove()
+    await _undo_network(parts, container)
+    await _give_up(parts, container, failure)
+
+
+def _failure(error: BaseException) -> HawseError:
+    """The one error to tell the user, out of the groups that task groups make."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, HawseError):
+        return error
+    return StartError(f"{type(error).__name__}: {error}", stage="engine")
+
+
+async def _give_up(parts: Parts, container: Container, failure: HawseError) -> None:
+    stage = failure.stage if isinstance(failure, StartError) else "engine"
+    code = failure.exit_code if isinstance(failure, StartError) else 125
+
+    def give_up(tx: Tx) -> None:
+        for endpoint in tx.endpoints(container.id):
+            tx.delete_endpoint(container.id, endpoint.network)
+            tx.append(events.NetworkDisconnected(container=container, endpoint=endpoint))
+        tx.release_ports(container.id)
+        failed = machine.StartFailed(stage=stage, error=failure.message, exit_code=code)
+        move(tx, container, failed, parts.clock())
+
+    await parts.store.transact(give_up)
