@@ -6,7 +6,7 @@ fails the start fails, and the engine unplugs what was plugged.
 
 from __future__ import annotations
 
-from hawse.supervisor import events
+from hawse.supervisor import events, faults
 from hawse.supervisor.dispatch import Handler
 from hawse.supervisor.model import Endpoint
 from hawse.supervisor.network.core import plan_endpoint
@@ -26,7 +26,7 @@ async def handle(event: events.Question, ctx: Context) -> None:
         published = tx.reserved_ports(container.id)
         for index, request in enumerate(container.config.endpoints):
             network = tx.network(request.network)
-            lease = next(x for x in tx.leases(request.network) if x.container_id == container.id)
+            lease = tx.leases(request.network, container_id=container.id)[0]
             endpoint = plan_endpoint(
                 network,
                 container,
@@ -41,10 +41,12 @@ async def handle(event: events.Question, ctx: Context) -> None:
         return planned
 
     planned = await parts.store.transact(plan)
+    faults.point("connect.planned")
     shim = parts.shims[container.id]
     for network, endpoint in planned:
         await parts.network.ensure(network)
         await parts.network.plug(network, endpoint, shim.netlink, shim.pid)
+        faults.point("connect.plugged")
 
     def connected(tx: Tx) -> None:
         for _, endpoint in planned:
@@ -53,6 +55,7 @@ async def handle(event: events.Question, ctx: Context) -> None:
             )
 
     await parts.store.transact(connected)
+    faults.point("connect.committed")
 
 
 HANDLER = Handler(name="connect", types=(events.PreConnect.TYPE,), mode="gate", handle=handle, deadline=20.0)

@@ -6,7 +6,7 @@ plugged from the store and does not trust the event, so that running it twice, o
 
 from __future__ import annotations
 
-from hawse.supervisor import events
+from hawse.supervisor import events, faults
 from hawse.supervisor.dispatch import Handler
 from hawse.supervisor.events import Event
 from hawse.supervisor.model import Endpoint
@@ -24,12 +24,15 @@ async def handle(event: Event, ctx: Context) -> None:
         network = await parts.store.read(lambda tx, name=endpoint.network: tx.network(name))
         if network:
             await parts.network.unplug(network, endpoint)
+        faults.point("disconnect.unplugged")
         await parts.store.transact(lambda tx, gone=endpoint: _disconnected(tx, event, gone))
+        faults.point("disconnect.committed")
 
 
 def _disconnected(tx: Tx, event: Event, endpoint: Endpoint) -> None:
     container = tx.container(endpoint.container_id)
-    if container is not None and tx.delete_endpoint(endpoint.container_id, endpoint.network):
+    if container is not None and endpoint in tx.endpoints(endpoint.container_id):
+        tx.delete_endpoint(endpoint.container_id, endpoint.network)
         tx.append(events.NetworkDisconnected(container=container, endpoint=endpoint), cause=event.id)
 
 

@@ -17,14 +17,13 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import anyio
 import structlog
 
 from hawse.handlers import BUILTIN
+from hawse.supervisor import faults, version
 from hawse.supervisor import log as logging
-from hawse.supervisor import version
 from hawse.supervisor.api.server import make_app, serve
 from hawse.supervisor.config import Config, load
 from hawse.supervisor.engine import Engine
@@ -36,7 +35,7 @@ from hawse.supervisor.network.core import NetworkCore
 from hawse.supervisor.notify import notify
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime import seccomp
-from hawse.supervisor.runtime.client import Spawner
+from hawse.supervisor.runtime.launcher import Spawner
 from hawse.supervisor.store.store import Store
 
 log = structlog.get_logger()
@@ -51,6 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     except HawseError as e:
         print(f"hawse daemon: {e}", file=sys.stderr)  # noqa: T201
         return 2
+    faults.arm(os.environ.get(faults.VARIABLE, ""))
     logging.configure(config.log_level, config.log_format)
     try:
         anyio.run(_daemon, config, stop_all)
@@ -99,7 +99,6 @@ async def _parts(config: Config) -> AsyncIterator[Parts]:
             images=Images(config.root, store),
             cgroups=cgroup.detect(config.instance),
             seccomp=str(seccomp.default_profile(config.root)),
-            boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
             clock=time.time_ns,
             random=random.SystemRandom(),
         )

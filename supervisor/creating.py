@@ -9,7 +9,7 @@ import os
 
 from msgspec.structs import replace
 
-from hawse.supervisor import events, names
+from hawse.supervisor import events, faults, names
 from hawse.supervisor.errors import Conflict, NotFound, UserError
 from hawse.supervisor.model import (
     ID_RANGE,
@@ -61,11 +61,13 @@ async def create(parts: Parts, networks: Networks, config: ContainerConfig, name
         return container
 
     container = await parts.store.transact(claim)
+    faults.point("create.claimed")
     try:
         prepare(parts, container)
     except BaseException:
         await parts.store.transact(lambda tx: forget(tx, container))
         raise
+    faults.point("create.prepared")
     return container
 
 
@@ -78,9 +80,6 @@ def prepare(parts: Parts, container: Container) -> None:
 
 def forget(tx: Tx, container: Container) -> None:
     """Every row of a container goes, and its last event is written."""
-    tx.release_leases(container.id)
-    tx.release_ports(container.id)
-    tx.release_id_range(container.id)
     tx.delete_container(container.id)
     tx.append(events.ContainerRemoved(container=container))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import structlog
 
-from hawse.supervisor import machine
+from hawse.supervisor import faults, machine
 from hawse.supervisor.creating import forget
 from hawse.supervisor.errors import HawseError
 from hawse.supervisor.linux.cgroup import Cgroup
@@ -15,7 +15,8 @@ from hawse.supervisor.model import Container, ContainerId, Exit, State
 from hawse.supervisor.moves import move
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime import logreader
-from hawse.supervisor.runtime.client import ExitInfo, Shim
+from hawse.supervisor.runtime.client import Shim
+from hawse.supervisor.runtime.exitrecord import ExitInfo
 from hawse.supervisor.store.tx import Tx
 
 log = structlog.get_logger()
@@ -65,8 +66,11 @@ async def record_exit(parts: Parts, container_id: ContainerId, info: ExitInfo) -
         tx.release_ports(container_id)
         move(tx, container, stimulus, parts.clock())
 
+    faults.point("exit.seen")
     await parts.store.transact(ended)
+    faults.point("exit.recorded")
     cgroup.remove()
+    faults.point("exit.cgroup-gone")
 
 
 async def remove(parts: Parts, container: Container, *, volumes: bool = False) -> None:
@@ -76,14 +80,18 @@ async def remove(parts: Parts, container: Container, *, volumes: bool = False) -
     """
     if container.state is not State.REMOVING:
         container = await _step(parts, container, machine.RemoveRequested())
+        faults.point("remove.requested")
     if not await _unplugged(parts, container):
         reason = f"its network is still connected after {UNPLUG_DEADLINE:.0f} s; see `hawse inspect`"
         await _step(parts, container, machine.Quarantined(reason=reason))
         raise HawseError(f"container {container.name} could not be removed: {reason}")
+    faults.point("remove.unplugged")
     paths = parts.paths(container.id)
     Cgroup.open(parts.cgroups, container.id).remove()
     await parts.images.discard(paths)
+    faults.point("remove.files-gone")
     await parts.store.transact(lambda tx: forget(tx, container))
+    faults.point("remove.forgotten")
 
 
 async def _unplugged(parts: Parts, container: Container) -> bool:

@@ -264,6 +264,14 @@ class Endpoint(Record, frozen=True, kw_only=True):
     connected_at: int = 0
 
 
+class PortReservation(Record, frozen=True, kw_only=True):
+    """A published port that somebody holds; its binding is resolved (host_port is never 0)."""
+
+    binding: PortBinding
+    container_id: ContainerId
+    container_name: str
+
+
 class Volume(Record, frozen=True, kw_only=True):
     """A named directory kept under the state directory."""
 

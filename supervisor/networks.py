@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from hawse.supervisor import events
+from hawse.supervisor import events, faults
 from hawse.supervisor.errors import Conflict, Forbidden, NotFound, UserError
 from hawse.supervisor.model import Network, NetworkName
 from hawse.supervisor.names import VALID
@@ -120,8 +120,10 @@ class Networks:
             return network
 
         network = await parts.store.transact(claim)
+        faults.point("network-create.claimed")
         try:
             await parts.network.ensure(network)
+            faults.point("network-create.made")
         except BaseException:
             await self._forget(network)
             raise
@@ -135,7 +137,9 @@ class Networks:
         async with self._parts.locks.hold(f"network/{network.name}"):
             await self._let_go(network)
             await self._parts.network.remove(network)
+            faults.point("network-remove.unmade")
             await self._forget(network)
+            faults.point("network-remove.forgotten")
         return network
 
     async def _let_go(self, network: Network) -> None:

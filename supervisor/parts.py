@@ -18,7 +18,8 @@ from hawse.supervisor.linux.cgroup import Hierarchy
 from hawse.supervisor.locks import KeyedLocks
 from hawse.supervisor.model import ContainerId
 from hawse.supervisor.network.core import NetworkCore
-from hawse.supervisor.runtime.client import Shim, Spawner
+from hawse.supervisor.runtime.client import Shim
+from hawse.supervisor.runtime.launcher import Spawner
 from hawse.supervisor.runtime.spec import Paths
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.waits import Waits
@@ -36,7 +37,6 @@ class Parts:
     images: Images
     cgroups: Hierarchy
     seccomp: str  # path of the compiled default profile
-    boot_id: str
     clock: Callable[[], int]  # ns since the Unix epoch
     random: Random
     waits: Waits = field(default_factory=Waits)

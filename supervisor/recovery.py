@@ -12,10 +12,11 @@ import anyio
 import structlog
 
 from hawse.supervisor import ending, starting
-from hawse.supervisor.errors import HawseError, StartError
+from hawse.supervisor.errors import HawseError, StartError, Unavailable
 from hawse.supervisor.model import Container, State
 from hawse.supervisor.parts import Parts
-from hawse.supervisor.runtime.client import ExitInfo, Shim
+from hawse.supervisor.runtime.client import Shim
+from hawse.supervisor.runtime.exitrecord import ExitInfo, read_exit_record
 
 log = structlog.get_logger()
 
@@ -37,10 +38,11 @@ async def _recover_one(parts: Parts, container: Container, watch: Callable[[Shim
             if container.state is State.STARTING:
                 await starting.unwind(parts, container, shim, StartError("the daemon was stopped", stage="engine"))
             elif shim is None:
+                ended = read_exit_record(parts.paths(container.id).state) or ExitInfo(
+                    code=None, reason="its shim left no exit record"
+                )
                 async with parts.locks.hold(container.id):
-                    await ending.record_exit(
-                        parts, container.id, ExitInfo.from_record(parts.paths(container.id).exit_record)
-                    )
+                    await ending.record_exit(parts, container.id, ended)
                 log.info("container_collected")
             else:
                 parts.shims[container.id] = shim
@@ -52,6 +54,7 @@ async def _recover_one(parts: Parts, container: Container, watch: Callable[[Shim
 
 async def _reconnect(parts: Parts, container: Container) -> Shim | None:
     try:
-        return await Shim.reconnect(parts.paths(container.id).socket)
-    except (FileNotFoundError, ConnectionError):
+        paths = parts.paths(container.id)
+        return await Shim.reconnect(paths.socket, container.id, paths.state)
+    except Unavailable:
         return None

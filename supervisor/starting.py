@@ -21,18 +21,18 @@ from pathlib import Path
 
 import anyio
 
-from hawse.supervisor import events, machine
+from hawse.supervisor import events, faults, machine
 from hawse.supervisor.creating import prepare
 from hawse.supervisor.dispatch import Dispatcher
 from hawse.supervisor.errors import HawseError, StartError
 from hawse.supervisor.linux.cgroup import Cgroup
-from hawse.supervisor.model import Container, ContainerConfig, ProcessIdentity
+from hawse.supervisor.model import Container, ContainerConfig
 from hawse.supervisor.moves import move
 from hawse.supervisor.network import ports
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime import etc_files
 from hawse.supervisor.runtime.client import Shim
-from hawse.supervisor.runtime.protocol import ShimSpec, dump_spec
+from hawse.supervisor.runtime.protocol import ShimSpec
 from hawse.supervisor.runtime.spec import Paths, Surroundings, shim_spec
 from hawse.supervisor.store.tx import Tx
 
@@ -61,23 +61,30 @@ async def start(parts: Parts, dispatcher: Dispatcher, container: Container) -> C
     stages = Stages()
     with stages.measure("claim"):
         container = await _claim(parts, container)
+    faults.point("start.claimed")
     try:
         async with AsyncExitStack() as undo:
             undo.push_async_callback(_undo_network, parts, container)
             with stages.measure("prepare"):
                 spec = await _prepare(parts, container, undo)
+            faults.point("start.prepared")
             with stages.measure("launch"):
                 shim = await parts.spawner.launch(spec)
+            faults.point("start.launched")
             undo.push_async_callback(_undo_shim, parts, shim)
             parts.shims[container.id] = shim
             await _ready_and_connected(dispatcher, container, shim, stages)
+            faults.point("start.connected")
             with stages.measure("gate"):
                 stages.taken.update(await shim.open_gate())
+            faults.point("start.gate-open")
             started = await _commit(parts, container, shim, stages)
+            faults.point("start.committed")
             undo.pop_all()
             return started
     except BaseException as e:
         failure = _failure(e)
+        faults.point("start.undone")
         with anyio.CancelScope(shield=True):
             await _give_up(parts, container, failure)
         if isinstance(e, Exception):
@@ -98,14 +105,13 @@ async def _claim(parts: Parts, container: Container) -> Container:
 async def _prepare(parts: Parts, container: Container, undo: AsyncExitStack) -> ShimSpec:
     prepare(parts, container)
     paths = parts.paths(container.id)
-    paths.exit_record.unlink(missing_ok=True)
     paths.run.mkdir(mode=0o700, parents=True, exist_ok=True)
     cgroup = Cgroup.create(parts.cgroups, container.id, container.config.resources)
     undo.callback(cgroup.remove)
     await _write_etc_files(parts, container, paths)
     config = container.config
     image = await parts.images.find(config.image_id) if config.image_id else None
-    spec = shim_spec(
+    return shim_spec(
         container,
         Surroundings(
             paths=paths,
@@ -117,8 +123,6 @@ async def _prepare(parts: Parts, container: Container, undo: AsyncExitStack) -> 
             net=await _net(parts, config),
         ),
     )
-    paths.spec.write_text(dump_spec(spec))
-    return spec
 
 
 async def _write_etc_files(parts: Parts, container: Container, paths: Paths) -> None:
@@ -130,7 +134,7 @@ async def _write_etc_files(parts: Parts, container: Container, paths: Paths) -> 
         for request in config.endpoints:
             network = tx.network(request.network)
             gateway = gateway or str(network.gateway if network else "")
-            own += [str(x.address) for x in tx.leases(request.network) if x.container_id == container.id]
+            own += [str(x.address) for x in tx.leases(request.network, container_id=container.id)]
         return own, gateway
 
     addresses, gateway = await parts.store.read(addressed)
@@ -179,12 +183,12 @@ async def _ready_and_connected(dispatcher: Dispatcher, container: Container, shi
 
 
 async def _commit(parts: Parts, container: Container, shim: Shim, stages: Stages) -> Container:
-    process = ProcessIdentity(pid=shim.pid, start_time=shim.start_time, boot_id=parts.boot_id)
-    keeper = ProcessIdentity(pid=shim.shim_pid, start_time=shim.shim_start_time, boot_id=parts.boot_id)
-
     def commit(tx: Tx) -> Container:
         started = machine.Started(
-            process=process, shim=keeper, endpoints=tuple(tx.endpoints(container.id)), stages=stages.total()
+            process=shim.identity,
+            shim=shim.shim_identity,
+            endpoints=tuple(tx.endpoints(container.id)),
+            stages=stages.total(),
         )
         return move(tx, container, started, parts.clock())
 
@@ -202,12 +206,14 @@ async def _undo_network(parts: Parts, container: Container) -> None:
 async def _undo_shim(parts: Parts, shim: Shim) -> None:
     parts.shims.pop(shim.id, None)
     await shim.abort()
+    shim.close()
 
 
 async def unwind(parts: Parts, container: Container, shim: Shim | None, failure: HawseError) -> None:
     """Undo a start that a crash interrupted, with the container's lock held or nobody else there yet."""
     if shim is not None:
         await shim.abort()
+        shim.close()
     Cgroup.open(parts.cgroups, container.id).remove()
     await _undo_network(parts, container)
     await _give_up(parts, container, failure)
