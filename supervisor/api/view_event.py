@@ -1,0 +1,133 @@
+"""The journal's events as Docker shows them.  Pure.
+
+One event of ours may be none of Docker's (recovery, hooks) or two (an exec).  Names and attributes are those that clients
+match on; the legacy fields status, id and from are kept because API 1.51 and before have them.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from hawse.supervisor import events as facts
+from hawse.supervisor.api.filters import Filters
+from hawse.supervisor.api.text import UNKNOWN_EXIT
+from hawse.supervisor.api.view_container import image_name
+from hawse.supervisor.events import Event
+from hawse.supervisor.model import Container
+
+FILTERS = frozenset(
+    "config container daemon event image label network node plugin scope secret service type volume".split()
+)
+
+_PLAIN = {
+    facts.ContainerCreated.TYPE: "create",
+    facts.ContainerStarted.TYPE: "start",
+    facts.ContainerOom.TYPE: "oom",
+    facts.ContainerPaused.TYPE: "pause",
+    facts.ContainerResumed.TYPE: "unpause",
+    facts.ContainerUpdated.TYPE: "update",
+    facts.ContainerRemoved.TYPE: "destroy",
+}
+
+
+def docker_events(event: Event, network_ids: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What Docker would have said; `network_ids` gives the ids of networks by name."""
+    match event.fact:
+        case facts.ExecStarted(container=container, exec_id=exec_id, argv=argv):
+            command = shlex.join(argv)
+            return [
+                _container(event, container, f"{action}: {command}", execID=exec_id)
+                for action in ("exec_create", "exec_start")
+            ]
+        case facts.ExecEnded(container=container, exec_id=exec_id, code=code):
+            return [_container(event, container, "exec_die", execID=exec_id, exitCode=_code(code))]
+        case facts.ContainerExited(container=container, exit=ended, ran_ns=ran):
+            return [
+                _container(event, container, "die", exitCode=_code(ended.code), execDuration=str(ran // 10**9)),
+            ]
+        case facts.ContainerKilled(container=container, signal=signal):
+            return [_container(event, container, "kill", signal=str(signal))]
+        case facts.ContainerRenamed(container=container, old_name=old):
+            return [_container(event, container, "rename", oldName=f"/{old.removeprefix('/')}")]
+        case facts.ContainerHealthChanged(container=container, status=status):
+            return [_container(event, container, f"health_status: {status}")]
+        case facts.ContainerCommitted(container=container, image_id=image):
+            return [_container(event, container, "commit", imageID=image)]
+        case facts.NetworkConnected(container=container, endpoint=endpoint):
+            return [_plug(event, "connect", endpoint.network, container, network_ids)]
+        case facts.NetworkDisconnected(container=container, endpoint=endpoint):
+            return [_plug(event, "disconnect", endpoint.network, container, network_ids)]
+        case facts.NetworkCreated(network=network) | facts.NetworkRemoved(network=network):
+            action = "create" if isinstance(event.fact, facts.NetworkCreated) else "destroy"
+            return [_event(event, "network", action, network.id, {"name": network.name, "type": network.driver})]
+        case facts.ImageCreated(image=image):
+            return [_image(event, "import", image.id, image.tags[0] if image.tags else image.id)]
+        case facts.ImageTagged(image=image, tag=tag):
+            return [_image(event, "tag", image.id, tag)]
+        case facts.ImageRemoved(image=image):
+            return [_image(event, "delete", image.id, image.tags[0] if image.tags else image.id)]
+        case facts.VolumeCreated(volume=volume) | facts.VolumeRemoved(volume=volume):
+            action = "create" if isinstance(event.fact, facts.VolumeCreated) else "destroy"
+            return [_event(event, "volume", action, volume.name, {"driver": "local"})]
+        case fact:
+            if fact.TYPE in _PLAIN and isinstance(fact, facts.ContainerFact):
+                return [_container(event, fact.container, _PLAIN[fact.TYPE])]
+            return []
+
+
+def matches(view: Mapping[str, Any], wanted: Filters) -> bool:
+    """Whether a Docker event passes the filters of GET /events."""
+    kind, action, actor = view["Type"], view["Action"], view["Actor"]
+    attributes = actor["Attributes"]
+    if not wanted.exact("type", kind) or not wanted.exact("scope", view["scope"]):
+        return False
+    # "exec_create: ls" is found by "exec_create", "health_status: healthy" by "health_status"
+    if not wanted.exact("event", action, action.partition(":")[0]):
+        return False
+    if not wanted.labels(attributes):
+        return False
+    name = attributes.get("name", "")
+    for key in ("container", "network", "volume"):
+        if wanted.get(key):
+            if kind == key:
+                if not (wanted.exact(key, name) or wanted.prefix(key, actor["ID"])):
+                    return False
+            elif key != "container" or kind != "network" or not wanted.prefix(key, attributes.get("container", "")):
+                return False
+    if wanted.get("image"):
+        image = name if kind == "image" else attributes.get("image", "")
+        return image != "" and wanted.exact("image", image, image.partition(":")[0], actor["ID"])
+    return not any(wanted.get(key) for key in ("daemon", "plugin", "service", "node", "secret", "config"))
+
+
+def _container(event: Event, container: Container, action: str, **more: str) -> dict[str, Any]:
+    image = image_name(container.config)
+    attributes = {**container.config.labels, **more, "image": image, "name": container.name}
+    legacy = {"status": action, "id": container.id, "from": image}
+    return {**legacy, **_event(event, "container", action, container.id, attributes)}
+
+
+def _image(event: Event, action: str, image_id: str, name: str) -> dict[str, Any]:
+    return {"status": action, "id": name, **_event(event, "image", action, image_id, {"name": name})}
+
+
+def _plug(event: Event, action: str, network: str, container: Container, ids: Mapping[str, str]) -> dict[str, Any]:
+    attributes = {"container": container.id, "name": network, "type": "bridge"}
+    return _event(event, "network", action, ids.get(network, network), attributes)
+
+
+def _event(event: Event, kind: str, action: str, actor: str, attributes: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "Type": kind,
+        "Action": action,
+        "Actor": {"ID": actor, "Attributes": dict(attributes)},
+        "scope": "local",
+        "time": event.time // 10**9,
+        "timeNano": event.time,
+    }
+
+
+def _code(code: int | None) -> str:
+    return str(UNKNOWN_EXIT if code is None else code)

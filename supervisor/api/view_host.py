@@ -1,0 +1,95 @@
+"""HostConfig as inspect shows it: the inverse of decode_*.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from hawse.supervisor.model import ContainerConfig, MountSpec, PortBinding, Resources
+
+
+def host_config(config: ContainerConfig) -> dict[str, Any]:
+    return {
+        "Binds": [_bind(m) for m in config.mounts if m.type != "tmpfs" and m.source] or None,
+        "ContainerIDFile": "",
+        "LogConfig": {
+            "Type": "json-file",
+            "Config": {"max-size": str(config.log_max_size), "max-file": str(config.log_max_files)},
+        },
+        "NetworkMode": config.network_mode,
+        "PortBindings": _port_bindings(config.ports),
+        "RestartPolicy": {"Name": config.restart.name, "MaximumRetryCount": config.restart.max_retries},
+        "AutoRemove": config.auto_remove,
+        "VolumeDriver": "",
+        "VolumesFrom": None,
+        "ConsoleSize": [0, 0],
+        "CapAdd": list(config.cap_add) or None,
+        "CapDrop": list(config.cap_drop) or None,
+        "CgroupnsMode": "private",
+        "Dns": list(config.dns),
+        "DnsOptions": list(config.dns_options),
+        "DnsSearch": list(config.dns_search),
+        "ExtraHosts": list(config.extra_hosts) or None,
+        "GroupAdd": list(config.group_add) or None,
+        "IpcMode": "private",
+        "Cgroup": "",
+        "Links": None,
+        "OomScoreAdj": config.oom_score_adj,
+        "PidMode": "",
+        "Privileged": config.privileged,
+        "PublishAllPorts": config.publish_all,
+        "ReadonlyRootfs": config.read_only,
+        "SecurityOpt": _security(config),
+        "Tmpfs": {m.target: m.options for m in config.mounts if m.type == "tmpfs"},
+        "UTSMode": "",
+        "UsernsMode": config.userns,
+        "ShmSize": config.shm_size,
+        "Sysctls": config.sysctls,
+        "Runtime": "hawse",
+        "Isolation": "",
+        "Devices": [
+            {"PathOnHost": d.host_path, "PathInContainer": d.container_path, "CgroupPermissions": d.permissions}
+            for d in config.devices
+        ],
+        "Ulimits": [{"Name": u.name, "Soft": u.soft, "Hard": u.hard} for u in config.ulimits],
+        "Init": config.init,
+        **limits(config.resources),
+    }
+
+
+def limits(resources: Resources) -> dict[str, Any]:
+    """The limits, with Docker's 0 for none."""
+    return {
+        "Memory": resources.memory or 0,
+        "MemorySwap": resources.memory_swap or 0,
+        "MemoryReservation": 0,
+        "NanoCpus": round((resources.cpus or 0) * 10**9),
+        "CpuShares": resources.cpu_shares or 0,
+        "CpuPeriod": 0,
+        "CpuQuota": 0,
+        "CpusetCpus": resources.cpuset_cpus,
+        "CpusetMems": "",
+        "PidsLimit": resources.pids_limit,
+        "BlkioWeight": 0,
+        "OomKillDisable": False,
+    }
+
+
+def _bind(mount: MountSpec) -> str:
+    options = [word for word in (mount.options, "ro" if mount.read_only else "") if word]
+    return ":".join([mount.source, mount.target, *([",".join(options)] if options else [])])
+
+
+def _port_bindings(bindings: Iterable[PortBinding]) -> dict[str, list[dict[str, str]]]:
+    view: dict[str, list[dict[str, str]]] = {}
+    for b in bindings:
+        place = {"HostIp": str(b.host_ip or ""), "HostPort": str(b.host_port or "")}
+        view.setdefault(f"{b.container_port}/{b.proto}", []).append(place)
+    return view
+
+
+def _security(config: ContainerConfig) -> list[str] | None:
+    options = [] if config.no_new_privileges else ["no-new-privileges=false"]
+    if config.seccomp != "default":
+        options.append(f"seccomp={config.seccomp}")
+    return options or None
