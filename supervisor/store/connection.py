@@ -1,0 +1,107 @@
+"""One SQLite connection in a thread of its own, and the words for what SQLite refuses.
+
+Nothing here knows a table.  A unit of work is a whole function run in the connection's thread: one hop, however many
+statements it has (a hop costs about 0.15 ms, a statement 0.01).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import aiosqlite
+
+from hawse.supervisor.errors import Bug, HawseError, KernelError, Unavailable
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT = 5.0  # seconds that we wait for another process (a sqlite3 shell) to let go of the write lock
+WAL_LIMIT = 64 << 20  # bytes that the write-ahead log's file keeps after a checkpoint
+
+
+class Connection(aiosqlite.Connection):
+    """A connection whose unit of work is a function."""
+
+    def __init__(self, path: Path, *, writable: bool) -> None:
+        super().__init__(lambda: _connect(path, writable), iter_chunk_size=64)
+        self.in_flight = 0
+        self._path = path
+
+    @classmethod
+    async def open(cls, path: Path, *, writable: bool) -> Connection:
+        """Raises Unavailable when the file cannot be opened or is not a database."""
+        connection = cls(path, writable=writable)
+        try:
+            await connection
+        except (sqlite3.Error, OSError) as e:
+            raise translate(e, path) from e
+        return connection
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """`work` in the connection's thread; it is queued at once, so a cancelled caller does not take it back."""
+        self.in_flight += 1
+        try:
+            result: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
+            return result
+        except ValueError as e:
+            if self._running and self._connection:
+                raise
+            raise Unavailable("the state database is closed") from e
+        except sqlite3.Error as e:
+            raise translate(e, self._path) from e
+        finally:
+            self.in_flight -= 1
+
+
+def _connect(path: Path, writable: bool) -> sqlite3.Connection:
+    """autocommit (isolation_level None): every BEGIN is ours."""
+    if writable:
+        # The records hold environments, which hold secrets.  -wal and -shm take the mode of the file.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, cached_statements=256)
+    try:
+        if writable:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
+        else:
+            connection.execute("PRAGMA query_only = ON")
+        connection.execute("PRAGMA temp_store = MEMORY")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def translate(error: sqlite3.Error | OSError, path: Path) -> HawseError:
+    """What a refusal of SQLite or of the file system means to the people above."""
+    if isinstance(error, OSError):
+        return KernelError("open", error.errno or 0, str(path))
+    # https://www.sqlite.org/rescode.html: the low byte is the primary code
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    if code in _REASONS:
+        reason, hint = _REASONS[code]
+        return Unavailable(f"the state database {path} {reason} [{name}]", hint=hint)
+    return Bug(f"the store refused: {error} [{name}]")
+
+
+_DAMAGED = (
+    "containers keep running; stop the daemon, salvage the file with sqlite3's .recover or move it away, start again"
+)
+_REASONS = {
+    sqlite3.SQLITE_FULL: ("cannot be written: the disk is full", "free some space; nothing was changed"),
+    sqlite3.SQLITE_READONLY: ("cannot be written: it is read-only", "check the mount and the file's mode"),
+    sqlite3.SQLITE_IOERR: ("cannot be read or written: input/output error", "check the disk; nothing was changed"),
+    sqlite3.SQLITE_BUSY: ("is locked by another process", "is another daemon or a sqlite3 shell using it?"),
+    sqlite3.SQLITE_LOCKED: ("is locked by another process", "is another daemon or a sqlite3 shell using it?"),
+    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "check that its directory exists and is writable"),
+    sqlite3.SQLITE_PERM: ("cannot be opened: permission denied", "the daemon needs root"),
+    sqlite3.SQLITE_NOMEM: ("cannot be used: out of memory", ""),
+    sqlite3.SQLITE_CORRUPT: ("is damaged", _DAMAGED),
+    sqlite3.SQLITE_NOTADB: ("is not a database", _DAMAGED),
+}

@@ -1,0 +1,122 @@
+"""Reading the journal while it grows: cursors, followers, the newest events in memory.
+
+A commit only *wakes* followers; each reads at its own pace, from a small ring of the newest events when it is at the head
+and from the database when it is behind.  So a slow reader costs disk reads, never memory or another reader's time, and
+there is no queue that could overflow.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+
+import anyio
+
+from hawse.supervisor.errors import Gone
+from hawse.supervisor.events import Event
+from hawse.supervisor.store.epochs import Epochs
+from hawse.supervisor.store.eventrows import matching
+from hawse.supervisor.store.tx import Tx
+
+RING = 1024  # newest events kept decoded
+CHUNK = 128  # events that one follower holds at most
+WINDOW = 4096  # seqs that one read looks through for events that match
+
+Page = tuple[int, list[Event]]
+
+
+class Journal:
+    """`head` and `oldest` are the seqs of the newest and oldest event kept (0 and 1 before the first)."""
+
+    def __init__(
+        self,
+        read: Callable[[Callable[[Tx], Page]], Awaitable[Page]],
+        epochs: Epochs,
+        *,
+        oldest: int,
+        head: int,
+    ) -> None:
+        self.epochs = epochs
+        self.oldest = oldest
+        self.head = head
+        self._read = read
+        self._ring: deque[Event] = deque(maxlen=RING)
+        self._grown = anyio.Event()
+
+    @property
+    def cursor(self) -> str:
+        """Where the journal ends now."""
+        return self.epochs.cursor(self.head)
+
+    @property
+    def oldest_cursor(self) -> str:
+        """Where reading can begin."""
+        return self.epochs.cursor(self.oldest - 1)
+
+    def parse(self, cursor: str) -> int:
+        """The seq after which to read; "" is the oldest event kept.  Raises UserError, Gone."""
+        if not cursor:
+            return self.oldest - 1
+        return self.epochs.parse(cursor, oldest=self.oldest, head=self.head)
+
+    def follow(
+        self, after: str = "", *, types: Collection[str] = (), subject: str = "", until: int | None = None
+    ) -> AsyncIterator[Event]:
+        """Every event after that cursor, then those to come, in order and without a gap.
+
+        `types` are globs ("container.*").  `until` ends the stream with that seq (`head`: do not wait for more).
+        Raises UserError or Gone at once for a bad cursor; the iterator raises Gone when pruning overtakes its reader.
+        """
+        return self.follow_seq(self.parse(after), types=types, subject=subject, until=until)
+
+    def subscribe(self, *, types: Collection[str] = (), subject: str = "") -> AsyncIterator[Event]:
+        """Every event committed after this call."""
+        return self.follow_seq(self.head, types=types, subject=subject)
+
+    async def follow_seq(
+        self, position: int, *, types: Collection[str] = (), subject: str = "", until: int | None = None
+    ) -> AsyncIterator[Event]:
+        """`follow` for our own readers, who remember a seq."""
+        wanted = frozenset(matching(types)) if types else None
+        while until is None or position < until:
+            if position >= self.head:
+                await self._grown.wait()
+                continue
+            if self._ring and position + 1 >= self._ring[0].seq:
+                position, events = self._newest(position, wanted, subject)
+            else:
+                position, events = await self._stored(position, wanted, subject)
+            for event in events:
+                if until is not None and event.seq > until:
+                    return
+                yield event
+
+    def _newest(self, position: int, wanted: frozenset[str] | None, subject: str) -> Page:
+        behind = self.head - position
+        taken = [self._ring[i] for i in range(-behind, min(CHUNK - behind, 0))]
+        return taken[-1].seq, [
+            e for e in taken if (wanted is None or e.type in wanted) and (not subject or e.subject == subject)
+        ]
+
+    async def _stored(self, position: int, wanted: frozenset[str] | None, subject: str) -> Page:
+        end = min(position + WINDOW, self.head)
+
+        def read(tx: Tx) -> Page:
+            # oldest in the same transaction: pruning may have committed without our having heard of it yet
+            return tx.oldest(), tx.events(position, CHUNK, types=wanted or (), subject=subject, upto=end)
+
+        oldest, events = await self._read(read)
+        if position < oldest - 1:
+            raise Gone(
+                f"events up to {oldest - 1} were pruned before they were read", oldest=self.epochs.cursor(oldest - 1)
+            )
+        return (events[-1].seq if len(events) == CHUNK else end), events
+
+    def publish(self, events: Sequence[Event]) -> None:
+        """Called by the store with what has just committed."""
+        if not events:
+            return
+        self._ring.extend(events)
+        self.head = events[-1].seq
+        grown, self._grown = self._grown, anyio.Event()
+        grown.set()

@@ -1,0 +1,316 @@
+"""The store: one SQLite database, one writer, and the promise that state and event commit together.
+
+`transact` hands a function to the writer's thread.  Whatever has gathered there when the thread is free goes into one
+database transaction, each function in its own savepoint (group commit): under load the cost of a commit is shared, and
+one function's failure takes nothing of the others with it.  Readers have connections of their own, so that a long read
+never holds up a change (WAL).
+
+synchronous = NORMAL: a crash of any process loses nothing.  A power failure may lose the last commits, up to the last
+checkpoint, but never part of one and never corrupts.  Because readers may have seen events that are then gone, a boot
+that follows an unclean end begins a new epoch of the journal (epochs.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from hawse.supervisor.errors import Bug, Unavailable
+from hawse.supervisor.events import Event
+from hawse.supervisor.model import Container, Endpoint, Image, Lease, Network, Volume
+from hawse.supervisor.store.connection import Connection, translate
+from hawse.supervisor.store.epochs import Epochs
+from hawse.supervisor.store.journal import Journal
+from hawse.supervisor.store.schema import migrate
+from hawse.supervisor.store.tx import Tx
+
+T = TypeVar("T")
+
+READERS = 2
+BATCH = 256  # functions that share one commit at most
+PRUNE_BATCH = 2000  # events deleted in one transaction, so that nobody waits long behind it
+
+
+class Work(Generic[T]):
+    """One caller's function and what became of it."""
+
+    __slots__ = ("error", "fn", "future", "result")
+
+    def __init__(self, fn: Callable[[Tx], T], future: asyncio.Future[T]) -> None:
+        self.fn = fn
+        self.future = future
+        self.result: T | None = None
+        self.error: BaseException | None = None
+
+    def settle(self) -> None:
+        if self.future.done():  # its caller was cancelled; what was committed stays
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Everything at one instant; following the journal after `cursor` continues exactly there."""
+
+    cursor: str
+    containers: list[Container]
+    networks: list[Network]
+    endpoints: list[Endpoint]
+    leases: list[Lease]
+    images: list[Image]
+    volumes: list[Volume]
+
+
+class Store:
+    """Made by `Store.open`, ended by `close` (or `async with`)."""
+
+    def __init__(
+        self,
+        path: Path,
+        clock: Callable[[], int],
+        writer: Connection,
+        readers: Sequence[Connection],
+        opened: Opened,
+    ) -> None:
+        self.path = path
+        self.clock = clock
+        self._writer = writer
+        self._readers = readers[1:]
+        self._follower = readers[0]
+        self._epochs = opened.epochs
+        self._waiting: deque[Work[Any]] = deque()
+        self._drain_queued = False
+        self._closed = False
+        self._loop = asyncio.get_running_loop()
+        self.journal = Journal(self._read_journal, opened.epochs, oldest=opened.oldest, head=opened.head)
+
+    @classmethod
+    async def open(cls, path: Path, clock: Callable[[], int] = time.time_ns, *, boot_id: str = "") -> Store:
+        """Create, migrate and check.  Raises Unavailable or KernelError with the way out.
+
+        With `boot_id` (the kernel's), a boot after an unclean end begins a new epoch.
+        """
+        async with AsyncExitStack() as undo:
+            writer = await Connection.open(path, writable=True)
+            undo.push_async_callback(writer.close)
+            opened = await writer.run(lambda connection: _prepare(connection, path, boot_id))
+            readers = []
+            for _ in range(1 + READERS):
+                readers.append(await Connection.open(path, writable=False))
+                undo.push_async_callback(readers[-1].close)
+            undo.pop_all()
+            return cls(path, clock, writer, readers, opened)
+
+    async def __aenter__(self) -> Store:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Finish what was asked, write everything to the disk, let go.  Nothing depends on it having run."""
+        if self._closed:
+            return
+        self._closed = True
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._writer.close)
+            for reader in (self._follower, *self._readers):
+                stack.push_async_callback(reader.close)
+            await self._writer.run(_mark_clean)
+
+    async def transact(self, fn: Callable[[Tx], T]) -> T:
+        """Run `fn` in one transaction: what it changes and appends is committed when this returns, or not at all.
+
+        Its exceptions roll it back and come out here.  It runs in another thread: it must only use its Tx and its
+        arguments.  A cancelled caller does not know whether it was committed; it never is by half.
+        Raises Unavailable when the database cannot be written; nothing was changed then, and the next call tries anew.
+        """
+        if self._closed:
+            raise Unavailable("the state database is closed")
+        work = Work(fn, self._loop.create_future())
+        self._waiting.append(work)
+        try:
+            # The thread clears the flag before it collects: work added while it is set will be collected by that drain.
+            if not self._drain_queued:
+                self._drain_queued = True
+                await self._writer.run(self._drain)
+            result: T = await work.future
+            return result
+        except BaseException:
+            work.future.cancel()
+            raise
+
+    async def read(self, fn: Callable[[Tx], T]) -> T:
+        """Run `fn` on one consistent view of the committed state, beside the writer."""
+        reader = min(self._readers, key=lambda connection: connection.in_flight)
+        return await reader.run(lambda connection: self._view(connection, fn))
+
+    async def snapshot(self) -> Snapshot:
+        """All records and the cursor that they are valid at."""
+
+        def view(tx: Tx) -> Snapshot:
+            return Snapshot(
+                cursor=self._epochs.cursor(tx.head()),
+                containers=tx.containers(),
+                networks=tx.networks(),
+                endpoints=tx.endpoints(),
+                leases=tx.leases(),
+                images=tx.images(),
+                volumes=tx.volumes(),
+            )
+
+        return await self.read(view)
+
+    async def prune(self, *, max_age: int, max_bytes: int) -> int:
+        """Forget events and tombstones older than `max_age` seconds, and the oldest events beyond `max_bytes`.
+
+        How many events went.
+        """
+        before = self.clock() - max_age * 1_000_000_000
+        pruned = 0
+
+        def step(tx: Tx) -> tuple[int, int]:
+            gone = tx.prune_events(before=before, max_bytes=max_bytes, limit=PRUNE_BATCH)
+            tx.prune_tombstones(before)
+            return gone, tx.oldest()
+
+        while True:
+            gone, self.journal.oldest = await self.transact(step)
+            pruned += gone
+            if gone < PRUNE_BATCH:
+                return pruned
+
+    async def _read_journal(self, fn: Callable[[Tx], T]) -> T:
+        """Followers share a connection of their own: their long way through the past delays no one else."""
+        return await self._follower.run(lambda connection: self._view(connection, fn))
+
+    def _view(self, connection: sqlite3.Connection, fn: Callable[[Tx], T]) -> T:
+        connection.execute("BEGIN")
+        try:
+            return fn(Tx(connection, self.clock, self._epochs))
+        except sqlite3.Error as e:
+            if getattr(e, "sqlite_errorcode", 0) == sqlite3.SQLITE_READONLY:
+                raise Bug("a change was attempted inside store.read") from e
+            raise
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+    # in the writer's thread
+
+    def _drain(self, connection: sqlite3.Connection) -> None:
+        self._drain_queued = False
+        while self._waiting:
+            batch: list[Work[Any]] = []
+            while self._waiting and len(batch) < BATCH:
+                batch.append(self._waiting.popleft())
+            appended = self._commit(connection, batch)
+            self._loop.call_soon_threadsafe(self._settle, batch, appended)
+
+    def _commit(self, connection: sqlite3.Connection, batch: Sequence[Work[Any]]) -> list[Event]:
+        """One database transaction; returns the events that it committed."""
+        appended: list[Event] = []
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for work in batch:
+                if not work.future.cancelled():
+                    appended += self._attempt(connection, work)
+            connection.execute("COMMIT")
+        except BaseException as e:
+            # No commit: what the functions did is gone, and those that had already succeeded must hear of it.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            failure = translate(e, self.path) if isinstance(e, sqlite3.Error) else e
+            for work in batch:
+                work.error = work.error or failure
+            return []
+        return appended
+
+    def _attempt(self, connection: sqlite3.Connection, work: Work[Any]) -> list[Event]:
+        """One function in its savepoint.  Raises only what ends the whole transaction."""
+        tx = Tx(connection, self.clock, self._epochs)
+        connection.execute("SAVEPOINT work")
+        try:
+            work.result = work.fn(tx)
+        except BaseException as e:
+            work.error = translate(e, self.path) if isinstance(e, sqlite3.Error) else e
+            if not connection.in_transaction:  # a full disk or an i/o error made SQLite roll everything back
+                raise
+            connection.execute("ROLLBACK TO work")
+            connection.execute("RELEASE work")
+            return []
+        connection.execute("RELEASE work")
+        return tx.appended
+
+    def _settle(self, batch: Sequence[Work[Any]], appended: Sequence[Event]) -> None:
+        """Back in the loop, in the order of commits: first the followers wake, then the callers go on."""
+        self.journal.publish(appended)
+        for work in batch:
+            work.settle()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """What opening found."""
+
+    epochs: Epochs
+    oldest: int
+    head: int
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, boot_id: str) -> Opened:
+    """Runs before anybody else sees the database."""
+    migrate(connection)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        tx = Tx(connection, time.time_ns, Epochs(((1, ""),)))
+        head = tx.head()
+        powerless = bool(boot_id and tx.meta("boot_id") not in ("", boot_id) and tx.meta("clean") != "yes")
+        _check(connection, path, thorough=powerless)
+        if powerless:
+            connection.execute("INSERT OR REPLACE INTO epochs VALUES (?, ?)", (head + 1, uuid.uuid4().hex))
+        if boot_id:
+            tx.put_meta("boot_id", boot_id)
+        tx.put_meta("clean", "no")
+        spans = connection.execute("SELECT first_seq, epoch FROM epochs ORDER BY first_seq").fetchall()
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return Opened(epochs=Epochs(tuple(spans)), oldest=tx.oldest(), head=head)
+
+
+def _check(connection: sqlite3.Connection, path: Path, *, thorough: bool) -> None:
+    """The state's tables at every start; the journal, which may be a gigabyte, only after a power failure.
+
+    Raises Unavailable.
+    """
+    tables = [
+        name
+        for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        if thorough or name not in ("events",)
+    ]
+    for table in tables:
+        for (verdict,) in connection.execute(f"PRAGMA quick_check('{table}')"):
+            if verdict != "ok":
+                damage = sqlite3.DatabaseError(verdict)
+                damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+                damage.sqlite_errorname = f"{table}: {verdict}"
+                raise damage
+
+
+def _mark_clean(connection: sqlite3.Connection) -> None:
+    connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('clean', 'yes')")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
