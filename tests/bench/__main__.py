@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.bench import report
 from tests.bench.floor import Floor
-from tests.bench.rows import ROWS, Scale
+from tests.bench.rows import ROWS, Scale, Series
 from tests.bench.worlds import World, build, installed
 from tests.lab.lab import CACHE
 
@@ -52,6 +52,7 @@ def main() -> int:
                 for engine in engines:
                     begun = time.monotonic()
                     try:
+                        series: Series
                         if engine == "floor":
                             series = floor_row(floor, row.name, scale)
                         else:

@@ -115,6 +115,27 @@ class Hand:
         names = [f"many{number}" for number in range(count)]
         return self._time([*self.engine.cli, *self.engine.remove, *names]) / 1e3
 
+    def churn(self, count: int, parallel: int) -> dict[str, Any]:
+        """Create, start and remove `count` containers, `parallel` at a time; the server's memory and descriptors before
+        and after say whether anything stays behind."""
+        before = self._server()
+        local = threading.local()
+
+        def life(number: int) -> None:
+            if not hasattr(local, "api"):
+                local.api = self.engine.api()
+            identity = self.engine.create(local.api, f"churn{number}", ["probe", "hold"], 30_000 + number)
+            local.api.call("POST", f"/containers/{identity}/start")
+            local.api.call("DELETE", f"/containers/{identity}?force=1")
+
+        begun = time.perf_counter()
+        with ThreadPoolExecutor(parallel) as pool:
+            for _ in pool.map(life, range(count)):
+                pass
+        seconds = time.perf_counter() - begun
+        self.settle()
+        return {"seconds": seconds, "before": before, "after": self._server()}
+
     def kill_to_event(self, count: int) -> Samples:
         """Milliseconds from SIGKILL of a container's first process to its `die` at a subscriber."""
         api, name = self.engine.api(), self._name()
@@ -219,6 +240,21 @@ class Hand:
 
     def stop(self) -> None:
         self.engine.stop()
+
+    def _server(self) -> dict[str, int]:
+        """Of the server's process alone: PSS in KiB, open descriptors, CPU time in ms."""
+        assert self.engine.child
+        pid = self.engine.child.pid
+        with open(f"/proc/{pid}/smaps_rollup") as file:
+            pss = re.search(r"^Pss:\s+(\d+)", file.read(), re.M)
+        with open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+        ticks = int(fields[11]) + int(fields[12])
+        return {
+            "pss": int(pss[1]) if pss else 0,
+            "descriptors": len(os.listdir(f"/proc/{pid}/fd")),
+            "cpu": ticks * 1000 // os.sysconf("SC_CLK_TCK"),
+        }
 
     def _name(self) -> str:
         self._serial += 1

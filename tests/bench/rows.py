@@ -117,6 +117,17 @@ def hundred(world: World, scale: Scale) -> Series:
     return series
 
 
+def churn(world: World, scale: Scale) -> Series:
+    """Many lives side by side, twice the hundred: what the server keeps of them."""
+    told = world.call("churn", count=2 * scale.many, parallel=scale.many // 2)
+    return {
+        "in all": [told["seconds"]],
+        "server memory grown by": [told["after"]["pss"] - told["before"]["pss"]],
+        "server descriptors grown by": [told["after"]["descriptors"] - told["before"]["descriptors"]],
+        "server CPU per life": [(told["after"]["cpu"] - told["before"]["cpu"]) / (2 * scale.many)],
+    }
+
+
 def total(memory: Mapping[str, Mapping[str, int]]) -> int:
     return sum(role["pss"] for role in memory.values())
 
@@ -162,5 +173,11 @@ ROWS = (
             "nft rules per container": "",
             "PSS": "KiB",
         },
+    ),
+    Row(
+        name="churn",
+        title="200 lives (start, rm -f), 50 at a time",
+        measure=churn,
+        units={"server memory grown by": "KiB", "server descriptors grown by": "", "in all": "s"},
     ),
 )
