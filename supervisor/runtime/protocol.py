@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import array
 import json
+import os
 import socket
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -127,13 +128,18 @@ def send(sock: socket.socket, message: dict[str, Any], fds: tuple[int, ...] = ()
 
 
 def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """The next message and its descriptors (close-on-exec; the caller owns them).  Raises EOFError at the end."""
+    """The next message and its descriptors (close-on-exec; the caller owns them).  Raises EOFError at the end, ValueError for no JSON."""
     space = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
     data, ancillary, _, _ = sock.recvmsg(MAX_MESSAGE, space, socket.MSG_CMSG_CLOEXEC)
     fds = array.array("i")
     for level, kind, payload in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
-    if not data:
-        raise EOFError
-    return json.loads(data), list(fds)
+    try:
+        if not data:
+            raise EOFError
+        return json.loads(data), list(fds)
+    except ValueError:
+        for fd in fds:
+            os.close(fd)
+        raise

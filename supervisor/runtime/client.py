@@ -1,0 +1,401 @@
+"""A running container as the daemon sees it: its shim at the other end of a control connection.
+
+Every wait has a deadline except the wait for the program's end.  A `Shim` owns its descriptors (connection, pidfd of
+init, netlink socket) until `close`; closing it stops nothing, the container lives on and `reconnect` finds it again.
+How a shim comes to be is launcher.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import signal
+import socket
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from hawse.supervisor.errors import Bug, HawseError, NotFound, StartError, Unavailable
+from hawse.supervisor.linux import process
+from hawse.supervisor.model import ContainerId, ProcessIdentity
+from hawse.supervisor.runtime.channel import ANSWER_TIMEOUT, Channel, Descriptors, Message, failure
+from hawse.supervisor.runtime.exitrecord import ExitInfo, parse_exit, read_exit_record
+from hawse.supervisor.runtime.protocol import MIN_VERSION, ProcessSpec
+
+NAMESPACES_TIMEOUT = 30.0
+READY_TIMEOUT = 60.0
+EXEC_TIMEOUT = 60.0
+REPORT_GRACE = 30.0
+"""Seconds between the death of init (its pidfd says so) and the shim's report; it drains the output in between."""
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachOptions:
+    """How a client's connection is joined to a program.  `framed`: docker's multiplexed frames; `logs`: replay the log."""
+
+    stdin: bool = False
+    stdout: bool = True
+    stderr: bool = True
+    framed: bool = False
+    logs: bool = False
+    detach_keys: str = "ctrl-p,ctrl-q"
+
+
+class Shim:
+    """One container's keeper.  Made by Spawner.launch or Shim.reconnect."""
+
+    def __init__(
+        self, sock: socket.socket, container_id: ContainerId, state_dir: Path, shim_identity: ProcessIdentity
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.id = container_id
+        self.state_dir = state_dir
+        self.shim_identity = shim_identity
+        self._identity: ProcessIdentity | None = None
+        self.pidfd = -1
+        self.netlink: socket.socket | None = None
+        self.version = 0
+        self._hello: asyncio.Future[None] = _quiet(loop.create_future())
+        self._namespaces: asyncio.Future[None] = _quiet(loop.create_future())
+        self._ready: asyncio.Future[dict[str, int]] = _quiet(loop.create_future())
+        self._started: asyncio.Future[dict[str, int]] = _quiet(loop.create_future())
+        self._exited: asyncio.Future[ExitInfo] = _quiet(loop.create_future())
+        self._lost = asyncio.Event()
+        self._execs: dict[str, asyncio.Future[int]] = {}
+        self._go_rid = 0
+        self._closed = False
+        self._channel = Channel(sock, f"the shim of {container_id[:12]}", self._on_event, self._on_lost)
+
+    @classmethod
+    async def reconnect(cls, socket_path: Path, container_id: ContainerId, state_dir: Path) -> Self:
+        """Find the shim of a container that an earlier daemon started.  Raises Unavailable when there is none (any more)."""
+        loop = asyncio.get_running_loop()
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                await loop.sock_connect(sock, str(socket_path))
+            # Of a listener, the peer's credentials are those of the process that called listen(2): the shim.
+            credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        except (OSError, TimeoutError) as e:
+            sock.close()
+            raise Unavailable(f"the shim of {container_id[:12]} cannot be reached: {e}") from e
+        identity = process.identity(int.from_bytes(credentials[:4], sys.byteorder))
+        if identity is None:
+            sock.close()
+            raise Unavailable(f"the shim of {container_id[:12]} is gone")
+        shim = cls(sock, container_id, state_dir, identity)
+        try:
+            await shim._wait(shim._hello, ANSWER_TIMEOUT, "hello")
+            shim._restore(await shim.state())
+        except BaseException:
+            shim.close()
+            raise
+        return shim
+
+    @property
+    def identity(self) -> ProcessIdentity:
+        """Init, the container's first process; known once the namespaces exist."""
+        if self._identity is None:
+            raise Bug(f"container {self.id[:12]} has no first process yet")
+        return self._identity
+
+    @property
+    def pid(self) -> int:
+        return self.identity.pid
+
+    @property
+    def is_connected(self) -> bool:
+        return self._channel.is_open
+
+    async def wait_namespaces(self, timeout: float = NAMESPACES_TIMEOUT) -> None:
+        """Until `identity`, `pidfd` and `netlink` are set.  Raises StartError."""
+        await self._start_stage(self._namespaces, timeout, "namespaces")
+
+    async def wait_ready(self, timeout: float = READY_TIMEOUT) -> dict[str, int]:
+        """Until init is set up and waits at the gate; its stage times in microseconds.  Raises StartError."""
+        return await self._start_stage(self._ready, timeout, "mounts")
+
+    async def open_gate(self, timeout: float = EXEC_TIMEOUT) -> dict[str, int]:
+        """Let init exec the user's program, and wait until it has; all stage times.  Raises StartError."""
+        try:
+            self._go_rid = await self._channel.post({"op": "go"})
+        except Unavailable as e:
+            raise StartError(str(e), stage="gate") from e
+        return await self._start_stage(self._started, timeout, "exec")
+
+    async def wait_exit(self) -> ExitInfo:
+        """How the program ended.  Several may wait; it stays known.
+
+        The shim's report counts.  Without one, because the shim died or hangs, its record on disk does, else `code` is
+        None.  Raises Unavailable when this object was closed, or the connection broke though the shim lives: reconnect.
+        """
+        dead = asyncio.ensure_future(self.wait_init_dead(None))
+        lost = asyncio.ensure_future(self._lost.wait())
+        try:
+            first: set[asyncio.Future[Any]] = {self._exited, dead, lost}
+            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+            if not self._exited.done() and not lost.done():
+                await asyncio.wait(first - {dead}, timeout=REPORT_GRACE, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            dead.cancel()
+            lost.cancel()
+        if self._exited.done():
+            return self._exited.result()
+        if self._closed:
+            raise Unavailable(f"{self._channel.peer} was let go of")
+        if self._lost.is_set() and not await self._is_shim_dead(ANSWER_TIMEOUT):
+            raise Unavailable(f"the connection to {self._channel.peer} broke")
+        if self.pidfd >= 0:
+            # A setuid program loses its parent-death signal (prctl(2)); without its shim it must not live on.
+            self.kill(signal.SIGKILL)
+            await self.wait_init_dead(REPORT_GRACE)
+        return read_exit_record(self.state_dir) or ExitInfo(code=None, reason="its shim left no exit record")
+
+    async def wait_init_dead(self, timeout: float | None) -> bool:
+        """Whether the first process is dead (its pidfd says so) at the latest after `timeout` seconds."""
+        return self.pidfd < 0 or await process.wait_pidfd(self.pidfd, timeout)
+
+    async def attach(self, client_fd: int, prefix: bytes, options: AttachOptions) -> None:
+        """Hand a client's connection to the shim; the caller closes its own copy of `client_fd`.
+
+        `prefix`: what the client had already sent.  Raises Unavailable, KernelError.
+        """
+        _, received = await self._channel.request({"op": "attach", **_attach(options, prefix)}, (client_fd,))
+        received.close()
+
+    async def exec(
+        self,
+        exec_id: str,
+        spec: ProcessSpec,
+        attach: AttachOptions | None = None,
+        client_fd: int | None = None,
+        prefix: bytes = b"",
+    ) -> int:
+        """Run another program inside; its pid.  `exec_exit` then gives its exit code.
+
+        Raises StartError when it cannot be executed, with docker's exit code.
+        """
+        self._execs[exec_id] = _quiet(asyncio.get_running_loop().create_future())
+        message = {
+            "op": "exec",
+            "exec_id": exec_id,
+            "process": asdict(spec),
+            "attach": None if attach is None else _attach(attach, prefix),
+        }
+        try:
+            fds = () if client_fd is None else (client_fd,)
+            answer, received = await self._channel.request(message, fds, EXEC_TIMEOUT)
+            received.close()
+            if answer["ev"] != "exec_started":
+                raise StartError(
+                    answer.get("message") or failure("exec", answer).message,
+                    stage="exec",
+                    exit_code=answer.get("exit_code", 126),
+                )
+        except BaseException:
+            del self._execs[exec_id]
+            raise
+        return int(answer["pid"])
+
+    async def exec_exit(self, exec_id: str) -> int:
+        """The exit code of an exec, told once.  Raises NotFound for an unknown one, Unavailable when the shim dies first."""
+        future = self._execs.get(exec_id)
+        if future is None:
+            raise NotFound(f"No such exec instance: {exec_id}")
+        code = await asyncio.shield(future)
+        self._execs.pop(exec_id, None)
+        return code
+
+    async def resize(self, rows: int, cols: int, exec_id: str | None = None) -> None:
+        _, received = await self._channel.request({"op": "resize", "exec_id": exec_id, "rows": rows, "cols": cols})
+        received.close()
+
+    async def netlink_socket(self) -> socket.socket:
+        """A NETLINK_ROUTE socket of the container's network namespace, the caller's to close, and soon: it pins it."""
+        _, received = await self._channel.request({"op": "netns"})
+        fd = received.take()
+        received.close()
+        if fd is None:
+            raise Unavailable(f"container {self.id[:12]} has no network namespace of its own")
+        return socket.socket(fileno=fd)
+
+    async def state(self) -> Message:
+        """The shim's own account: phase, pid, start_time, exit, execs, stages."""
+        answer, received = await self._channel.request({"op": "state"})
+        received.close()
+        return answer
+
+    async def release(self, timeout: float = ANSWER_TIMEOUT) -> None:
+        """The exit is recorded: let the shim go, and make sure that it does.  Its being gone already is fine."""
+        await self._dismiss("release", timeout)
+
+    async def abort(self, timeout: float = ANSWER_TIMEOUT) -> None:
+        """Undo a start, at any point of it: afterwards neither init nor the shim lives."""
+        await self._dismiss("abort", timeout)
+        if not await self.wait_init_dead(timeout):
+            raise Unavailable(f"container {self.id[:12]}: init does not die")
+
+    def kill(self, number: int) -> bool:
+        """Signal init.  False when it is gone already."""
+        try:
+            signal.pidfd_send_signal(self.pidfd, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def close_netlink(self) -> None:
+        """Unpin the network namespace."""
+        if self.netlink is not None:
+            self.netlink.close()
+            self.netlink = None
+
+    def close(self) -> None:
+        """Let go of every descriptor.  Safe to call twice; the container does not notice."""
+        self._closed = True
+        self._channel.close()
+        self.close_netlink()
+        if self.pidfd >= 0:
+            fd, self.pidfd = self.pidfd, -1
+            os.close(fd)
+
+    async def _dismiss(self, op: str, timeout: float) -> None:
+        try:
+            await self._channel.post({"op": op})
+        except Unavailable:
+            pass
+        if not await self._is_shim_dead(timeout):
+            self._signal_shim(signal.SIGKILL)
+            await self._is_shim_dead(timeout)
+
+    async def _is_shim_dead(self, timeout: float) -> bool:
+        pidfd = process.open_pidfd(self.shim_identity)
+        if pidfd is None:
+            return True
+        try:
+            return await process.wait_pidfd(pidfd, timeout)
+        finally:
+            os.close(pidfd)
+
+    def _signal_shim(self, number: int) -> None:
+        pidfd = process.open_pidfd(self.shim_identity)
+        if pidfd is not None:
+            try:
+                signal.pidfd_send_signal(pidfd, number)
+            except ProcessLookupError:
+                pass
+            finally:
+                os.close(pidfd)
+
+    async def _start_stage(self, future: asyncio.Future[T], timeout: float, stage: str) -> T:
+        try:
+            return await self._wait(future, timeout, stage)
+        except StartError:
+            raise
+        except HawseError as e:
+            raise StartError(str(e), stage=stage) from e
+
+    async def _wait(self, future: asyncio.Future[T], timeout: float, what: str) -> T:
+        try:
+            async with asyncio.timeout(timeout):
+                return await asyncio.shield(future)
+        except TimeoutError as e:
+            raise Unavailable(f"{self._channel.peer} is stuck: no {what} after {timeout:g} s") from e
+
+    def _restore(self, state: Message) -> None:
+        """Take over what happened before this connection."""
+        phase, stages = state["phase"], state.get("stages") or {}
+        if state.get("pid"):
+            self._identity = ProcessIdentity(
+                pid=state["pid"], start_time=state["start_time"], boot_id=process.boot_id()
+            )
+            self.pidfd = _fd(process.open_pidfd(self._identity))
+            _settle(self._namespaces, None)
+        if phase in ("ready", "running", "exited"):
+            _settle(self._ready, stages)
+        if phase in ("running", "exited"):
+            _settle(self._started, stages)
+        if state.get("exit"):
+            _settle(self._exited, parse_exit(state["exit"]))
+        for exec_id, told in (state.get("execs") or {}).items():
+            future = self._exec(exec_id)
+            if not told["running"]:
+                _settle(future, told["code"])
+
+    def _exec(self, exec_id: str) -> asyncio.Future[int]:
+        if exec_id not in self._execs:
+            self._execs[exec_id] = _quiet(asyncio.get_running_loop().create_future())
+        return self._execs[exec_id]
+
+    def _on_event(self, message: Message, received: Descriptors) -> None:
+        match message.get("ev"):
+            case "hello":
+                self.version = int(message.get("version", 0))
+                if self.version < MIN_VERSION:
+                    _fail(self._hello, Unavailable(f"{self._channel.peer} speaks version {self.version}, too old"))
+                _settle(self._hello, None)
+            case "namespaces" if self._identity is None:
+                self._identity = ProcessIdentity(
+                    pid=message["pid"], start_time=message["start_time"], boot_id=process.boot_id()
+                )
+                self.pidfd = _fd(received.take())
+                if (netlink := received.take()) is not None:
+                    self.netlink = socket.socket(fileno=netlink)
+                _settle(self._namespaces, None)
+            case "ready":
+                _settle(self._ready, message.get("stages") or {})
+            case "started":
+                _settle(self._started, message.get("stages") or {})
+            case "failed":
+                text = message.get("message") or failure("start", message).message
+                self._start_failed(
+                    StartError(text, stage=message.get("stage", ""), exit_code=message.get("exit_code") or 125)
+                )
+            case "error" if message.get("rid") == self._go_rid:
+                self._start_failed(StartError(failure("go", message).message, stage="gate"))
+            case "exited":
+                # Our copy of the netlink socket would keep the network namespace, and so the veth, alive.
+                self.close_netlink()
+                _settle(self._exited, parse_exit(message["exit"]))
+            case "exec_exited":
+                if (future := self._execs.get(message["exec_id"])) is not None:
+                    _settle(future, int(message["code"]))
+
+    def _start_failed(self, error: StartError) -> None:
+        for future in (self._namespaces, self._ready, self._started):
+            _fail(future, error)
+
+    def _on_lost(self) -> None:
+        gone = Unavailable(f"{self._channel.peer} is gone")
+        waited: list[asyncio.Future[Any]] = [self._hello, self._namespaces, self._ready, self._started]
+        for future in (*waited, *self._execs.values()):
+            _fail(future, gone)
+        self._lost.set()
+
+
+def _attach(options: AttachOptions, prefix: bytes) -> Message:
+    return {**asdict(options), "prefix": base64.b64encode(prefix).decode()}
+
+
+def _fd(fd: int | None) -> int:
+    return -1 if fd is None else fd
+
+
+def _quiet(future: asyncio.Future[Any]) -> asyncio.Future[Any]:
+    """Nobody has to look at it: a start that fails at one stage fails the stages nobody waits for, too."""
+    future.add_done_callback(lambda f: f.cancelled() or f.exception())
+    return future
+
+
+def _settle(future: asyncio.Future[Any], value: Any) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -1,0 +1,148 @@
+"""The daemon's end of the spawner: starts it, asks it for shims, notices its death.
+
+The spawner is exec'd once, before the daemon has threads or much memory, and is the only process that forks.  It dies
+with the daemon (its socket ends); shims do not die with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+from typing import Self
+
+from hawse.supervisor.errors import HawseError, StartError, Unavailable
+from hawse.supervisor.linux import process
+from hawse.supervisor.model import ContainerId
+from hawse.supervisor.runtime import boot
+from hawse.supervisor.runtime.channel import Channel, Descriptors, Message, failure
+from hawse.supervisor.runtime.client import Shim
+from hawse.supervisor.runtime.exitrecord import forget_exit_record
+from hawse.supervisor.runtime.protocol import ShimSpec, dump_spec
+
+START_TIMEOUT = 30.0
+SPAWN_TIMEOUT = 30.0
+
+
+class Spawner:
+    """One running spawner.  Made by `start`; a dead one is not revived but replaced."""
+
+    def __init__(self, sock: socket.socket, popen: subprocess.Popen[bytes]) -> None:
+        self._popen = popen
+        self._up = asyncio.Event()
+        self._dead = asyncio.Event()
+        self._spawning: dict[str, asyncio.Future[tuple[int, int]]] = {}
+        self._channel = Channel(sock, "the spawner", self._on_event, self._on_lost)
+
+    @classmethod
+    async def start(cls) -> Self:
+        """Exec the spawner and wait for its word.  Raises Unavailable."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            popen = subprocess.Popen(  # noqa: ASYNC220  once, before anything is served; a vfork and exec
+                boot.command_line(theirs.fileno()),
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                cwd="/",
+                start_new_session=True,
+            )
+        spawner = cls(ours, popen)
+        try:
+            await asyncio.wait_for(spawner._up.wait(), START_TIMEOUT)
+        except TimeoutError as e:
+            raise Unavailable(f"the spawner does not start within {START_TIMEOUT:g} s") from e
+        finally:
+            if not spawner._up.is_set():
+                spawner.close()
+        if not spawner.alive:
+            raise Unavailable("the spawner died at its start", hint="its complaint is on the daemon's stderr")
+        return spawner
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._channel.is_open
+
+    async def wait_dead(self) -> None:
+        """Returns when the spawner is gone.  Containers run on; new ones need a new spawner."""
+        await self._dead.wait()
+
+    async def launch(self, spec: ShimSpec) -> Shim:
+        """Write the spec, have a shim forked and wait for its namespaces.  Raises StartError, and then nothing is left."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        path = Path(spec.run_dir) / "spec.json"
+        with theirs:
+            try:
+                forget_exit_record(Path(spec.state_dir))
+                path.write_text(dump_spec(spec))
+                shim_pid, shim_pidfd = await self._spawn(spec.id, path, theirs)
+            except BaseException as e:
+                ours.close()
+                if isinstance(e, OSError | HawseError):
+                    raise StartError(f"cannot make a shim: {e}", stage="namespaces") from e
+                raise
+        try:
+            identity = process.identity(shim_pid)  # the pidfd pins the pid meanwhile
+        finally:
+            os.close(shim_pidfd)
+        if identity is None:
+            ours.close()
+            raise StartError("the shim died at once", stage="namespaces")
+        shim = Shim(ours, ContainerId(spec.id), Path(spec.state_dir), identity)
+        try:
+            await shim.wait_namespaces()
+        except BaseException:
+            await asyncio.shield(shim.abort())
+            shim.close()
+            raise
+        return shim
+
+    def close(self) -> None:
+        """End the spawner and reap it.  Safe to call twice."""
+        self._channel.close()
+        if self._popen.poll() is None:
+            self._popen.send_signal(signal.SIGKILL)
+            self._popen.wait()
+
+    async def _spawn(self, container_id: str, spec_path: Path, control: socket.socket) -> tuple[int, int]:
+        """The shim's pid and pidfd."""
+        spawned: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
+        self._spawning[container_id] = spawned
+        message = {"op": "spawn", "id": container_id, "spec_path": str(spec_path)}
+        try:
+            async with asyncio.timeout(SPAWN_TIMEOUT):
+                await self._channel.post(message, (control.fileno(),))
+                return await spawned
+        except TimeoutError as e:
+            raise Unavailable(f"the spawner does not answer within {SPAWN_TIMEOUT:g} s") from e
+        except asyncio.CancelledError:
+            if spawned.done() and not spawned.cancelled() and spawned.exception() is None:
+                os.close(spawned.result()[1])
+            raise
+        finally:
+            del self._spawning[container_id]
+
+    def _on_event(self, message: Message, received: Descriptors) -> None:
+        if message.get("ev") == "hello":
+            self._up.set()
+            return
+        spawned = self._spawning.get(message.get("id", ""))
+        if spawned is None or spawned.done():
+            return
+        if message.get("ev") == "spawned" and (pidfd := received.take()) is not None:
+            spawned.set_result((message["shim_pid"], pidfd))
+        else:
+            spawned.set_exception(failure("spawn", message))
+
+    def _on_lost(self) -> None:
+        for spawned in self._spawning.values():
+            if not spawned.done():
+                spawned.set_exception(Unavailable("the spawner is gone"))
+        self._up.set()
+        self._dead.set()
