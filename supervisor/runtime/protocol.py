@@ -128,7 +128,10 @@ def send(sock: socket.socket, message: dict[str, Any], fds: tuple[int, ...] = ()
 
 
 def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """The next message and its descriptors (close-on-exec; the caller owns them).  Raises EOFError at the end, ValueError for no JSON."""
+    """The next message and its descriptors (close-on-exec; the caller owns them).
+
+    Raises EOFError at the end, ValueError for what is no JSON.
+    """
     space = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
     data, ancillary, _, _ = sock.recvmsg(MAX_MESSAGE, space, socket.MSG_CMSG_CLOEXEC)
     fds = array.array("i")
