@@ -9,6 +9,8 @@ Standard library only: the tests, script/demo and the benchmark use it.
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import random
 import shutil
@@ -62,11 +64,11 @@ class Lab:
     """One private world; a context manager.  `keep` are paths below /tmp or /run that stay visible inside."""
 
     def __init__(self, *, keep: Sequence[Path] = ()) -> None:
-        self.instance = _free_instance()
+        self.instance, self._lock = _claim()
         self.state = CACHE / "labs" / self.instance
         self.root = self.state / "root"
         self.run_dir = Path("/run/hawse")
-        (self.state / "share").mkdir(parents=True)
+        (self.state / "share").mkdir()
         self.share = self.state / "share"
         """A directory on the real disk that inside and outside see by the same path."""
         visible = {REPOSITORY, Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve(), *keep}
@@ -90,6 +92,7 @@ class Lab:
             self._holder.wait()
             why = (self.state / "holder.log").read_text()
             shutil.rmtree(self.state)
+            os.close(self._lock)
             raise RuntimeError(f"the lab did not come up: {why}")
         self.pid = int(told[0])
         """The holder's, as the outside sees it."""
@@ -131,7 +134,8 @@ class Lab:
         self._holder.wait(30)
         os.close(self._pid_namespace)
         remove_cgroups(f"hawse_{self.instance}")
-        shutil.rmtree(self.state, ignore_errors=False)
+        shutil.rmtree(self.state)
+        os.close(self._lock)
 
     # -- running programs inside ---------------------------------------------------------------------------------------
 
@@ -206,6 +210,16 @@ class Lab:
         """The command line on the host, against this lab's daemon."""
         return self.run(["hawse", *args], input=input, timeout=timeout, check=check, env=env, cwd=cwd)
 
+    def inspect(self, ref: str) -> dict[str, Any]:
+        """What `hawse inspect` says about one object."""
+        (shown,) = json.loads(self.hawse("inspect", ref).out)
+        assert isinstance(shown, dict)
+        return shown
+
+    def address(self, ref: str, network: str) -> str:
+        """A container's address in a network."""
+        return str(self.inspect(ref)["NetworkSettings"]["Networks"][network]["IPAddress"])
+
     def pty(self, argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> Terminal:
         """A program on the host with a terminal of its own, as a person at a keyboard runs it."""
         return Terminal(self, argv, env)
@@ -228,6 +242,17 @@ class Lab:
     def snapshot(self) -> Snapshot:
         """Everything that a container could leave behind, as it is now."""
         return take(self)
+
+    def settled(self, timeout: float = 10) -> Snapshot:
+        """A snapshot that a second look confirms: what is still being cleaned up is waited for."""
+        deadline = time.monotonic() + timeout
+        now = self.snapshot()
+        while time.monotonic() < deadline:
+            time.sleep(0.15)
+            last, now = now, self.snapshot()
+            if now == last:
+                return now
+        raise AssertionError("the lab does not come to rest")
 
     def leaks(self, before: Snapshot, timeout: float = 10) -> list[str]:
         """What differs from `before`, one readable line each, once it stops changing for the better or time is up."""
@@ -252,14 +277,32 @@ def remove_cgroups(name: str) -> None:
                     time.sleep(0.01)
 
 
-def _free_instance() -> str:
-    """An instance name that no other lab uses: its state directory is made here, which is the claim."""
-    alphabet = string.ascii_lowercase + string.digits
-    while True:
-        name = random.choice(string.ascii_lowercase) + "".join(random.choices(alphabet, k=3))
-        if not list(Path("/sys/fs/cgroup").glob(f"**/hawse_{name}")):
-            try:
-                (CACHE / "labs" / name).mkdir(parents=True)
-                return name
-            except FileExistsError:
-                continue
+def _claim() -> tuple[str, int]:
+    """An instance name that no other lab uses, with the lock that says so; labs whose maker was killed are swept first."""
+    labs = CACHE / "labs"
+    labs.mkdir(parents=True, exist_ok=True)
+    with (labs / ".lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        for directory in labs.glob("[a-z]*"):
+            if (lock := _locked(directory)) is not None:
+                remove_cgroups(f"hawse_{directory.name}")
+                shutil.rmtree(directory)
+                os.close(lock)
+        while True:
+            name = random.choice(string.ascii_lowercase) + "".join(random.choices(string.ascii_lowercase, k=3))
+            if not (labs / name).exists() and not list(Path("/sys/fs/cgroup").glob(f"*/hawse_{name}")):
+                (labs / name).mkdir()
+                lock = _locked(labs / name)
+                assert lock is not None
+                return name, lock
+
+
+def _locked(directory: Path) -> int | None:
+    """A lock on the directory, kept as long as the descriptor is open; None when a living lab has it."""
+    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    return fd

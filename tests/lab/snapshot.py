@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NUMBER = re.compile(r"\b\d+\b")
 FILE_DEPTH = 3  # below the state directory; deeper is inside a container's or layer's own directory
-HISTORY_TABLES = ("journal", "event", "cursor", "deliver", "meta", "schema", "dead", "tombstone", "sqlite")
+HISTORY_TABLES = ("events", "epochs", "handlers", "meta", "tombstones", "sqlite")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,8 @@ class Snapshot:
         for kind, now in self.facts.items():
             then = before.facts.get(kind, Counter())
             lines += [f"+ {kind} {line}" for line in sorted((now - then).elements())]
-            lines += [f"- {kind} {line}" for line in sorted((then - now).elements())]
+            if kind != "descriptor":  # a restarted daemon has not yet opened what the last one had
+                lines += [f"- {kind} {line}" for line in sorted((then - now).elements())]
         return lines
 
 

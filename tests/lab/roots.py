@@ -1,0 +1,151 @@
+"""Roots for containers: busybox as a tar made in milliseconds, and a Debian with real servers made once per machine.
+
+The Debian root takes half a minute of downloads; it is kept under /var/cache (or .cache where that cannot be written),
+named after the list of its packages, and never written to afterwards.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+CACHE = Path(__file__).resolve().parents[2] / ".cache"
+MACHINE_CACHE = Path("/var/cache/hawse-test-roots")
+DEBIAN_PACKAGES = ("nginx-light", "redis-server")
+
+PASSWD = """\
+root:x:0:0:root:/root:/bin/sh
+daemon:x:1:1:daemon:/:/bin/false
+app:x:1000:1000:app:/home/app:/bin/sh
+nobody:x:65534:65534:nobody:/:/bin/false
+"""
+GROUP = """\
+root:x:0:
+daemon:x:1:
+app:x:1000:
+staff:x:50:app
+nogroup:x:65534:
+"""
+DIRECTORIES = ("bin", "dev", "etc", "home", "proc", "root", "run", "sys", "usr", "usr/bin", "var", "var/log", "www")
+
+
+def busybox_tar() -> Path:
+    """A root with every busybox applet in /bin, users root, app (1000) and nobody, and a page in /www."""
+    program = shutil.which("busybox")
+    assert program, "busybox is not installed: run script/setup"
+    binary = Path(program).read_bytes()
+    key = hashlib.sha256(binary + Path(__file__).read_bytes()).hexdigest()[:12]
+    tar = CACHE / "roots" / f"busybox-{key}.tar"
+    if not tar.exists():
+        tar.parent.mkdir(parents=True, exist_ok=True)
+        applets = subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout.split()
+        partial = tar.with_suffix(f".{os.getpid()}")
+        with tarfile.open(partial, "w") as archive:
+            for name in DIRECTORIES:
+                _add(archive, name, kind=tarfile.DIRTYPE, mode=0o755)
+            _add(archive, "tmp", kind=tarfile.DIRTYPE, mode=0o1777)
+            _add(archive, "home/app", kind=tarfile.DIRTYPE, mode=0o750, owner=1000)
+            _add(archive, "bin/busybox", binary, mode=0o755)
+            for applet in applets:
+                if applet != "busybox":
+                    _add(archive, f"bin/{applet}", kind=tarfile.SYMTYPE, mode=0o777, link="busybox")
+            _add(archive, "etc/passwd", PASSWD.encode())
+            _add(archive, "etc/group", GROUP.encode())
+            _add(archive, "www/index.html", b"hello from busybox\n")
+            _add(archive, "etc/not-a-program", b"not executable\n")
+        partial.rename(tar)
+    return tar
+
+
+def _add(
+    archive: tarfile.TarFile,
+    name: str,
+    data: bytes = b"",
+    *,
+    kind: bytes = tarfile.REGTYPE,
+    mode: int = 0o644,
+    link: str = "",
+    owner: int = 0,
+) -> None:
+    info = tarfile.TarInfo(name)
+    info.type, info.mode, info.linkname, info.size, info.uid, info.gid = kind, mode, link, len(data), owner, owner
+    archive.addfile(info, io.BytesIO(data))
+
+
+def debian_root() -> Path:
+    """A minimal Debian with nginx and redis; a directory to use as `--rootfs`, shared by everyone and only read."""
+    key = hashlib.sha256(" ".join(("minbase", *DEBIAN_PACKAGES)).encode()).hexdigest()[:12]
+    cache = MACHINE_CACHE
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        cache = CACHE / "roots"
+        cache.mkdir(parents=True, exist_ok=True)
+    root = cache / f"debian-{key}"
+    with (cache / ".lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        if not root.exists():
+            sys.stderr.write(
+                f"making a Debian root with {', '.join(DEBIAN_PACKAGES)} in {root}, once: about a minute\n"
+            )
+            partial = cache / f"debian-{key}.partial"
+            if partial.exists():
+                shutil.rmtree(partial)
+            _debootstrap(partial)
+            partial.rename(root)
+    return root
+
+
+def _debootstrap(target: Path) -> None:
+    """In a mount namespace of its own: debootstrap mounts /proc in the target."""
+    suite, mirror, components = _distribution()
+    log = target.with_suffix(".log")
+    command = [
+        *("unshare", "--mount", "--pid", "--fork", "--propagation", "private"),
+        *("debootstrap", "--variant=minbase", f"--components={components}", f"--include={','.join(DEBIAN_PACKAGES)}"),
+        *(suite, str(target), mirror),
+    ]
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+    if proxy := _apt("Acquire::http::Proxy"):
+        environment.setdefault("http_proxy", proxy)
+    with log.open("wb") as out:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment, timeout=900, check=False
+        )
+    if done.returncode:
+        raise RuntimeError(f"debootstrap failed ({done.returncode}): {log.read_text()[-2000:]}")
+    shutil.rmtree(target / "var/cache/apt/archives", ignore_errors=True)
+    shutil.rmtree(target / "var/lib/apt/lists", ignore_errors=True)
+    (target / "usr/sbin/policy-rc.d").write_text("#!/bin/sh\nexit 101\n")  # no service starts by being installed
+    (target / "usr/sbin/policy-rc.d").chmod(0o755)
+
+
+def _distribution() -> tuple[str, str, str]:
+    """(suite, mirror, components): this machine's own release, from its own apt sources."""
+    release = dict(
+        line.replace('"', "").split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line
+    )
+    suite = release.get("VERSION_CODENAME", "bookworm")
+    apt = Path("/etc/apt")
+    text = "\n".join(
+        p.read_text()
+        for p in (*apt.glob("sources.list"), *apt.glob("sources.list.d/*"))
+        if p.suffix in (".list", ".sources")
+    )
+    uris = re.findall(r"^URIs:\s*(\S+)|^deb\s+(?:\[.*?\]\s+)?(\S+)\s+" + re.escape(suite), text, re.MULTILINE)
+    mirrors = [a or b for a, b in uris if "security" not in (a or b) and release.get("ID", "") in (a or b)]
+    default = "http://archive.ubuntu.com/ubuntu" if release.get("ID") == "ubuntu" else "http://deb.debian.org/debian"
+    return suite, (mirrors or [default])[0], "main,universe" if release.get("ID") == "ubuntu" else "main"
+
+
+def _apt(key: str) -> str:
+    shown = subprocess.run(["apt-config", "shell", "value", key], capture_output=True, text=True, check=False).stdout
+    return shown.partition("'")[2].rpartition("'")[0]

@@ -1,0 +1,91 @@
+"""A real daemon in a lab for every system test, and the leak check after it.
+
+One lab serves a module until a test fails; then it is thrown away, so that one failure does not cause others.  A test
+cleans up after itself: afterwards everything must be as it was when the lab was fresh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.lab import Lab
+from tests.lab.roots import busybox_tar, debian_root
+from tests.lab.snapshot import Snapshot
+
+FAILED = pytest.StashKey[bool]()
+
+
+class Keeper:
+    """The module's lab, made when first needed."""
+
+    def __init__(self) -> None:
+        self._lab: Lab | None = None
+        self._fresh: Snapshot | None = None
+
+    def take(self) -> tuple[Lab, Snapshot]:
+        if self._lab is None or self._fresh is None:
+            self._lab = Lab()
+            self._lab.daemon.start()
+            self._lab.hawse("image", "import", busybox_tar(), "busybox")
+            self._lab.hawse("run", "--rm", "-p", "18080:80", "busybox", "true")  # makes the default network
+            self._fresh = self._lab.settled()
+        return self._lab, self._fresh
+
+    def discard(self) -> None:
+        if self._lab is not None:
+            self._lab.close()
+        self._lab = self._fresh = None
+
+
+@pytest.fixture(scope="module")
+def keeper() -> Iterator[Keeper]:
+    kept = Keeper()
+    yield kept
+    kept.discard()
+
+
+@pytest.fixture
+def lab(keeper: Keeper, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """A lab with a daemon, the image busybox and the network bridge; checked for leaks when the test has passed."""
+    try:
+        world, fresh = keeper.take()
+    except BaseException:
+        keeper.discard()
+        raise
+    yield world
+    if request.node.stash.get(FAILED, False):
+        keeper.discard()
+        return
+    if leaks := world.leaks(fresh):
+        log = world.daemon.log[-3000:]
+        keeper.discard()
+        pytest.fail(
+            "left behind (+) or lost (-):\n  " + "\n  ".join(leaks) + f"\n--- daemon's log\n{log}", pytrace=False
+        )
+
+
+@pytest.fixture
+def bare_lab() -> Iterator[Lab]:
+    """A lab without a daemon."""
+    with Lab() as world:
+        yield world
+
+
+@pytest.fixture(scope="session")
+def debian() -> Path:
+    """A Debian root with nginx and redis in it, for --rootfs."""
+    return debian_root()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report: pytest.TestReport = yield  # type: ignore[assignment, misc]
+    if report.when == "call":
+        item.stash[FAILED] = report.failed
+        world = getattr(item, "funcargs", {}).get("lab")
+        if report.failed and world is not None:
+            report.sections.append(("daemon's log", world.daemon.log[-6000:]))
+    return report  # type: ignore[return-value]
