@@ -30,13 +30,14 @@ from hawse.supervisor.engine import Engine
 from hawse.supervisor.errors import HawseError, Unavailable
 from hawse.supervisor.events import DaemonStarted
 from hawse.supervisor.images.images import Images
-from hawse.supervisor.linux import cgroup
+from hawse.supervisor.linux import cgroup, process
 from hawse.supervisor.network.core import NetworkCore
 from hawse.supervisor.notify import notify
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime import seccomp
 from hawse.supervisor.runtime.launcher import Spawner
 from hawse.supervisor.store.store import Store
+from hawse.supervisor.waits import Waits
 
 log = structlog.get_logger()
 
@@ -84,7 +85,7 @@ async def _parts(config: Config) -> AsyncIterator[Parts]:
     """Every edge, opened in order and closed in reverse."""
     config.root.mkdir(mode=0o710, parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as stack:
-        store = await Store.open(config.root / "hawse.db", time.time_ns)
+        store = await Store.open(config.root / "hawse.db", time.time_ns, boot_id=process.boot_id())
         stack.push_async_callback(store.close)
         network = NetworkCore(instance=config.instance, table=config.table, tag=config.tag)
         await network.start()
@@ -101,6 +102,7 @@ async def _parts(config: Config) -> AsyncIterator[Parts]:
             seccomp=str(seccomp.default_profile(config.root)),
             clock=time.time_ns,
             random=random.SystemRandom(),
+            waits=Waits(lambda: store.journal.head),
         )
 
 

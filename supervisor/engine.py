@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from hawse.supervisor import creating, ending, events, machine, names, starting
 from hawse.supervisor.dispatch import Dispatcher, Handler
 from hawse.supervisor.errors import Conflict, NotModified
+from hawse.supervisor.events import Event
 from hawse.supervisor.execs import Execs
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import Container, ContainerConfig, ContainerId, Endpoint, Exit, State
@@ -54,10 +55,10 @@ class Engine:
         """Recover what the last daemon left, then serve until the block ends.  Containers outlive the block."""
         async with anyio.create_task_group() as tasks:
             engine = cls(parts, handlers, tasks)
-            with parts.store.journal.subscribe(parts.waits.told):
-                await recover(parts, engine.watch)
-                tasks.start_soon(engine.dispatcher.run)
-                yield engine
+            tasks.start_soon(engine._tell, parts.store.journal.subscribe())
+            await recover(parts, engine.watch)
+            tasks.start_soon(engine.dispatcher.run)
+            yield engine
             tasks.cancel_scope.cancel()
 
     def watch(self, shim: Shim) -> None:
@@ -239,6 +240,10 @@ class Engine:
         container = await self.container(ref)
         await self._shim(container).resize(rows, cols)
 
+    async def _tell(self, committed: AsyncIterator[Event]) -> None:
+        async for event in committed:
+            self.parts.waits.told(event)
+
     # ---- inner ---------------------------------------------------------------------------------------------------
 
     @asynccontextmanager
@@ -267,5 +272,9 @@ class Engine:
 
     async def _recorded(self, container: Container) -> None:
         """Wait until the handler `record` has written what `ps` shows."""
-        for event in await self.store.read(lambda tx: tx.last_events(f"container/{container.id}", "network.connected")):
+        plugged = len(container.config.endpoints)
+        connected = await self.store.read(
+            lambda tx: tx.latest_events(plugged, types=("network.connected",), subject=f"container/{container.id}")
+        )
+        for event in connected:
             await self.dispatcher.wait_done("record", event.seq)

@@ -39,7 +39,7 @@ class Parts:
     seccomp: str  # path of the compiled default profile
     clock: Callable[[], int]  # ns since the Unix epoch
     random: Random
-    waits: Waits = field(default_factory=Waits)
+    waits: Waits
     locks: KeyedLocks = field(default_factory=KeyedLocks)
     shims: dict[ContainerId, Shim] = field(default_factory=dict)
 

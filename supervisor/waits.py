@@ -5,7 +5,7 @@ They are woken from the journal, so nobody is told of a thing that a crash could
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -19,6 +19,7 @@ class Expectation:
     """One awaited event.  Made before the act that causes it, so that it cannot be missed."""
 
     types: frozenset[str]
+    after: int  # events up to this seq had happened before
     _happened: anyio.Event = field(default_factory=anyio.Event)
     _event: Event | None = None
 
@@ -35,15 +36,16 @@ class Expectation:
 
 
 class Waits:
-    """Who waits for what, by subject."""
+    """Who waits for what, by subject.  `head` is the seq of the newest committed event."""
 
-    def __init__(self) -> None:
+    def __init__(self, head: Callable[[], int]) -> None:
+        self._head = head
         self._waiting: dict[str, list[Expectation]] = {}
 
     @contextmanager
     def expect(self, subject: str, *types: str) -> Iterator[Expectation]:
         """Within the block, the first event of `subject` whose type is one of `types` is caught."""
-        expectation = Expectation(frozenset(types))
+        expectation = Expectation(frozenset(types), self._head())
         self._waiting.setdefault(subject, []).append(expectation)
         try:
             yield expectation
@@ -56,5 +58,5 @@ class Waits:
     def told(self, event: Event) -> None:
         """Called with every committed event, in order."""
         for expectation in tuple(self._waiting.get(event.subject, ())):
-            if event.type in expectation.types:
+            if event.type in expectation.types and event.seq > expectation.after:
                 expectation.fulfil(event)

@@ -1,0 +1,151 @@
+"""Handlers and who drives them: everything that reacts to an event does it through this file.
+
+A *gate* is asked inside a transition, in order, and may refuse.  A *durable* handler is driven from the journal by a
+stored cursor (delivery.py): at least once, in order per subject, parallel across subjects.  Built-in handlers and those of
+users differ in nothing but who wrote them.
+"""
+
+from __future__ import annotations
+
+import random as randomness
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import anyio
+import anyio.abc
+
+from hawse.supervisor.delivery import Courier
+from hawse.supervisor.errors import Conflict, HawseError, NotFound
+from hawse.supervisor.events import Question
+from hawse.supervisor.store.store import Store
+
+if TYPE_CHECKING:
+    from hawse.supervisor.parts import Context
+
+Q = TypeVar("Q", bound=Question)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handler:
+    """What to do about which events.
+
+    `types` are globs over event types (durable) or questions (gate).  `handle` gets the Event or Question and the
+    context; it must be safe to run twice.  A gate refuses by raising, and may return a changed question.  A durable
+    handler that raises is tried again `attempts` times in all, after `backoff` seconds and then twice as long each time.
+    """
+
+    name: str
+    types: tuple[str, ...]
+    mode: Literal["gate", "durable"]
+    handle: Callable[[Any, Context], Awaitable[Any]]
+    deadline: float = 30.0
+    attempts: int = 5
+    backoff: float = 1.0
+    backoff_limit: float = 300.0
+    concurrency: int = 32  # subjects handled at the same time
+    builtin: bool = False  # its single failures are logged, not journalled; when it gives up, that is
+
+    def wants(self, type_: str) -> bool:
+        return any(fnmatchcase(type_, glob) for glob in self.types)
+
+
+class Dispatcher:
+    """`run` drives the durable handlers until it is cancelled.  A handler new to the store begins with the events that
+    are committed after the dispatcher was made (or after `from_cursor`)."""
+
+    def __init__(
+        self,
+        store: Store,
+        handlers: Iterable[Handler],
+        context: Context,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        random: Callable[[], float] = randomness.random,
+    ) -> None:
+        self._store = store
+        self._context = context
+        self._sleep = sleep
+        self._random = random
+        self._gates: list[Handler] = []
+        self._couriers: dict[str, Courier] = {}
+        self._tasks: anyio.abc.TaskGroup | None = None
+        for handler in handlers:
+            self._register(handler, store.journal.head)
+
+    def _register(self, handler: Handler, after: int) -> None:
+        if handler.name in self._couriers or any(gate.name == handler.name for gate in self._gates):
+            raise Conflict(f"there already is a handler named {handler.name}")
+        if handler.mode == "gate":
+            self._gates.append(handler)
+        else:
+            self._couriers[handler.name] = Courier(
+                handler, self._store, self._context, after=after, sleep=self._sleep, random=self._random
+            )
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Take up where the last run stopped.  `started` is reported when every handler is registered in the store."""
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            try:
+                for courier in self._couriers.values():
+                    await courier.begin()
+                    tasks.start_soon(courier.run)
+                task_status.started()
+                await anyio.sleep_forever()
+            finally:
+                self._tasks = None
+
+    async def add(self, handler: Handler, from_cursor: str | None = None) -> None:
+        """Register a handler while running; one that the store knows goes on where it stopped.
+
+        Raises Conflict for a name that is taken, UserError or Gone for a bad cursor.
+        """
+        journal = self._store.journal
+        self._register(handler, journal.head if from_cursor is None else journal.parse(from_cursor))
+        if self._tasks and handler.mode == "durable":
+            courier = self._couriers[handler.name]
+            await courier.begin()
+            self._tasks.start_soon(courier.run)
+
+    async def remove(self, name: str, *, forget: bool = True) -> None:
+        """Stop a handler now; `forget` its cursor and what it left undone, too.  Gone is success."""
+        self._gates = [gate for gate in self._gates if gate.name != name]
+        if courier := self._couriers.pop(name, None):
+            await courier.stop()
+        if forget:
+            await self._store.transact(lambda tx: tx.delete_handler(name))
+
+    async def gate(self, question: Q) -> Q:
+        """Ask every gate that wants this question, in order; the question as the gates left it.
+
+        Raises what a gate raised; HawseError when one gave no answer in time.
+        """
+        for handler in self._gates:
+            if not handler.wants(question.TYPE):
+                continue
+            with anyio.move_on_after(handler.deadline) as scope:
+                question = await handler.handle(question, self._context) or question
+            if scope.cancelled_caught:
+                raise HawseError(f"handler {handler.name} gave no answer to {question.TYPE} in {handler.deadline:g} s")
+        return question
+
+    async def wait_done(self, name: str, seq: int) -> None:
+        """Until that handler has dealt with the event (or given it up, or never wanted it)."""
+        await self._courier(name).wait_done(seq)
+
+    async def retry(self, name: str, seq: int) -> None:
+        """Deliver a dead letter once more, with all its attempts.  Raises NotFound."""
+        await self._courier(name).retry(seq)
+
+    def lag(self) -> dict[str, int]:
+        """Handler → how many events it is behind, those it has yet to look at included."""
+        head = self._store.journal.head
+        return {name: courier.lag(head) for name, courier in self._couriers.items()}
+
+    def _courier(self, name: str) -> Courier:
+        try:
+            return self._couriers[name]
+        except KeyError:
+            raise NotFound(f"no durable handler named {name}") from None
