@@ -91,6 +91,7 @@ async def remove(parts: Parts, container: Container, *, volumes: bool = False) -
     await parts.images.discard(paths)
     faults.point("remove.files-gone")
     await parts.store.transact(lambda tx: forget(tx, container))
+    parts.attachments.drop(container.id)
     faults.point("remove.forgotten")
 
 

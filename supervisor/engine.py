@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from hawse.supervisor import creating, ending, events, machine, names, starting
 from hawse.supervisor.dispatch import Dispatcher, Handler
-from hawse.supervisor.errors import Conflict, NotModified
+from hawse.supervisor.errors import Conflict, NotFound, NotModified
 from hawse.supervisor.events import Event
 from hawse.supervisor.execs import Execs
 from hawse.supervisor.linux.cgroup import Cgroup
@@ -232,9 +232,22 @@ class Engine:
             yield wait
 
     async def attach(self, ref: str, fd: int, prefix: bytes, options: AttachOptions) -> None:
-        """Hand the client's socket to the shim.  Raises Conflict when it does not run."""
+        """Hand the client's socket to the shim, now or as soon as there is one; the caller closes its own copy.
+
+        Raises Conflict when it is in no state to be attached to.
+        """
         container = await self.container(ref)
-        await self._shim(container).attach(fd, prefix, options)
+        if container.state in (State.PAUSED, State.REMOVING, State.DEAD):
+            raise Conflict(f"container {container.name} is {container.state.public}, it cannot be attached to")
+        if shim := self.parts.shims.get(container.id):
+            await shim.attach(fd, prefix, options)
+        else:
+            self.parts.attachments.add(container.id, fd, prefix, options)
+            try:
+                await self.container(container.id)
+            except NotFound:  # removed meanwhile: nobody else would ever hang up
+                self.parts.attachments.drop(container.id)
+                raise
 
     async def resize(self, ref: str, rows: int, cols: int) -> None:
         container = await self.container(ref)

@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
+from hawse.supervisor.attaching import Attachments
 from hawse.supervisor.config import Config
 from hawse.supervisor.images.images import Images
 from hawse.supervisor.linux.cgroup import Hierarchy
@@ -42,6 +43,7 @@ class Parts:
     waits: Waits
     locks: KeyedLocks = field(default_factory=KeyedLocks)
     shims: dict[ContainerId, Shim] = field(default_factory=dict)
+    attachments: Attachments = field(default_factory=Attachments)
 
     def paths(self, container_id: ContainerId) -> Paths:
         return Paths(

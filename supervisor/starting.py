@@ -74,6 +74,7 @@ async def start(parts: Parts, dispatcher: Dispatcher, container: Container) -> C
             undo.push_async_callback(_undo_shim, parts, shim)
             parts.shims[container.id] = shim
             await _ready_and_connected(dispatcher, container, shim, stages)
+            await parts.attachments.hand_over(container.id, shim)
             faults.point("start.connected")
             with stages.measure("gate"):
                 stages.taken.update(await shim.open_gate())
@@ -85,6 +86,7 @@ async def start(parts: Parts, dispatcher: Dispatcher, container: Container) -> C
     except BaseException as e:
         failure = _failure(e)
         faults.point("start.undone")
+        parts.attachments.drop(container.id)
         with anyio.CancelScope(shield=True):
             await _give_up(parts, container, failure)
         if isinstance(e, Exception):
