@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 WINDOW: Final = 1024  # events that are read but neither done nor parked
 LAZY: Final = 512  # unwanted events that the stored cursor may stay behind
+LAST_FLUSH: Final = 2.0  # seconds for the cursor to be written when the daemon ends
 STORE_RETRY: Final = 1.0  # seconds until a store that cannot be written is tried again
 ERROR_LENGTH: Final = 2000
 
@@ -48,7 +49,8 @@ class Job:
     event: Event | None  # None: parked, read again when its turn comes
     attempts: int = 0
     next_at: int = 0
-    parked: bool = False
+    parked: bool = False  # it has a row in deliveries
+    done: bool = False  # by success; the row, if there is one, must go
 
 
 class Courier:
@@ -120,6 +122,11 @@ class Courier:
                         except Gone as e:
                             await self._skip_pruned(e)
         finally:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(LAST_FLUSH):
+                try:
+                    await self._flush()
+                except HawseError as e:  # what was done is then done again, as after a crash
+                    log.info("handler_cursor_not_written", handler=self._handler.name, reason=str(e))
             self._stopped.set()
 
     async def stop(self) -> None:
@@ -145,7 +152,8 @@ class Courier:
             raise NotFound(f"handler {name} has no dead letter {seq}")
 
         delivery = await self._store.transact(revive)
-        self._enqueue(Job(seq, delivery.subject, None, parked=True))
+        if self._running:  # else `begin` will find it
+            self._enqueue(Job(seq, delivery.subject, None, parked=True))
 
     def lag(self, head: int) -> int:
         return max(0, head - self._position) + len(self._jobs)
@@ -192,6 +200,7 @@ class Courier:
         log.error("handler_missed_events", handler=self._handler.name, detail=detail, reason=gone.message)
         fact = HookDead(handler=self._handler.name, event="", detail=detail)
         await self._store.transact(lambda tx: tx.append(fact))
+        self._tell()
 
     # working
 
@@ -208,6 +217,7 @@ class Courier:
             async with self._limit:
                 failure = await self._attempt(job)
             if failure is None:
+                job.done = True
                 self._finish(job)
             elif not await self._failed(job, *failure):
                 continue
@@ -216,10 +226,10 @@ class Courier:
 
     async def _attempt(self, job: Job) -> tuple[str, bool] | None:
         """Run the handler once.  None, or why it failed and whether that is for good."""
-        event = job.event or await self._store.read(lambda tx: tx.event(job.seq))
-        if event is None:
-            return "the event was pruned", True
         try:
+            event = job.event or await self._store.read(lambda tx: tx.event(job.seq))
+            if event is None:
+                return "the event was pruned", True
             with anyio.move_on_after(self._handler.deadline) as scope:
                 await self._handler.handle(event, self._context)
             if scope.cancelled_caught:
@@ -279,7 +289,6 @@ class Courier:
             job.next_at = self._store.clock() + int(STORE_RETRY * 1e9)
             return False
         if dead:
-            job.parked = False  # its row stays
             self._finish(job)
             return True
         self._parked(job)
@@ -290,7 +299,7 @@ class Courier:
         return False
 
     def _finish(self, job: Job) -> None:
-        if job.parked:
+        if job.parked and job.done:
             self._undone.append(job.seq)
         self._open.pop(job.seq, None)
         del self._jobs[job.seq]
@@ -342,12 +351,11 @@ class Courier:
         self._behind = [job for job in self._behind if job.seq not in parking and job.seq in self._open]
         self._undone = self._undone[len(undone) :]
         for job in behind:
-            if job.seq in self._open:
-                self._parked(job)
-            else:
-                # done while it was being parked: its row must go
+            if job.done:  # while it was being parked
                 self._undone.append(job.seq)
                 self._dirty.set()
+            elif job.seq in self._open:
+                self._parked(job)
 
 
 def _describe(error: BaseException) -> str:

@@ -89,7 +89,7 @@ class Dispatcher:
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
             try:
-                for courier in self._couriers.values():
+                for courier in tuple(self._couriers.values()):
                     await courier.begin()
                     tasks.start_soon(courier.run)
                 task_status.started()

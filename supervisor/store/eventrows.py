@@ -55,8 +55,8 @@ class EventRows(Session):
             parameters.append(upto)
         return self._events(where, parameters, types, subject, "ORDER BY seq LIMIT ?", limit)
 
-    def latest_events(self, limit: int, *, types: Collection[str] = (), subject: str = "") -> list[Event]:
-        """The newest ones that match, oldest of them first."""
+    def last_events(self, subject: str = "", *types: str, limit: int = 100) -> list[Event]:
+        """The newest ones of that subject and those types, oldest of them first; no subject or type means every one."""
         return self._events([], [], types, subject, "ORDER BY seq DESC LIMIT ?", limit)[::-1]
 
     def _events(

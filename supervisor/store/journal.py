@@ -7,8 +7,10 @@ there is no queue that could overflow.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 
 import anyio
 
@@ -42,6 +44,7 @@ class Journal:
         self._read = read
         self._ring: deque[Event] = deque(maxlen=RING)
         self._grown = anyio.Event()
+        self._subscribers: list[Callable[[Event], None]] = []
 
     @property
     def cursor(self) -> str:
@@ -69,9 +72,21 @@ class Journal:
         """
         return self.follow_seq(self.parse(after), types=types, subject=subject, until=until)
 
-    def subscribe(self, *, types: Collection[str] = (), subject: str = "") -> AsyncIterator[Event]:
+    def upcoming(self, *, types: Collection[str] = (), subject: str = "") -> AsyncIterator[Event]:
         """Every event committed after this call."""
         return self.follow_seq(self.head, types=types, subject=subject)
+
+    @contextmanager
+    def subscribe(self, told: Callable[[Event], None]) -> Iterator[None]:
+        """Within the block `told` is called with every committed event, in order, before its committer goes on.
+
+        For what must be quick and never waits; whoever has work to do follows instead.
+        """
+        self._subscribers.append(told)
+        try:
+            yield
+        finally:
+            self._subscribers.remove(told)
 
     async def follow_seq(
         self, position: int, *, types: Collection[str] = (), subject: str = "", until: int | None = None
@@ -120,3 +135,8 @@ class Journal:
         self.head = events[-1].seq
         grown, self._grown = self._grown, anyio.Event()
         grown.set()
+        if self._subscribers:
+            loop = asyncio.get_running_loop()
+            for event in events:
+                for told in self._subscribers:
+                    loop.call_soon(told, event)  # its exception is the loop's to report, and stops nobody else

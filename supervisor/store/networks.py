@@ -142,23 +142,24 @@ class NetworkRows(Session):
     # published ports
 
     def ports_in_use(self) -> list[PortReservation]:
+        """Every published port that somebody holds."""
         rows = self._all(
             """SELECT p.proto, p.host_ip, p.host_port, p.container_port, c.id, c.name
                FROM ports p JOIN containers c ON c.id = p.container_id"""
         )
         return [
-            PortReservation(
-                binding=PortBinding(
-                    proto=proto,
-                    host_ip=None if host_ip == EVERY_ADDRESS else IPv4Address(host_ip),
-                    host_port=host_port,
-                    container_port=container_port,
-                ),
-                container_id=container_id,
-                container_name=name,
-            )
-            for proto, host_ip, host_port, container_port, container_id, name in rows
+            PortReservation(binding=_binding(*binding), container_id=container_id, container_name=name)
+            for *binding, container_id, name in rows
         ]
+
+    def reserved_ports(self, container_id: str) -> tuple[PortBinding, ...]:
+        """What one container holds, by its own ports."""
+        rows = self._all(
+            """SELECT proto, host_ip, host_port, container_port FROM ports
+               WHERE container_id = ? ORDER BY container_port, proto, host_port, host_ip""",
+            container_id,
+        )
+        return tuple(_binding(*row) for row in rows)
 
     def reserve_ports(self, container_id: str, bindings: Iterable[PortBinding]) -> None:
         """All or none, in addition to what the container has.
@@ -191,6 +192,15 @@ class NetworkRows(Session):
 
     def release_ports(self, container_id: str) -> None:
         self._do("DELETE FROM ports WHERE container_id = ?", container_id)
+
+
+def _binding(proto: str, host_ip: str, host_port: int, container_port: int) -> PortBinding:
+    return PortBinding(
+        proto=proto,
+        host_ip=None if host_ip == EVERY_ADDRESS else IPv4Address(host_ip),
+        host_port=host_port,
+        container_port=container_port,
+    )
 
 
 def _by(container_id: str, name: str) -> str:
