@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import signal
 import socket
@@ -70,6 +72,21 @@ class Daemon:
                 return b" 200 " in sock.recv(64)
             except OSError:
                 return False
+
+    def request(self, method: str, path: str, body: object = None, *, timeout: float = 30) -> tuple[int, bytes]:
+        """One API request past the command line: status and body."""
+        connection = http.client.HTTPConnection("hawse")
+        connection.sock = socket.socket(socket.AF_UNIX)
+        try:
+            connection.sock.settimeout(timeout)
+            connection.sock.connect(str(self.socket_path))
+            connection.request(
+                method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"}
+            )
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
 
     def signal(self, number: signal.Signals, timeout: float = 15) -> None:
         """Send a signal that ends it and wait until it is gone."""

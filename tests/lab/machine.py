@@ -37,10 +37,10 @@ class Machine:
     def popen(self, argv: Sequence[str | Path], **options: Any) -> subprocess.Popen[bytes]:
         return self.lab.popen(argv, machine=self, **options)
 
-    def socket(self, kind: int = socket.SOCK_STREAM) -> socket.socket:
-        """An IPv4 socket of this machine: a socket stays in the network namespace it was made in."""
+    def socket(self, kind: int = socket.SOCK_STREAM, family: int = socket.AF_INET, protocol: int = 0) -> socket.socket:
+        """A socket of this machine: a socket stays in the network namespace it was made in."""
         with self._entered():
-            return socket.socket(socket.AF_INET, kind)
+            return socket.socket(family, kind, protocol)
 
     def connect(self, address: str, port: int, *, timeout: float = 5, source: str = "") -> socket.socket:
         """A TCP connection from here.  Raises OSError: refused, timed out, unreachable."""

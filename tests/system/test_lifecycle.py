@@ -118,9 +118,8 @@ def test_inspect_shows_the_stages_of_the_start(lab: Lab) -> None:
 
 def native_events(lab: Lab, subject: str) -> list[str]:
     """The types of the journal's events about one container."""
-    shown = lab.run(
-        ["curl", "-s", "--unix-socket", str(lab.run_dir / "hawse.sock"), "http://hawse/hawse/v1/events?follow=0"]
-    ).out
+    status, shown = lab.daemon.request("GET", "/hawse/v1/events?follow=0")
+    assert status == 200, shown
     return [e["type"] for e in map(json.loads, shown.splitlines()) if e.get("subject") == f"container/{subject}"]
 
 

@@ -11,6 +11,7 @@ import termios
 import pytest
 
 from tests.lab.lab import Lab
+from tests.lab.snapshot import everybody
 from tests.lab.waiting import eventually
 
 
@@ -209,4 +210,4 @@ def test_rm_removes_it(lab: Lab) -> None:
 
 def test_orphans_of_the_program_are_reaped_with_it(lab: Lab) -> None:
     lab.hawse("run", "--rm", "busybox", "sh", "-c", "sleep 100 & sleep 100 & exit 0")
-    eventually(lambda: "sleep 100" not in lab.run(["ps", "ax"]).out)
+    eventually(lambda: not any("sleep" in command for *_, command in everybody(lab)))

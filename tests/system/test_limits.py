@@ -1,0 +1,91 @@
+"""Limits hold, their breach is recorded, and one container's cgroup is nobody else's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.lab.lab import Lab
+from tests.lab.waiting import eventually
+
+
+def cgroup_file(lab: Lab, identifier: str, v1: str, v2: str) -> str:
+    """What the kernel has for a container, in whichever hierarchy governs."""
+    hierarchies = Path("/sys/fs/cgroup")
+    places = [hierarchies / v1.split("/")[0] / f"hawse_{lab.instance}" / identifier / v1.split("/")[1]]
+    places += [top / f"hawse_{lab.instance}" / identifier / v2 for top in (hierarchies, hierarchies / "unified")]
+    return next(p for p in places if p.exists()).read_text().strip()
+
+
+def test_too_much_memory_is_death_and_recorded(lab: Lab) -> None:
+    shown = lab.hawse(
+        "run",
+        "--name",
+        "glutton",
+        "-m",
+        "32m",
+        "busybox",
+        "dd",
+        "if=/dev/zero",
+        "of=/dev/null",
+        "bs=200M",
+        "count=1",
+        check=False,
+    )
+    assert shown.code == 137
+    state = lab.inspect("glutton")["State"]
+    assert (state["OOMKilled"], state["ExitCode"]) == (True, 137)
+    lab.hawse("rm", "glutton")
+
+
+def test_being_killed_is_not_oom(lab: Lab) -> None:
+    lab.hawse("run", "-d", "--name", "modest", "-m", "32m", "busybox", "sleep", "100")
+    lab.hawse("kill", "modest")
+    eventually(lambda: lab.inspect("modest")["State"]["Status"] == "exited")
+    assert lab.inspect("modest")["State"]["OOMKilled"] is False
+    lab.hawse("rm", "modest")
+
+
+def test_the_number_of_processes(lab: Lab) -> None:
+    script = "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 5 & done; echo all"
+    shown = lab.hawse("run", "--rm", "--pids-limit", "5", "busybox", "sh", "-c", script, check=False)
+    assert "can't fork" in shown.err
+    assert "all" not in shown.out
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "v1", "v2", "shown"),
+    [
+        ("-m", "64m", "memory/memory.limit_in_bytes", "memory.max", {"67108864"}),
+        ("--cpus", "0.5", "cpu/cpu.cfs_quota_us", "cpu.max", {"50000", "50000 100000"}),
+        ("--cpuset-cpus", "0", "cpuset/cpuset.cpus", "cpuset.cpus", {"0"}),
+        ("--pids-limit", "77", "pids/pids.max", "pids.max", {"77"}),
+    ],
+)
+def test_the_kernel_is_told(lab: Lab, flag: str, value: str, v1: str, v2: str, shown: set[str]) -> None:
+    identifier = lab.hawse("run", "-d", flag, value, "busybox", "sleep", "100").out.strip()
+    assert cgroup_file(lab, identifier, v1, v2) in shown
+    assert str(lab.inspect(identifier)["State"]["Pid"]) in cgroup_file(
+        lab, identifier, v1.split("/")[0] + "/cgroup.procs", "cgroup.procs"
+    )
+    lab.hawse("rm", "-f", identifier)
+
+
+def test_an_exec_is_in_the_same_limits(lab: Lab) -> None:
+    lab.hawse("run", "-d", "--name", "tight", "-m", "32m", "busybox", "sleep", "100")
+    shown = lab.hawse("exec", "tight", "dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1", check=False)
+    assert shown.code == 137
+    lab.hawse("rm", "-f", "tight")
+
+
+def test_half_a_cpu_is_half_a_cpu(lab: Lab) -> None:
+    lab.hawse("run", "-d", "--name", "spinner", "--cpus", "0.2", "busybox", "sh", "-c", "while :; do :; done")
+    identifier = lab.inspect("spinner")["Id"]
+
+    def throttled() -> bool:
+        told = cgroup_file(lab, identifier, "cpu/cpu.stat", "cpu.stat")
+        return int(told.partition("nr_throttled ")[2].split()[0]) > 2
+
+    eventually(throttled)
+    lab.hawse("rm", "-f", "spinner")

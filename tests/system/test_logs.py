@@ -1,0 +1,135 @@
+"""Logs: every byte, both streams apart, followed, cut to a tail, and a flood that is slowed and not lost."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.lab.lab import Lab
+from tests.lab.waiting import eventually
+
+
+def test_streams_stay_apart(lab: Lab) -> None:
+    lab.hawse("run", "--name", "both", "busybox", "sh", "-c", "echo out; echo err >&2")
+    shown = lab.hawse("logs", "both")
+    assert (shown.out, shown.err) == ("out\n", "err\n")
+    lab.hawse("rm", "both")
+
+
+def test_bytes_are_kept_as_they_are(lab: Lab) -> None:
+    data = os.urandom(200_000) + b"\r\n\x00 no newline at the end"
+    (lab.share / "bytes").write_bytes(data)
+    lab.hawse("run", "--name", "raw", "-v", f"{lab.share}:/in:ro", "busybox", "cat", "/in/bytes")
+    assert lab.hawse("logs", "raw").stdout == data
+    lab.hawse("rm", "raw")
+
+
+@pytest.mark.parametrize(("tail", "shown"), [("2", "8\n9\n"), ("0", ""), ("all", "".join(f"{n}\n" for n in range(10)))])
+def test_tail(lab: Lab, tail: str, shown: str) -> None:
+    lab.hawse("run", "--name", "counted", "busybox", "seq", "0", "9")
+    assert lab.hawse("logs", "--tail", tail, "counted").out == shown
+    lab.hawse("rm", "counted")
+
+
+def test_timestamps(lab: Lab) -> None:
+    lab.hawse("run", "--name", "stamped", "busybox", "sh", "-c", "echo one; sleep 0.2; echo two")
+    lines = lab.hawse("logs", "-t", "stamped").out.splitlines()
+    stamps = [re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z) (one|two)", line) for line in lines]
+    assert all(stamps) and len(stamps) == 2
+    assert lines == sorted(lines)
+    lab.hawse("rm", "stamped")
+
+
+def test_follow_shows_lines_as_they_come_and_ends_with_the_container(lab: Lab) -> None:
+    script = "echo first; while [ ! -e /go ]; do sleep 0.02; done; echo second"
+    lab.hawse("run", "-d", "--name", "talker", "busybox", "sh", "-c", script)
+    process = lab.popen(["hawse", "logs", "-f", "talker"], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline() == b"first\n"
+        lab.hawse("exec", "talker", "touch", "/go")
+        assert process.stdout.read() == b"second\n"
+    assert process.wait(10) == 0
+    lab.hawse("rm", "talker")
+
+
+def test_logs_of_a_terminal_are_one_stream(lab: Lab) -> None:
+    lab.hawse("run", "-t", "-d", "--name", "tty", "busybox", "sh", "-c", "echo out; echo err >&2")
+    lab.hawse("wait", "tty")
+    assert lab.hawse("logs", "tty").stdout == b"out\r\nerr\r\n"
+    lab.hawse("rm", "tty")
+
+
+@pytest.mark.timeout(180)
+def test_a_flood_is_slowed_and_not_lost(lab: Lab) -> None:
+    """100 MB through the command line, byte for byte, without the daemon carrying them."""
+    size = 100_000_000
+    before = cpu_seconds(lab)
+    process = lab.popen(
+        ["hawse", "run", "--rm", "busybox", "sh", "-c", f"yes 0123456 | head -c {size}"], stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    got = 0
+    line = b"0123456\n"
+    with process.stdout:
+        while chunk := process.stdout.read(8 * 1024 * 1024):  # a multiple of the line's length, but for the last
+            assert chunk == line * (len(chunk) // 8) + line[: len(chunk) % 8]
+            got += len(chunk)
+    assert (got, process.wait(10)) == (size, 0)
+    assert cpu_seconds(lab) - before < 1.0, "the bytes go from the shim to the client, past the daemon"
+
+
+@pytest.mark.timeout(180)
+def test_the_log_on_disk_is_bounded_and_keeps_the_newest(lab: Lab) -> None:
+    lab.hawse("run", "-d", "--name", "chatty", "busybox", "sh", "-c", "seq 1 12000000")  # about 100 MB
+    lab.hawse("wait", "chatty", timeout=150)
+    identifier = lab.inspect("chatty")["Id"]
+    kept = sum(
+        p.stat().st_size for p in (lab.root / "containers" / identifier).rglob("*") if "log" in p.name and p.is_file()
+    )
+    assert 0 < kept < 3 * (16 << 20) + (1 << 20)
+    assert lab.hawse("logs", "--tail", "1", "chatty").out == "12000000\n"
+    lab.hawse("rm", "chatty")
+
+
+def test_a_reader_that_stops_reading_does_not_lose_its_data(lab: Lab) -> None:
+    """Its pipe full, the program waits, as it would on a terminal; then everything arrives."""
+    process = lab.popen(
+        ["hawse", "run", "--rm", "--name", "stalled", "busybox", "seq", "1", "500000"], stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline() == b"1\n"
+        assert lab.hawse("ps", "-q").out, "still there, waiting for us"
+        lines = process.stdout.read().splitlines()
+    assert process.wait(10) == 0
+    assert lines == [b"%d" % n for n in range(2, 500001)]
+
+
+def test_the_log_is_there_after_a_restart_of_the_daemon(lab: Lab) -> None:
+    lab.hawse(
+        "run",
+        "-d",
+        "--name",
+        "steady",
+        "busybox",
+        "sh",
+        "-c",
+        "echo before; while [ ! -e /go ]; do sleep 0.02; done; echo after",
+    )
+    eventually(lambda: lab.hawse("logs", "steady").out == "before\n")
+    lab.daemon.restart()
+    lab.hawse("exec", "steady", "touch", "/go")
+    lab.hawse("wait", "steady")
+    assert lab.hawse("logs", "steady").out == "before\nafter\n"
+    lab.hawse("rm", "steady")
+
+
+def cpu_seconds(lab: Lab) -> float:
+    """What the daemon has used so far."""
+    fields = Path(f"/proc/{lab.daemon.pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

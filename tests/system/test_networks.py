@@ -1,0 +1,165 @@
+"""Networks: who reaches whom, who gets which address, what the host has afterwards."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+
+import pytest
+
+from tests.lab.lab import HOST, Lab
+from tests.lab.snapshot import addresses, links
+from tests.lab.waiting import eventually
+
+HTTPD = ("httpd", "-f", "-p", "80", "-h", "/www")
+
+
+def fetch(address: str) -> tuple[str, ...]:
+    return ("wget", "-q", "-T", "2", "-O", "-", f"http://{address}/index.html")
+
+
+def test_neighbours_reach_each_other_and_strangers_do_not(lab: Lab) -> None:
+    for name in ("blue", "red"):
+        lab.hawse("network", "create", name)
+    lab.hawse("run", "-d", "--name", "server", "--network", "blue", "busybox", *HTTPD)
+    address = lab.address("server", "blue")
+    eventually(lambda: lab.host.reaches(address, 80))
+    assert lab.hawse("run", "--rm", "--network", "blue", "busybox", *fetch(address)).out == "hello from busybox\n"
+    for stranger in ("red", "bridge"):
+        refused = lab.hawse("run", "--rm", "--network", stranger, "busybox", *fetch(address), check=False)
+        assert refused.code == 1 and refused.out == "", f"{stranger} reaches blue"
+    lab.hawse("rm", "-f", "server")
+    lab.hawse("network", "rm", "blue", "red")
+
+
+def test_isolation_holds_in_both_directions_and_for_the_gateway(lab: Lab) -> None:
+    """The other network's gateway is an address of the host; a port published on all addresses answers there too."""
+    lab.hawse("network", "create", "--subnet", "10.20.0.0/24", "blue")
+    lab.hawse("network", "create", "--subnet", "10.21.0.0/24", "red")
+    lab.hawse("run", "-d", "--name", "b", "--network", "blue", "busybox", *HTTPD)
+    lab.hawse("run", "-d", "--name", "r", "--network", "red", "busybox", *HTTPD)
+    eventually(lambda: lab.host.reaches("10.20.0.2", 80) and lab.host.reaches("10.21.0.2", 80))
+    for source, target in (("b", "10.21.0.2"), ("r", "10.20.0.2")):
+        assert lab.hawse("exec", source, *fetch(target), check=False).code == 1
+    lab.hawse("rm", "-f", "b", "r")
+    lab.hawse("network", "rm", "blue", "red")
+
+
+def test_none_has_only_loopback(lab: Lab) -> None:
+    shown = lab.hawse("run", "--rm", "--network", "none", "busybox", "ip", "-o", "addr").out
+    assert {line.split()[1] for line in shown.splitlines()} == {"lo"}
+    assert "127.0.0.1/8" in shown
+
+
+def test_host_is_the_hosts_network(lab: Lab) -> None:
+    shown = lab.hawse("run", "--rm", "--network", "host", "busybox", "ip", "-o", "addr").out
+    assert "cli0" in shown and f"{HOST}/24" in shown
+
+
+def test_container_shares_anothers_network(lab: Lab) -> None:
+    lab.hawse("run", "-d", "--name", "web", "busybox", *HTTPD)
+    page = lab.hawse("run", "--rm", "--network", "container:web", "busybox", *fetch("127.0.0.1"))
+    assert page.out == "hello from busybox\n"
+    lab.hawse("rm", "-f", "web")
+
+
+def test_the_inside_is_set_up(lab: Lab) -> None:
+    shown = lab.hawse(
+        "run", "--rm", "--name", "in", "busybox", "sh", "-c", "ip -o addr show eth0; ip route; cat /etc/hosts"
+    ).out
+    address = re.search(r"inet (\S+)/(\d+)", shown)
+    assert address
+    network = ipaddress.ip_interface(f"{address[1]}/{address[2]}").network
+    bridge = json.loads(lab.hawse("network", "inspect", "bridge").out)[0]["IPAM"]["Config"][0]
+    assert str(network) == bridge["Subnet"]
+    assert f"default via {bridge['Gateway']} dev eth0" in shown
+    assert re.search(rf"^{re.escape(address[1])}\s+[0-9a-f]{{12}}$", shown, re.MULTILINE), (
+        "its own name is in /etc/hosts"
+    )
+
+
+def test_resolv_conf_is_provided(lab: Lab) -> None:
+    assert "nameserver" in lab.hawse("run", "--rm", "busybox", "cat", "/etc/resolv.conf").out
+
+
+def test_the_default_network_is_hawse0_and_listed_beside_host_and_none(lab: Lab) -> None:
+    bridge = f"hawse0{lab.instance}"
+    listed = lab.hawse("network", "ls").out
+    assert {"bridge", "host", "none"} <= set(listed.split())
+    found = [line.split()[0] for line in links(lab) if " bridge " in line]
+    assert any(name.startswith("hawse0") or lab.instance in name for name in found), (found, bridge)
+
+
+def test_ip_is_given_when_asked_for(lab: Lab) -> None:
+    lab.hawse("network", "create", "--subnet", "10.30.0.0/24", "fixed")
+    said = lab.hawse(
+        "run", "--rm", "--network", "fixed", "--ip", "10.30.0.77", "busybox", "ip", "-o", "addr", "show", "eth0"
+    ).out
+    assert "10.30.0.77/24" in said
+    lab.hawse("network", "rm", "fixed")
+
+
+def test_an_address_is_kept_while_the_container_is_stopped(lab: Lab) -> None:
+    lab.hawse("network", "create", "--subnet", "10.31.0.0/24", "kept")
+    lab.hawse("run", "-d", "--name", "first", "--network", "kept", "busybox", "sleep", "100")
+    address = lab.address("first", "kept")
+    lab.hawse("stop", "-t", "0", "first")
+    lab.hawse("run", "-d", "--name", "second", "--network", "kept", "busybox", "sleep", "100")
+    assert lab.address("second", "kept") != address
+    lab.hawse("start", "first")
+    assert lab.address("first", "kept") == address
+    lab.hawse("rm", "-f", "first", "second")
+    lab.hawse("network", "rm", "kept")
+
+
+def test_the_subnets_gateway_is_the_host_part_or_the_first_address(lab: Lab) -> None:
+    for subnet, gateway, shown in (
+        ("10.40.0.9/24", "", "10.40.0.9/24"),
+        ("10.41.0.0/24", "", "10.41.0.1/24"),
+        ("10.42.0.0/24", "10.42.0.254", "10.42.0.254/24"),
+    ):
+        flags = ["--gateway", gateway] if gateway else []
+        lab.hawse("network", "create", "--subnet", subnet, *flags, "gw")
+        assert f"gw {shown}" in addresses(lab)
+        lab.hawse("run", "--rm", "--network", "gw", "busybox", "true")
+        lab.hawse("network", "rm", "gw")
+
+
+def test_a_network_in_use_is_not_removed(lab: Lab) -> None:
+    lab.hawse("network", "create", "used")
+    lab.hawse("run", "-d", "--name", "user", "--network", "used", "busybox", "sleep", "100")
+    refused = lab.hawse("network", "rm", "used", check=False)
+    assert refused.code == 1
+    assert "has active endpoints" in refused.err and "user" in refused.err
+    lab.hawse("rm", "-f", "user")
+    lab.hawse("network", "rm", "used")
+
+
+@pytest.mark.parametrize("name", ["bridge", "host", "none"])
+def test_built_in_networks_stay(lab: Lab, name: str) -> None:
+    refused = lab.hawse("network", "rm", name, check=False)
+    assert refused.code == 1
+    assert "pre-defined network and cannot be removed" in refused.err
+
+
+def test_network_inspect_shows_who_is_in_it(lab: Lab) -> None:
+    lab.hawse("network", "create", "--subnet", "10.50.0.0/24", "shown")
+    identifier = lab.hawse("run", "-d", "--name", "inside", "--network", "shown", "busybox", "sleep", "100").out.strip()
+    (network,) = json.loads(lab.hawse("network", "inspect", "shown").out)
+    assert network["IPAM"]["Config"] == [{"Subnet": "10.50.0.0/24", "Gateway": "10.50.0.1"}]
+    assert network["Containers"][identifier]["Name"] == "inside"
+    assert network["Containers"][identifier]["IPv4Address"] == "10.50.0.2/24"
+    lab.hawse("rm", "-f", "inside")
+    lab.hawse("network", "rm", "shown")
+
+
+def test_a_long_network_name_still_gets_a_bridge(lab: Lab) -> None:
+    """IFNAMSIZ is 16 with the zero; docker hides this by naming bridges after ids."""
+    name = "a-network-with-a-rather-long-name"
+    before = links(lab)
+    lab.hawse("network", "create", name)
+    (bridge,) = (line.split()[0] for line in (links(lab) - before))
+    assert len(bridge) <= 15
+    lab.hawse("run", "--rm", "--network", name, "busybox", "true")
+    lab.hawse("network", "rm", name)
