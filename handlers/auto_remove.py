@@ -24,4 +24,5 @@ HANDLER = Handler(
     mode="durable",
     handle=handle,
     deadline=60.0,
+    builtin=True,
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hawse.supervisor import events, faults
 from hawse.supervisor.dispatch import Handler
-from hawse.supervisor.model import Endpoint
+from hawse.supervisor.model import Endpoint, Network
 from hawse.supervisor.network.core import plan_endpoint
 from hawse.supervisor.parts import Context
 from hawse.supervisor.store.tx import Tx
@@ -20,12 +20,12 @@ async def handle(event: events.Question, ctx: Context) -> None:
     if not container.config.endpoints:
         return
 
-    def plan(tx: Tx) -> list[Endpoint]:
+    def plan(tx: Tx) -> list[tuple[Network, Endpoint]]:
         """Rows before kernel objects: what is about to be plugged is written down first."""
         planned = []
         published = tx.reserved_ports(container.id)
         for index, request in enumerate(container.config.endpoints):
-            network = tx.network(request.network)
+            network = tx.find_network(request.network)
             lease = tx.leases(request.network, container_id=container.id)[0]
             endpoint = plan_endpoint(
                 network,
@@ -58,4 +58,6 @@ async def handle(event: events.Question, ctx: Context) -> None:
     faults.point("connect.committed")
 
 
-HANDLER = Handler(name="connect", types=(events.PreConnect.TYPE,), mode="gate", handle=handle, deadline=20.0)
+HANDLER = Handler(
+    name="connect", types=(events.PreConnect.TYPE,), mode="gate", handle=handle, deadline=20.0, builtin=True
+)

@@ -6,10 +6,13 @@ plugged from the store and does not trust the event, so that running it twice, o
 
 from __future__ import annotations
 
+from functools import partial
+
 from hawse.supervisor import events, faults
 from hawse.supervisor.dispatch import Handler
 from hawse.supervisor.events import Event
 from hawse.supervisor.model import Endpoint
+from hawse.supervisor.networks import plugged
 from hawse.supervisor.parts import Context
 from hawse.supervisor.store.tx import Tx
 
@@ -20,20 +23,18 @@ async def handle(event: Event, ctx: Context) -> None:
     container = await parts.store.read(lambda tx: tx.container(container_id))
     if container is None or container.started_at > event.time:
         return  # removed, or started again since: what is plugged now belongs to the new run
-    for endpoint in await parts.store.read(lambda tx: tx.endpoints(container_id)):
-        network = await parts.store.read(lambda tx, name=endpoint.network: tx.network(name))
-        if network:
-            await parts.network.unplug(network, endpoint)
+    for network, endpoint in await parts.store.read(lambda tx: plugged(tx, container_id)):
+        await parts.network.unplug(network, endpoint)
         faults.point("disconnect.unplugged")
-        await parts.store.transact(lambda tx, gone=endpoint: _disconnected(tx, event, gone))
+        await parts.store.transact(partial(_disconnected, event, endpoint))
         faults.point("disconnect.committed")
 
 
-def _disconnected(tx: Tx, event: Event, endpoint: Endpoint) -> None:
+def _disconnected(event: Event, endpoint: Endpoint, tx: Tx) -> None:
     container = tx.container(endpoint.container_id)
     if container is not None and endpoint in tx.endpoints(endpoint.container_id):
         tx.delete_endpoint(endpoint.container_id, endpoint.network)
         tx.append(events.NetworkDisconnected(container=container, endpoint=endpoint), cause=event.id)
 
 
-HANDLER = Handler(name="disconnect", types=(events.ContainerExited.TYPE,), mode="durable", handle=handle)
+HANDLER = Handler(name="disconnect", types=(events.ContainerExited.TYPE,), mode="durable", handle=handle, builtin=True)

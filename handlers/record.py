@@ -37,4 +37,4 @@ async def handle(event: Event, ctx: Context) -> None:
         fresh.rename(run / "network.json")
 
 
-HANDLER = Handler(name="record", types=(events.NetworkConnected.TYPE,), mode="durable", handle=handle)
+HANDLER = Handler(name="record", types=(events.NetworkConnected.TYPE,), mode="durable", handle=handle, builtin=True)

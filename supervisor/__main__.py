@@ -53,13 +53,14 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     faults.arm(os.environ.get(faults.VARIABLE, ""))
     logging.configure(config.log_level, config.log_format)
+    failed = False
     try:
         anyio.run(_daemon, config, stop_all)
     except* HawseError as group:
+        failed = True
         for error in _leaves(group):
             log.error("daemon_failed", error=str(error))
-        return 1
-    return 0
+    return 1 if failed else 0
 
 
 async def _daemon(config: Config, stop_all: bool) -> None:

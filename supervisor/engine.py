@@ -21,7 +21,6 @@ from msgspec.structs import replace
 from hawse.supervisor import creating, ending, events, machine, names, starting
 from hawse.supervisor.dispatch import Dispatcher, Handler
 from hawse.supervisor.errors import Conflict, NotFound, NotModified
-from hawse.supervisor.events import Event
 from hawse.supervisor.execs import Execs
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import Container, ContainerConfig, ContainerId, Endpoint, Exit, State
@@ -55,10 +54,10 @@ class Engine:
         """Recover what the last daemon left, then serve until the block ends.  Containers outlive the block."""
         async with anyio.create_task_group() as tasks:
             engine = cls(parts, handlers, tasks)
-            tasks.start_soon(engine._tell, parts.store.journal.subscribe())
-            await recover(parts, engine.watch)
-            tasks.start_soon(engine.dispatcher.run)
-            yield engine
+            with parts.store.journal.subscribe(parts.waits.told):
+                await recover(parts, engine.watch)
+                await tasks.start(engine.dispatcher.run)
+                yield engine
             tasks.cancel_scope.cancel()
 
     def watch(self, shim: Shim) -> None:
@@ -252,10 +251,6 @@ class Engine:
     async def resize(self, ref: str, rows: int, cols: int) -> None:
         container = await self.container(ref)
         await self._shim(container).resize(rows, cols)
-
-    async def _tell(self, committed: AsyncIterator[Event]) -> None:
-        async for event in committed:
-            self.parts.waits.told(event)
 
     # ---- inner ---------------------------------------------------------------------------------------------------
 

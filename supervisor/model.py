@@ -333,6 +333,8 @@ def encode_hook(value: Any) -> str:
 def decode_hook(kind: type, value: Any) -> Any:
     """msgspec's dec_hook, the inverse of `encode_hook`."""
     if kind is IPv4Address or kind is IPv4Network:
+        if not isinstance(value, str):  # a number would be taken for an address
+            raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
         return kind(value)
     raise NotImplementedError(f"no {kind.__name__} in JSON")
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from hawse.supervisor import events, faults
 from hawse.supervisor.errors import Conflict, Forbidden, NotFound, UserError
-from hawse.supervisor.model import Network, NetworkName
+from hawse.supervisor.model import ContainerId, Endpoint, Network, NetworkName
 from hawse.supervisor.names import VALID
 from hawse.supervisor.network import names, subnets
 from hawse.supervisor.parts import Parts
@@ -147,7 +147,8 @@ class Networks:
         parts = self._parts
 
         def attached(tx: Tx) -> tuple[list[str], list[str]]:
-            leaving, living = [], []
+            leaving: list[str] = []
+            living: list[str] = []
             for endpoint in tx.endpoints():
                 if endpoint.network == network.name:
                     container = tx.container(endpoint.container_id)
@@ -164,8 +165,8 @@ class Networks:
             )
         for container_id in leaving:
             with parts.waits.expect(f"container/{container_id}", "network.disconnected") as gone:
-                still = await parts.store.read(lambda tx, i=container_id: tx.endpoints(i))
-                if any(e.network == network.name for e in still):
+                still = await parts.store.read(lambda tx: tx.endpoints(network=network.name))
+                if any(e.container_id == container_id for e in still):
                     await gone.wait(timeout=10)
 
     async def _forget(self, network: Network) -> None:
@@ -174,6 +175,11 @@ class Networks:
             tx.append(events.NetworkRemoved(network=network))
 
         await self._parts.store.transact(forget)
+
+
+def plugged(tx: Tx, container_id: ContainerId) -> list[tuple[Network, Endpoint]]:
+    """What a container is plugged into, as recorded."""
+    return [(tx.find_network(endpoint.network), endpoint) for endpoint in tx.endpoints(container_id)]
 
 
 def _virtual(name: str, driver: str) -> Network:

@@ -29,6 +29,7 @@ from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import Container, ContainerConfig
 from hawse.supervisor.moves import move
 from hawse.supervisor.network import ports
+from hawse.supervisor.networks import plugged
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime import etc_files
 from hawse.supervisor.runtime.client import Shim
@@ -199,10 +200,8 @@ async def _commit(parts: Parts, container: Container, shim: Shim, stages: Stages
 
 async def _undo_network(parts: Parts, container: Container) -> None:
     """Unplug whatever was plugged: the rows tell what, and names and tags are the same each time."""
-    for endpoint in await parts.store.read(lambda tx: tx.endpoints(container.id)):
-        network = await parts.store.read(lambda tx, name=endpoint.network: tx.network(name))
-        if network:
-            await parts.network.unplug(network, endpoint)
+    for network, endpoint in await parts.store.read(lambda tx: plugged(tx, container.id)):
+        await parts.network.unplug(network, endpoint)
 
 
 async def _undo_shim(parts: Parts, shim: Shim) -> None:
