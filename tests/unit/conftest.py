@@ -1,0 +1,101 @@
+"""Records to test with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hawse.supervisor.model import (
+    Container,
+    ContainerConfig,
+    ContainerId,
+    Endpoint,
+    Image,
+    ImageId,
+    Network,
+    NetworkName,
+    State,
+)
+from hawse.supervisor.store.store import Store
+
+
+class Samples:
+    """Numbered records: the same number gives the same record."""
+
+    def container(self, n: int = 1, **changes: Any) -> Container:
+        given: dict[str, Any] = {
+            "id": ContainerId(f"{n:04x}".ljust(64, "a")),
+            "name": f"c{n}",
+            "config": ContainerConfig(image="busybox", cmd=("true",)),
+            "state": State.CREATED,
+            "created_at": n,
+        }
+        return Container(**{**given, **changes})
+
+    def network(self, n: int = 1, **changes: Any) -> Network:
+        given: dict[str, Any] = {
+            "id": f"{n:04x}".ljust(64, "b"),
+            "name": NetworkName(f"n{n}"),
+            "driver": "bridge",
+            "created_at": n,
+            "subnet": IPv4Network((0x0A000000 + n * 256, 24)),
+            "gateway": IPv4Address(0x0A000001 + n * 256),
+            "bridge": f"br{n}",
+        }
+        return Network(**{**given, **changes})
+
+    def endpoint(self, container: Container, network: Network, **changes: Any) -> Endpoint:
+        assert network.subnet is not None
+        given: dict[str, Any] = {
+            "container_id": container.id,
+            "network": network.name,
+            "address": network.subnet[2],
+            "prefix": 24,
+            "mac": "02:00:00:00:00:02",
+            "gateway": network.gateway,
+            "veth": f"h{container.name}{network.name}",
+            "ifname": "eth0",
+        }
+        return Endpoint(**{**given, **changes})
+
+    def image(self, n: int = 1, **changes: Any) -> Image:
+        given: dict[str, Any] = {
+            "id": ImageId(f"sha256:{n:04x}".ljust(71, "c")),
+            "created_at": n,
+            "layers": (f"layer{n}",),
+            "tags": (f"image{n}:latest",),
+        }
+        return Image(**{**given, **changes})
+
+
+class Clock:
+    """Stands still until it is told, or slept on; ns since the epoch."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000_000_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += int(seconds * 1e9)
+
+
+@pytest.fixture
+def samples() -> Samples:
+    return Samples()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def store(tmp_path: Path, clock: Clock) -> AsyncIterator[Store]:
+    async with await Store.open(tmp_path / "state.db", clock) as opened:
+        yield opened

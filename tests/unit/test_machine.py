@@ -1,0 +1,195 @@
+"""The container's state machine against its own table, and against what users rely on."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from hawse.supervisor import events, machine
+from hawse.supervisor.errors import Bug, IllegalTransition
+from hawse.supervisor.machine import STORY_LENGTH, TRANSITIONS, Step, step
+from hawse.supervisor.model import Container, ContainerConfig, ContainerId, Exit, ProcessIdentity, State
+
+NOW = 1_700_000_000_000_000_000
+PROCESS = ProcessIdentity(pid=42, start_time=7, boot_id="b")
+SHIM = ProcessIdentity(pid=41, start_time=6, boot_id="b")
+STIMULI = {
+    type(stimulus): stimulus
+    for stimulus in (
+        machine.StartRequested(),
+        machine.Started(process=PROCESS, shim=SHIM, endpoints=(), stages={"total": 9000}),
+        machine.StartFailed(stage="mounts", error="no such file", exit_code=127),
+        machine.Exited(exit=Exit(code=3, finished_at=NOW + 5), endpoints=()),
+        machine.StopRequested(),
+        machine.Paused(),
+        machine.Resumed(),
+        machine.RestartScheduled(delay_ns=100),
+        machine.RestartCancelled(),
+        machine.RemoveRequested(),
+        machine.Quarantined(reason="stuck"),
+        machine.Removed(),
+    )
+}
+
+
+def container(state: State = State.CREATED, **changes: object) -> Container:
+    given = {"id": ContainerId("a" * 64), "name": "c", "config": ContainerConfig(), "state": state, "created_at": 1}
+    return Container(**{**given, **changes})  # type: ignore[arg-type]
+
+
+def test_the_samples_here_are_all_the_stimuli():
+    assert set(STIMULI) == set(get_args(machine.Stimulus))
+
+
+@pytest.mark.parametrize("stimulus", STIMULI.values(), ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("state", State)
+def test_every_pair_is_in_the_table_or_impossible(state, stimulus):
+    before = container(state, story=("created",))
+    target = TRANSITIONS.get((state, type(stimulus)))
+    if target is None:
+        with pytest.raises(IllegalTransition) as caught:
+            step(before, stimulus, NOW)
+        assert caught.value.state == state
+        assert caught.value.stimulus == type(stimulus).__name__
+        assert "created" in str(caught.value)
+        assert isinstance(caught.value, Bug)
+    else:
+        after = step(before, stimulus, NOW)
+        assert after.container.state is target
+        assert after.container.story == ("created", f"{type(stimulus).__name__}→{target}")
+        for fact in after.facts:
+            assert fact.container.id == before.id  # type: ignore[union-attr]
+
+
+def test_every_state_can_be_left_and_reached():
+    left = {state for (state, _), target in TRANSITIONS.items() if target is not state}
+    reached = {target for (state, _), target in TRANSITIONS.items() if target is not state}
+    # REMOVING is left by deleting the row, CREATED is entered by writing it
+    assert left == set(State)
+    assert reached == set(State)
+
+
+def test_facts_carry_the_container_as_it_is_just_after():
+    started = step(container(State.STARTING), STIMULI[machine.Started], NOW)
+    (fact,) = started.facts
+    assert isinstance(fact, events.ContainerStarted)
+    assert fact.container == started.container
+    assert (fact.container.started_at, fact.container.process, fact.container.shim) == (NOW, PROCESS, SHIM)
+    assert fact.container.stages == {"total": 9000}
+
+
+def test_an_exit_is_a_death_certificate():
+    before = container(State.RUNNING, process=PROCESS, shim=SHIM, started_at=NOW - 1000)
+    stimulus = machine.Exited(
+        exit=Exit(code=137, signal=9, oom=True, finished_at=NOW),
+        endpoints=(),
+        peak_memory=5,
+        cpu_ns=6,
+        last_lines=("x",),
+    )
+    after = step(before, stimulus, NOW + 10)
+    oom, died = after.facts
+    assert isinstance(oom, events.ContainerOom)
+    assert isinstance(died, events.ContainerExited)
+    assert (died.ran_ns, died.peak_memory, died.cpu_ns, died.last_lines) == (1000, 5, 6, ("x",))
+    assert died.exit.code == 137
+    assert after.container.process is None and after.container.shim is None
+
+
+def test_an_exit_of_unknown_time_is_now():
+    after = step(container(State.RUNNING, started_at=NOW - 7), machine.Exited(exit=Exit(code=None), endpoints=()), NOW)
+    assert after.container.finished_at == NOW
+    assert after.container.exit == Exit(code=None)
+
+
+def test_a_failed_start_keeps_why():
+    after = step(container(State.STARTING), STIMULI[machine.StartFailed], NOW)
+    (fact,) = after.facts
+    assert isinstance(fact, events.ContainerStartFailed)
+    assert (fact.stage, fact.error) == ("mounts", "no such file")
+    assert after.container.error == "no such file"
+    assert after.container.exit is not None and after.container.exit.code == 127
+    assert after.container.process is None
+
+
+def test_a_start_by_a_user_forgets_the_count_of_restarts_and_a_restart_adds_to_it():
+    again = step(container(State.RESTARTING, restart_count=2), machine.StartRequested(), NOW)
+    assert again.container.restart_count == 3
+    by_user = step(container(State.EXITED, restart_count=3, stopped_by_user=True), machine.StartRequested(), NOW)
+    assert by_user.container.restart_count == 0
+    assert not by_user.container.stopped_by_user
+
+
+class Life(RuleBasedStateMachine):
+    """Any stimulus at any time: legal ones keep the contract on the order of events, others change nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = NOW
+        self.be_born()
+
+    @precondition(lambda self: self.told[-1] != events.ContainerRemoved.TYPE)
+    @rule(stimulus=st.sampled_from(list(STIMULI.values())), passed=st.integers(0, 10**9))
+    def happen(self, stimulus: machine.Stimulus, passed: int) -> None:
+        self.now += passed
+        before = self.container
+        try:
+            after: Step = step(before, stimulus, self.now)
+        except IllegalTransition:
+            assert (before.state, type(stimulus)) not in TRANSITIONS
+            return
+        self.container = after.container
+        self.told += [fact.TYPE for fact in after.facts]
+
+    @precondition(lambda self: self.told[-1] != events.ContainerRemoved.TYPE)
+    @rule(data=st.data())
+    def happen_legally(self, data: st.DataObject) -> None:
+        """The same, but always a step forward: else most of a run would be refusals."""
+        possible = [s for kind, s in STIMULI.items() if (self.container.state, kind) in TRANSITIONS]
+        self.happen(data.draw(st.sampled_from(possible)), 1)
+
+    @precondition(lambda self: self.told[-1] == events.ContainerRemoved.TYPE)
+    @rule()
+    def be_born(self) -> None:
+        self.container = container(story=("created",))
+        self.told = [events.ContainerCreated.TYPE]
+
+    @invariant()
+    def events_are_in_order(self) -> None:
+        """created < started < exited < removed, and nothing starts twice or ends unstarted."""
+        running = False
+        for position, told in enumerate(self.told):
+            assert (told == events.ContainerCreated.TYPE) == (position == 0)
+            if told == events.ContainerStarted.TYPE:
+                assert not running
+                running = True
+            elif told == events.ContainerExited.TYPE:
+                assert running
+                running = False
+            elif told == events.ContainerRemoved.TYPE:
+                assert not running
+                assert position == len(self.told) - 1
+            elif told in (events.ContainerPaused.TYPE, events.ContainerResumed.TYPE, events.ContainerOom.TYPE):
+                assert running
+
+    @invariant()
+    def record_is_consistent(self) -> None:
+        state = self.container.state
+        assert (self.container.process is not None) == (state in (State.RUNNING, State.PAUSED))
+        assert (self.container.shim is not None) == (self.container.process is not None)
+        if state in (State.RUNNING, State.PAUSED):
+            assert self.container.started_at and not self.container.finished_at and self.container.exit is None
+        if state in (State.EXITED, State.RESTARTING):
+            assert self.container.exit is not None and self.container.finished_at
+
+    @invariant()
+    def story_is_bounded(self) -> None:
+        assert 1 <= len(self.container.story) <= STORY_LENGTH
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
