@@ -60,7 +60,7 @@ class Execs:
 
     async def create(self, ref: str, config: ExecConfig) -> Exec:
         """Raises NotFound, Conflict when the container does not run."""
-        container = await self._running(ref)
+        container = await self.running(ref)
         fresh = Exec(id=f"{self._parts.random.getrandbits(256):064x}", container_id=container.id, config=config)
         while len(self._execs) >= KEPT:
             oldest = next((i for i, e in self._execs.items() if not e.running), next(iter(self._execs)))
@@ -74,6 +74,20 @@ class Execs:
         except KeyError:
             raise NotFound(f"No such exec instance: {exec_id}") from None
 
+    async def settled(self, exec_id: str) -> Exec:
+        """As `find`, but never behind the program: a client whose stream has ended is told the exit code."""
+        found = self.find(exec_id)
+        shim = self._parts.shims.get(found.container_id)
+        if found.running and shim is not None:
+            told = (await shim.state()).get("execs", {}).get(exec_id)
+            if told is not None and not told["running"]:
+                await found.ended.wait()
+        return found
+
+    def running_in(self, container_id: ContainerId) -> list[str]:
+        """Ids of the execs that run in a container."""
+        return [e.id for e in self._execs.values() if e.running and e.container_id == container_id]
+
     async def start(self, exec_id: str, fd: int | None, prefix: bytes, *, tty: bool | None = None) -> Exec:
         """Run it; `fd` is the client's socket, handed to the shim, or None when detached.
 
@@ -82,7 +96,7 @@ class Execs:
         found = self.find(exec_id)
         if found.running or found.code is not None:
             raise Conflict(f"exec {exec_id} has already been started")
-        container = await self._running(found.container_id)
+        container = await self.running(found.container_id)
         config = found.config if tty is None else replace(found.config, tty=tty)
         attach = None
         if fd is not None:
@@ -124,7 +138,8 @@ class Execs:
                 lambda tx: tx.append(events.ExecEnded(container=container, exec_id=found.id, code=found.code))
             )
 
-    async def _running(self, ref: str) -> Container:
+    async def running(self, ref: str) -> Container:
+        """The container, if programs can be run in it.  Raises NotFound, Conflict."""
         container = await self._parts.store.read(lambda tx: tx.find(ref))
         if container.state is State.PAUSED:
             raise Conflict(f"container {container.name} is paused, unpause the container before exec")
