@@ -1,0 +1,62 @@
+"""How a program ended, and the record of it that outlives everybody.  Stdlib only."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+
+from hawse.supervisor.runtime.protocol import ShimSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExitRecord:
+    """`code` follows the shell: 128 + signal for a program that was killed.  Times in ns since the Unix epoch."""
+
+    code: int
+    signal: int | None
+    oom: bool
+    started_at: int
+    finished_at: int
+
+    def write(self, state_dir: str) -> None:
+        """All or nothing under the name exit.json, so that whoever reads it reads the truth."""
+        path = f"{state_dir}/exit.json"
+        fd = os.open(f"{path}.tmp", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, json.dumps(asdict(self)).encode())
+        finally:
+            os.close(fd)
+        os.rename(f"{path}.tmp", path)
+
+
+def reap(pidfd: int) -> tuple[int, int | None] | None:
+    """(exit code, signal) of a child that has ended; None when it still runs.  Raises ChildProcessError, reaped before."""
+    result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
+    if result is None:
+        return None
+    if result.si_code == os.CLD_EXITED:
+        return result.si_status, None
+    return 128 + result.si_status, result.si_status
+
+
+def record(spec: ShimSpec, code: int, signal: int | None, started_at: int) -> ExitRecord:
+    return ExitRecord(
+        code=code, signal=signal, oom=_oom_killed(spec), started_at=started_at, finished_at=time.time_ns()
+    )
+
+
+def _oom_killed(spec: ShimSpec) -> bool:
+    """The kernel's own count for the container's cgroup, which was made for this start."""
+    files = [f"{spec.cgroup_v2}/memory.events"] if spec.cgroup_v2 else []
+    files += [f"{path}/memory.oom_control" for path in spec.cgroup_v1 if "/memory/" in path]
+    for file in files:
+        try:
+            with open(file) as f:
+                words = f.read().split()
+        except OSError:
+            continue
+        if "oom_kill" in words:
+            return words[words.index("oom_kill") + 1] != "0"
+    return False
