@@ -37,14 +37,16 @@ class Machine:
     def popen(self, argv: Sequence[str | Path], **options: Any) -> subprocess.Popen[bytes]:
         return self.lab.popen(argv, machine=self, **options)
 
-    def socket(self, kind: int = socket.SOCK_STREAM, family: int = socket.AF_INET, protocol: int = 0) -> socket.socket:
+    def open_socket(
+        self, kind: int = socket.SOCK_STREAM, family: int = socket.AF_INET, protocol: int = 0
+    ) -> socket.socket:
         """A socket of this machine: a socket stays in the network namespace it was made in."""
         with self._entered():
             return socket.socket(family, kind, protocol)
 
     def connect(self, address: str, port: int, *, timeout: float = 5, source: str = "") -> socket.socket:
         """A TCP connection from here.  Raises OSError: refused, timed out, unreachable."""
-        sock = self.socket()
+        sock = self.open_socket()
         try:
             sock.settimeout(timeout)
             if source:
@@ -57,7 +59,7 @@ class Machine:
 
     def listen(self, port: int = 0, address: str = "0.0.0.0") -> socket.socket:
         """A TCP listener here; `accept` on it tells who the peer looks like from this side."""
-        sock = self.socket()
+        sock = self.open_socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((address, port))
         sock.listen()

@@ -6,7 +6,7 @@ cleans up after itself: afterwards everything must be as it was when the lab was
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -81,11 +81,11 @@ def debian() -> Path:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    report: pytest.TestReport = yield  # type: ignore[assignment, misc]
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
     if report.when == "call":
         item.stash[FAILED] = report.failed
         world = getattr(item, "funcargs", {}).get("lab")
         if report.failed and world is not None:
             report.sections.append(("daemon's log", world.daemon.log[-6000:]))
-    return report  # type: ignore[return-value]
+    return report

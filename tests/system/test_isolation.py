@@ -210,5 +210,5 @@ def test_an_exec_cannot_be_traced_by_the_container(lab: Lab) -> None:
 
 def merged(lab: Lab, name: str) -> Path:
     """The written layer of a container on the host."""
-    identifier = lab.inspect(name)["Id"]
+    identifier = str(lab.inspect(name)["Id"])
     return next(p for p in (lab.root / "containers" / identifier).rglob("*") if p.is_dir() and (p / "stop").exists())

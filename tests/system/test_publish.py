@@ -127,13 +127,13 @@ def syn_is_answered(lab: Lab, destination: str, port: int) -> bool:
         return struct.pack("!BBHHHBBH", 0x45, 0, 40, 1, 0, 64, 6, check) + ends
 
     def checksum(data: bytes) -> int:
-        total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+        total = int(sum(struct.unpack(f"!{len(data) // 2}H", data)))
         return ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
 
     ethernet = b"".join(bytes.fromhex(x["address"].replace(":", "")) for x in (theirs, ours)) + b"\x08\x00"
     tcp = segment(checksum(ends + struct.pack("!HH", 6, 20) + segment(0)))
     frame = ethernet + header(checksum(header(0))) + tcp
-    with lab.client.socket(socket.SOCK_RAW, socket.AF_PACKET, socket.htons(0x0800)) as wire:
+    with lab.client.open_socket(socket.SOCK_RAW, socket.AF_PACKET, socket.htons(0x0800)) as wire:
         wire.bind(("eth0", 0))
         wire.settimeout(1)
         wire.send(frame)
@@ -197,7 +197,7 @@ def test_udp_is_answered_from_the_address_that_was_asked(lab: Lab, vantage: str)
     target = "127.0.0.1" if vantage == "loopback" else HOST
 
     def echoed() -> tuple[bytes, tuple[str, int]]:
-        with machine.socket(socket.SOCK_DGRAM) as sock:
+        with machine.open_socket(socket.SOCK_DGRAM) as sock:
             sock.settimeout(0.5)
             sock.sendto(b"over udp", (target, 5353))
             data, peer = sock.recvfrom(100)
