@@ -42,6 +42,7 @@ def sh(*argv: str, text: str | None = None) -> None:
 def cover(directory: str, mode: str, keep: list[str]) -> None:
     """An empty tmpfs over `directory`, with the paths of `keep` that lie below it still there."""
     below = [p for p in keep if Path(p).is_relative_to(directory)]
+    below = [p for p in below if not any(Path(p) != Path(q) and Path(p).is_relative_to(q) for q in below)]
     if Path(directory).resolve() in map(Path, below):
         raise SystemExit(f"lab: {directory} itself is in use; the lab would hide it")
     holds = [os.open(p, os.O_PATH) for p in below]

@@ -89,7 +89,7 @@ class Lab:
         assert self._holder.stdout is not None
         told = self._holder.stdout.readline().split()
         if told[1:] != [b"ready"]:
-            self._holder.wait()
+            self._holder.communicate()
             why = (self.state / "holder.log").read_text()
             shutil.rmtree(self.state)
             os.close(self._lock)
