@@ -13,6 +13,8 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -29,7 +31,7 @@ READY_TIMEOUT = 60.0
 EXEC_TIMEOUT = 60.0
 REPORT_GRACE = 30.0
 """Seconds between the death of init (its pidfd says so) and the shim's report; it drains the output in between."""
-
+INLINE_PREFIX = 32 * 1024  # bytes of client input that go into the message itself; base64 and the rest must fit too
 
 T = TypeVar("T")
 
@@ -165,7 +167,9 @@ class Shim:
 
         `prefix`: what the client had already sent.  Raises Unavailable, KernelError.
         """
-        _, received = await self._channel.request({"op": "attach", **_attach(options, prefix)}, (client_fd,))
+        with _carried(prefix) as (inline, carrier):
+            message = {"op": "attach", **_attach(options, inline)}
+            _, received = await self._channel.request(message, (client_fd, *carrier))
         received.close()
 
     async def exec(
@@ -181,15 +185,16 @@ class Shim:
         Raises StartError when it cannot be executed, with docker's exit code.
         """
         self._execs[exec_id] = _quiet(asyncio.get_running_loop().create_future())
-        message = {
-            "op": "exec",
-            "exec_id": exec_id,
-            "process": asdict(spec),
-            "attach": None if attach is None else _attach(attach, prefix),
-        }
         try:
-            fds = () if client_fd is None else (client_fd,)
-            answer, received = await self._channel.request(message, fds, EXEC_TIMEOUT)
+            with _carried(prefix) as (inline, carrier):
+                message = {
+                    "op": "exec",
+                    "exec_id": exec_id,
+                    "process": asdict(spec),
+                    "attach": None if attach is None else _attach(attach, inline),
+                }
+                fds = () if client_fd is None else (client_fd, *carrier)
+                answer, received = await self._channel.request(message, fds, EXEC_TIMEOUT)
             received.close()
             if answer["ev"] != "exec_started":
                 raise StartError(
@@ -379,6 +384,19 @@ class Shim:
 
 def _attach(options: AttachOptions, prefix: bytes) -> Message:
     return {**asdict(options), "prefix": base64.b64encode(prefix).decode()}
+
+
+@contextmanager
+def _carried(prefix: bytes) -> Iterator[tuple[bytes, tuple[int, ...]]]:
+    """A prefix that is too long for a message travels in a file of its own, behind the client's descriptor."""
+    if len(prefix) <= INLINE_PREFIX:
+        yield prefix, ()
+        return
+    with open(os.memfd_create("hawse-prefix", os.MFD_CLOEXEC), "w+b", buffering=0) as file:
+        left = memoryview(prefix)
+        while left:
+            left = left[file.write(left) :]
+        yield b"", (file.fileno(),)
 
 
 def _fd(fd: int | None) -> int:

@@ -319,7 +319,11 @@ class Shim:
             stdin=wanted["stdin"], stdout=wanted["stdout"], stderr=wanted["stderr"], framed=wanted["framed"], keys=keys
         )
         prefix = base64.b64decode(wanted.get("prefix") or "")
-        pump.attach(fds.pop(0), wishes, prefix, logs=bool(wanted.get("logs")))
+        client, *carrier = fds
+        if carrier:  # a prefix that was too long for the message
+            prefix = os.pread(carrier[0], os.fstat(carrier[0]).st_size, 0)
+        fds.remove(client)
+        pump.attach(client, wishes, prefix, logs=bool(wanted.get("logs")))
 
     def _exec(self, connection: Connection, message: Message, rid: Any, fds: list[int]) -> None:
         if self.phase != "running" or self.birth is None:
