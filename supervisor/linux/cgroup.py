@@ -1,0 +1,342 @@
+"""Control groups: one per container, made before its processes and removed after them.
+
+v2 where it has the controllers, v1 for those that are mounted there instead (a hybrid machine).  A container's directories
+are `<mount>/<hawse[_instance]>/<container id>`; the path is the owner's tag, so whatever is below our directory and belongs
+to no record is ours to remove.  Everything here is a few small file operations (some 10 µs each), hence sync.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from hawse.supervisor.errors import HawseError, KernelError, UserError
+from hawse.supervisor.linux import cgroup_limits, cgroup_stats
+from hawse.supervisor.linux.cgroup_limits import Setting
+from hawse.supervisor.linux.cgroup_stats import Stats
+from hawse.supervisor.model import Resources
+
+CONTROLLERS = ("memory", "cpu", "cpuacct", "cpuset", "pids", "freezer")
+"""What we use of v1; on v2 cpuacct and freezer are part of the core."""
+
+REMOVE_DEADLINE = 0.2
+FREEZE_DEADLINE = 0.5
+KILL_BATCH = 128  # pidfds open at a time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hierarchy:
+    """Where our cgroups are on this machine."""
+
+    name: str  # our directory's, "hawse" or "hawse_<instance>"
+    v2: Path | None  # the mount point, None where v2 has no controller for us
+    v2_controllers: frozenset[str] = frozenset()
+    v1: tuple[tuple[str, Path], ...] = ()  # (controller, mount point)
+
+    def missing(self) -> list[str]:
+        """Controllers whose limits this machine cannot enforce."""
+        have = self.v2_controllers | {name for name, _ in self.v1}
+        return [name for name in ("memory", "cpu", "cpuset", "pids") if name not in have]
+
+    def tops(self) -> list[Path]:
+        """Our directory in each hierarchy, each once: cpu and cpuacct are often mounted together."""
+        mounts = ([self.v2] if self.v2 else []) + [mount for _, mount in self.v1]
+        return [mount / self.name for mount in dict.fromkeys(mounts)]
+
+    def owners(self) -> set[str]:
+        """Ids of the containers that have a cgroup, in any hierarchy."""
+        found: set[str] = set()
+        for top in self.tops():
+            try:
+                with os.scandir(top) as entries:
+                    found.update(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+            except FileNotFoundError:
+                pass
+        return found
+
+    def remove(self) -> None:
+        """Take our own directories away when no container is left in them.  Gone is success."""
+        for top in self.tops():
+            try:
+                os.rmdir(top)
+            except OSError as e:
+                if e.errno not in (errno.ENOENT, errno.EBUSY, errno.ENOTEMPTY):
+                    raise
+
+
+def detect(instance: str = "", mountinfo: Path = Path("/proc/self/mountinfo")) -> Hierarchy:
+    """What this machine has mounted (proc_pid_mountinfo(5))."""
+    v2, v2_controllers = None, frozenset[str]()
+    v1: dict[str, Path] = {}
+    for line in mountinfo.read_text().splitlines():
+        ours, _, rest = line.partition(" - ")
+        kind, _, options = rest.split(" ", 2)
+        mount = Path(ours.split(" ")[4].replace("\\040", " "))
+        if kind == "cgroup2" and v2 is None:
+            controllers = cgroup_stats.read(mount / "cgroup.controllers").split()
+            v2_controllers = frozenset(controllers) & frozenset(CONTROLLERS)
+            v2 = mount if v2_controllers else None
+        elif kind == "cgroup":
+            v1.update((c, mount) for c in options.split(",") if c in CONTROLLERS and c not in v1)
+    return Hierarchy(
+        name=f"hawse_{instance}" if instance else "hawse",
+        v2=v2,
+        v2_controllers=v2_controllers,
+        v1=tuple(sorted(v1.items())),
+    )
+
+
+class Cgroup:
+    """One container's directories.  Made by `create`, or named by `open`, which touches nothing."""
+
+    def __init__(self, hierarchy: Hierarchy, container_id: str) -> None:
+        self.hierarchy, self.id = hierarchy, container_id
+        self._v2 = hierarchy.v2 / hierarchy.name / container_id if hierarchy.v2 else None
+        self._v1 = {c: mount / hierarchy.name / container_id for c, mount in hierarchy.v1}
+
+    @classmethod
+    def open(cls, hierarchy: Hierarchy, container_id: str) -> Self:
+        return cls(hierarchy, container_id)
+
+    @classmethod
+    def create(cls, hierarchy: Hierarchy, container_id: str, limits: Resources) -> Self:
+        """Make the directories and set the limits; one that is there already is used again.
+
+        Raises UserError for limits that this machine cannot keep, KernelError; then nothing is left.
+        """
+        cgroup = cls(hierarchy, container_id)
+        cgroup._check(limits)
+        try:
+            if cgroup._v2:
+                _make_v2(cgroup._v2, hierarchy.v2_controllers)
+            for controller, path in cgroup._v1.items():
+                _make_v1(path, controller)
+            cgroup.update(limits, fresh=True)
+        except BaseException as e:
+            cgroup.remove()
+            if isinstance(e, OSError):
+                raise KernelError("cgroup", e.errno or 0, e.filename or "") from e
+            raise
+        return cgroup
+
+    @property
+    def v2_path(self) -> str:
+        return str(self._v2 or "")
+
+    @property
+    def v1_paths(self) -> list[str]:
+        """Each directory once; memory's first, the others do not matter."""
+        ordered = sorted(self._v1.items(), key=lambda item: CONTROLLERS.index(item[0]))
+        return list(dict.fromkeys(str(path) for _, path in ordered))
+
+    def paths(self) -> list[Path]:
+        return [Path(p) for p in (self.v2_path, *self.v1_paths) if p]
+
+    def update(self, limits: Resources, *, fresh: bool = False) -> None:
+        """Set limits; with `fresh`, those that a new cgroup has anyway are left alone.  Raises UserError, KernelError."""
+        if not fresh:
+            self._check(limits)
+        for path, setting in self._settings(limits, fresh):
+            try:
+                _write(path, setting.value)
+            except FileNotFoundError:
+                if "swap" not in setting.file and "memsw" not in setting.file:  # no swap accounting: none to limit
+                    raise
+            except OSError as e:
+                raise _refused(setting, e) from e
+
+    def pids(self) -> set[int]:
+        """Everybody in it, sub-groups included; empty when it is gone."""
+        found: set[int] = set()
+        for path in self.paths():
+            for directory in _tree(path):
+                found.update(map(int, cgroup_stats.read(directory / "cgroup.procs").split()))
+        return found
+
+    def kill(self) -> None:
+        """SIGKILL to everybody in it, whatever it forks meanwhile."""
+        if self._v2 and (self._v2 / "cgroup.kill").exists():
+            try:
+                _write(self._v2 / "cgroup.kill", "1")
+            except FileNotFoundError:
+                pass
+            return
+        # Frozen, it cannot fork away from us; a frozen v1 task takes its signal when it is thawed.
+        self._set_frozen(frozen=True)
+        try:
+            pids = sorted(self.pids())
+            for start in range(0, len(pids), KILL_BATCH):
+                self._kill_all(pids[start : start + KILL_BATCH])
+        finally:
+            self._set_frozen(frozen=False)
+
+    def freeze(self) -> None:
+        """Stop everybody in it, and wait until they have stopped.  Raises KernelError when they do not."""
+        deadline = time.monotonic() + FREEZE_DEADLINE
+        self._set_frozen(frozen=True)
+        while not self._is_frozen():  # the kernel offers no event on v1, and the wait is microseconds
+            if time.monotonic() > deadline:
+                self._set_frozen(frozen=False)
+                raise KernelError("freeze", errno.EBUSY, self.id[:12])
+            time.sleep(0.001)
+            self._set_frozen(frozen=True)  # v1: a task that was not freezable a moment ago is tried again
+
+    def thaw(self) -> None:
+        self._set_frozen(frozen=False)
+
+    def stats(self) -> Stats:
+        if self._v2 and "memory" in self.hierarchy.v2_controllers:
+            return cgroup_stats.read_v2(self._v2)
+        return cgroup_stats.read_v1(self._v1)
+
+    def oom_kills(self) -> int:
+        """How many processes in it the kernel killed for want of memory; 0 when it is gone."""
+        return sum(cgroup_stats.oom_kills(path) for path in (self._v2, self._v1.get("memory")) if path)
+
+    def remove(self, deadline: float = REMOVE_DEADLINE) -> bool:
+        """Kill what is left in it and take the directories away.  Gone is success.
+
+        False when something in it would not die (uninterruptible sleep): whoever sweeps comes again.
+        """
+        give_up = time.monotonic() + deadline
+        pause = 0.001
+        while not self._remove_once():
+            if time.monotonic() > give_up:
+                return False
+            self.kill()
+            time.sleep(pause)
+            pause = min(2 * pause, 0.05)
+        return True
+
+    def _remove_once(self) -> bool:
+        left = [path for path in self.paths() if not _rmdir(path)]
+        return not [below for path in left for below in _tree(path) if not _rmdir(below)]
+
+    def _check(self, limits: Resources) -> None:
+        missing = self.hierarchy.missing()
+        for name, wanted in (
+            ("memory", limits.memory),
+            ("cpu", limits.cpus),
+            ("cpuset", limits.cpuset_cpus),
+            ("pids", limits.pids_limit if (limits.pids_limit or 0) > 0 else None),
+        ):
+            if wanted and name in missing:
+                raise UserError(
+                    f"Your kernel does not support the {name} limit or the {name} cgroup is not mounted",
+                    hint="see `hawse info`",
+                )
+        if limits.cpuset_cpus:
+            cgroup_limits.check_cpus(limits.cpuset_cpus, self._available_cpus())
+
+    def _available_cpus(self) -> str:
+        if "cpuset" in self.hierarchy.v2_controllers and self.hierarchy.v2:
+            return cgroup_stats.read(self.hierarchy.v2 / "cpuset.cpus.effective")
+        return cgroup_stats.read(dict(self.hierarchy.v1)["cpuset"] / "cpuset.effective_cpus")
+
+    def _settings(self, limits: Resources, fresh: bool) -> Iterator[tuple[Path, Setting]]:
+        if self._v2:
+            for setting in cgroup_limits.settings_v2(limits):
+                if setting.controller in self.hierarchy.v2_controllers and not (fresh and setting.is_default):
+                    yield self._v2 / setting.file, setting
+        wanted = [
+            (self._v1[s.controller] / s.file, s)
+            for s in cgroup_limits.settings_v1(limits)
+            if s.controller in self._v1 and not (fresh and s.is_default)
+        ]
+        if not fresh and self._grows_memory(limits):
+            # v1 keeps memory ≤ memory+swap at every moment, so the larger one moves first.
+            wanted.sort(key=lambda item: "memsw" not in item[1].file)
+        yield from wanted
+
+    def _grows_memory(self, limits: Resources) -> bool:
+        now = cgroup_stats.read_v1(self._v1).memory_limit
+        return now is not None and (limits.memory is None or limits.memory > now)
+
+    def _set_frozen(self, *, frozen: bool) -> None:
+        try:
+            if self._v2 and (self._v2 / "cgroup.freeze").exists():
+                _write(self._v2 / "cgroup.freeze", "1" if frozen else "0")
+            elif "freezer" in self._v1:
+                _write(self._v1["freezer"] / "freezer.state", "FROZEN" if frozen else "THAWED")
+        except FileNotFoundError:
+            pass
+
+    def _is_frozen(self) -> bool:
+        if self._v2 and (self._v2 / "cgroup.freeze").exists():
+            return "frozen 1" in cgroup_stats.read(self._v2 / "cgroup.events")
+        return "freezer" not in self._v1 or cgroup_stats.read(self._v1["freezer"] / "freezer.state") != "FREEZING\n"
+
+    def _kill_all(self, pids: list[int]) -> None:
+        with contextlib.ExitStack() as stack:
+            pinned = {}
+            for pid in pids:
+                try:
+                    pinned[pid] = os.pidfd_open(pid)
+                except ProcessLookupError:
+                    continue
+                stack.callback(os.close, pinned[pid])
+            for pid in self.pids() & pinned.keys():  # still ours, now that the pids are pinned
+                try:
+                    signal.pidfd_send_signal(pinned[pid], signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+
+
+def _make_v2(path: Path, controllers: frozenset[str]) -> None:
+    """Controllers are handed down from each level to the next (cgroup-v2.rst, "Top-down Constraint")."""
+    top = path.parent
+    for directory in (top.parent, top):
+        directory.mkdir(exist_ok=True)
+        enabled = set(cgroup_stats.read(directory / "cgroup.subtree_control").split())
+        if missing := sorted(controllers - enabled):
+            _write(directory / "cgroup.subtree_control", " ".join(f"+{name}" for name in missing))
+    path.mkdir(exist_ok=True)
+
+
+def _make_v1(path: Path, controller: str) -> None:
+    for directory in (path.parent, path):
+        directory.mkdir(exist_ok=True)
+        if controller == "cpuset":  # a new one is empty, and nobody can join it (cpusets.rst)
+            for name in ("cpuset.cpus", "cpuset.mems"):
+                if not cgroup_stats.read(directory / name).strip():
+                    _write(directory / name, cgroup_stats.read(directory.parent / name).strip())
+
+
+def _tree(path: Path) -> list[Path]:
+    """The directory and those below it, children first.  Programs with privileges make sub-groups of their own."""
+    return [Path(directory) for directory, _, _ in os.walk(path, topdown=False)]
+
+
+def _rmdir(path: Path) -> bool:
+    """Whether it is gone now."""
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        pass
+    except OSError as e:
+        if e.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+            raise KernelError("rmdir", e.errno or 0, str(path)) from e
+        return False
+    return True
+
+
+def _write(path: Path, value: str) -> None:
+    """One write(2), which is what a control file takes.  Never creates it."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, value.encode())
+    finally:
+        os.close(fd)
+
+
+def _refused(setting: Setting, error: OSError) -> HawseError:
+    if error.errno in (errno.EINVAL, errno.ERANGE, errno.EBUSY):
+        return UserError(f"the kernel refuses {setting.file} = {setting.value}: {os.strerror(error.errno)}")
+    return KernelError("write", error.errno or 0, setting.file)

@@ -1,0 +1,100 @@
+"""What a container uses and used, read from its cgroup.  A cgroup that is gone reads as zeros."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """Memory in bytes; None is no limit."""
+
+    memory: int = 0
+    memory_peak: int = 0
+    memory_limit: int | None = None
+    memory_stat: dict[str, int] = field(default_factory=dict)
+    oom_kills: int = 0
+    cpu_ns: int = 0
+    cpu_user_ns: int = 0
+    cpu_system_ns: int = 0
+    periods: int = 0
+    throttled_periods: int = 0
+    throttled_ns: int = 0
+    pids: int = 0
+    pids_limit: int | None = None
+
+
+def read_v2(path: Path) -> Stats:
+    cpu = _table(path / "cpu.stat")
+    memory = _number(path / "memory.current")
+    return Stats(
+        memory=memory or 0,
+        memory_peak=_number(path / "memory.peak") or memory or 0,  # memory.peak came with Linux 5.19
+        memory_limit=_number(path / "memory.max"),
+        memory_stat=_table(path / "memory.stat"),
+        oom_kills=_table(path / "memory.events").get("oom_kill", 0),
+        cpu_ns=cpu.get("usage_usec", 0) * 1000,
+        cpu_user_ns=cpu.get("user_usec", 0) * 1000,
+        cpu_system_ns=cpu.get("system_usec", 0) * 1000,
+        periods=cpu.get("nr_periods", 0),
+        throttled_periods=cpu.get("nr_throttled", 0),
+        throttled_ns=cpu.get("throttled_usec", 0) * 1000,
+        pids=_number(path / "pids.current") or 0,
+        pids_limit=_number(path / "pids.max"),
+    )
+
+
+def read_v1(paths: dict[str, Path]) -> Stats:
+    """`paths`: controller → directory, those that are mounted."""
+    memory, cpu, cpuacct, pids = (paths.get(c, Path("/nonexistent")) for c in ("memory", "cpu", "cpuacct", "pids"))
+    throttling = _table(cpu / "cpu.stat")
+    return Stats(
+        memory=_number(memory / "memory.usage_in_bytes") or 0,
+        memory_peak=_number(memory / "memory.max_usage_in_bytes") or 0,
+        memory_limit=_limit_v1(memory / "memory.limit_in_bytes"),
+        memory_stat=_table(memory / "memory.stat"),
+        oom_kills=_table(memory / "memory.oom_control").get("oom_kill", 0),
+        cpu_ns=_number(cpuacct / "cpuacct.usage") or 0,
+        cpu_user_ns=_number(cpuacct / "cpuacct.usage_user") or 0,
+        cpu_system_ns=_number(cpuacct / "cpuacct.usage_sys") or 0,
+        periods=throttling.get("nr_periods", 0),
+        throttled_periods=throttling.get("nr_throttled", 0),
+        throttled_ns=throttling.get("throttled_time", 0),
+        pids=_number(pids / "pids.current") or 0,
+        pids_limit=_number(pids / "pids.max"),
+    )
+
+
+def oom_kills(memory: Path) -> int:
+    """How often the kernel killed something for this cgroup's limit; v2's and v1's file."""
+    return sum(_table(memory / name).get("oom_kill", 0) for name in ("memory.events", "memory.oom_control"))
+
+
+def read(path: Path) -> str:
+    """A control file's text; "" when it, or the cgroup, is not there."""
+    try:
+        return path.read_text()
+    except OSError as e:
+        if e.errno in (errno.ENOENT, errno.ENODEV):  # ENODEV: it went away while its file was open
+            return ""
+        raise
+
+
+def _number(path: Path) -> int | None:
+    text = read(path).strip()
+    return int(text) if text.isdigit() else None
+
+
+def _limit_v1(path: Path) -> int | None:
+    """v1 shows "no limit" as the largest multiple of the page size."""
+    limit = _number(path)
+    return None if limit is None or limit >= (1 << 63) - os.sysconf("SC_PAGE_SIZE") else limit
+
+
+def _table(path: Path) -> dict[str, int]:
+    """ "key number" lines."""
+    pairs = (line.split() for line in read(path).splitlines())
+    return {p[0]: int(p[1]) for p in pairs if len(p) == 2 and p[1].isdigit()}

@@ -1,0 +1,151 @@
+"""Real cgroups: this machine's v1 controllers, and the core of v2 wherever it is mounted."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hawse.supervisor.errors import UserError
+from hawse.supervisor.linux.cgroup import Cgroup, Hierarchy, detect
+from hawse.supervisor.model import Resources
+
+MB = 1 << 20
+
+
+@pytest.fixture
+def instance() -> str:
+    return f"t{os.getpid() % 1000}"
+
+
+@pytest.fixture
+def machine(instance: str) -> Iterator[Hierarchy]:
+    """Whatever this machine has; nothing of ours is there afterwards."""
+    hierarchy = detect(instance)
+    yield hierarchy
+    for owner in hierarchy.owners():
+        Cgroup.open(hierarchy, owner).remove(5)
+    hierarchy.remove()
+    assert not any(top.exists() for top in hierarchy.tops())
+
+
+@pytest.fixture(params=["machine", "v2 core"])
+def either(request: pytest.FixtureRequest, machine: Hierarchy) -> Iterator[Hierarchy]:
+    if request.param == "machine":
+        yield machine
+        return
+    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines() if " - cgroup2 " in line]
+    core = Hierarchy(name=machine.name, v2=Path(mounts[0][4]))
+    yield core
+    for owner in core.owners():
+        Cgroup.open(core, owner).remove(5)
+    core.remove()
+
+
+@pytest.fixture
+def spawn() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """A process born inside a cgroup."""
+    born: list[subprocess.Popen[bytes]] = []
+
+    def spawn(group: Cgroup, script: str) -> subprocess.Popen[bytes]:
+        joins = "".join(f"echo $$ > {path}/cgroup.procs;" for path in map(str, group.paths()))
+        born.append(subprocess.Popen(["sh", "-c", joins + script], stdout=subprocess.PIPE))
+        assert born[-1].stdout is not None
+        assert born[-1].stdout.readline() == b"up\n"
+        return born[-1]
+
+    yield spawn
+    for popen in born:
+        popen.kill()
+        popen.wait()
+        assert popen.stdout is not None
+        popen.stdout.close()
+
+
+Spawn = Callable[..., subprocess.Popen[bytes]]
+
+
+def test_limits_are_what_the_kernel_shows(machine: Hierarchy) -> None:
+    limits = Resources(memory=64 * MB, cpus=0.5, cpuset_cpus="0", pids_limit=7)
+    group = Cgroup.create(machine, "a" * 64, limits)
+    stats = group.stats()
+    assert (stats.memory_limit, stats.pids_limit) == (64 * MB, 7)
+    shown = {p.name: p.read_text().strip() for d in group.paths() for p in d.glob("cpu*") if p.stat().st_mode & 0o400}
+    assert shown["cpuset.cpus"] == "0"
+    assert shown.get("cpu.cfs_quota_us") == "50000" or shown.get("cpu.max") == "50000 100000"
+    for memory in (256 * MB, 8 * MB, None):
+        group.update(Resources(memory=memory))
+        assert group.stats().memory_limit == memory
+    assert machine.owners() == {"a" * 64}
+    assert group.remove() and group.remove()
+    assert machine.owners() == set()
+
+
+def test_cpus_that_this_machine_lacks(machine: Hierarchy) -> None:
+    with pytest.raises(UserError, match="Requested CPUs are not available"):
+        Cgroup.create(machine, "a", Resources(cpuset_cpus="0-4095"))
+    assert machine.owners() == set()
+
+
+def test_a_crash_in_the_middle_of_making_it_is_made_good(machine: Hierarchy, spawn: Spawn) -> None:
+    for _, mount in machine.v1:
+        (mount / machine.name / "a").mkdir(parents=True, exist_ok=True)
+    spawn(Cgroup.create(machine, "a", Resources()), "echo up; exec sleep 1000")
+
+
+def test_remove_kills_what_is_left(either: Hierarchy, spawn: Spawn) -> None:
+    group = Cgroup.create(either, "a", Resources())
+    popen = spawn(group, "sleep 1000 & sleep 1000 & echo up; wait")
+    assert popen.pid in group.pids() and len(group.pids()) == 3
+    assert group.remove(5)
+    assert popen.wait(5) == -signal.SIGKILL
+    assert not any(path.exists() for path in group.paths())
+    assert group.pids() == set()
+
+
+def test_remove_takes_sub_groups_along(either: Hierarchy, spawn: Spawn) -> None:
+    group = Cgroup.create(either, "a", Resources())
+    top = group.paths()[0]
+    (top / "inner/deeper").mkdir(parents=True)
+    popen = spawn(group, f"sleep 1000 & echo $! > {top}/inner/deeper/cgroup.procs; echo up; wait")
+    assert len(group.pids()) == 2
+    assert group.remove(5)
+    assert popen.wait(5) == -signal.SIGKILL
+
+
+def test_a_fork_bomb_is_killed(machine: Hierarchy, spawn: Spawn) -> None:
+    group = Cgroup.create(machine, "a", Resources(pids_limit=40))
+    spawn(group, "echo up; bomb() { bomb & bomb & }; bomb 2>/dev/null; while :; do bomb 2>/dev/null; sleep 0.01; done")
+    assert group.remove(10)
+
+
+def test_freeze_and_thaw(either: Hierarchy, spawn: Spawn) -> None:
+    group = Cgroup.create(either, "a", Resources())
+    popen = spawn(group, "echo up; while :; do echo tick; sleep 0.01; done")
+    assert popen.stdout is not None
+    group.freeze()
+    said = popen.stdout.fileno()
+    while select.select([said], [], [], 0.2)[0]:
+        assert os.read(said, 65536).count(b"\n") < 1000
+    group.freeze()
+    group.thaw()
+    assert select.select([said], [], [], 5)[0]
+    group.freeze()
+    group.kill()
+    assert popen.wait(5) == -signal.SIGKILL
+    assert group.remove(5)
+
+
+def test_the_kernel_s_killing_for_want_of_memory_is_counted(machine: Hierarchy, spawn: Spawn) -> None:
+    group = Cgroup.create(machine, "a", Resources(memory=16 * MB, memory_swap=16 * MB))
+    assert group.oom_kills() == 0
+    popen = spawn(group, "echo up; exec python3 -c 'x = bytearray(200 << 20)'")
+    assert popen.wait(20) == -signal.SIGKILL
+    assert group.oom_kills() == group.stats().oom_kills > 0
+    assert 0 < group.stats().memory_peak <= 16 * MB
+    assert group.stats().cpu_ns > 0
