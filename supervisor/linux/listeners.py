@@ -1,0 +1,84 @@
+"""Which process of the host has a port: a real bind as the test, /proc for the name.
+
+Only asked when a container starts.  We do not keep the socket (docker's proxy does): a process that binds the port later gets
+no connections from outside, the translation comes first.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from hawse.supervisor.errors import UserError
+from hawse.supervisor.model import PortBinding
+
+_KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "sctp": socket.SOCK_STREAM}
+_TABLES = {"tcp": ("tcp", "tcp6"), "udp": ("udp", "udp6")}
+_LISTEN = "0A"
+
+
+def holder(binding: PortBinding) -> str:
+    """ "process nginx (pid 12)" or "another process" when somebody listens there, "" when it is free.
+
+    Raises UserError when the address is not one of this host.
+    """
+    protocol = socket.IPPROTO_SCTP if binding.proto == "sctp" else 0
+    try:
+        probe = socket.socket(socket.AF_INET, _KINDS[binding.proto], protocol)
+    except OSError:  # this kernel has no SCTP sockets, so nobody listens on one
+        return ""
+    with closing(probe):
+        if binding.proto != "udp":  # connections that are just ending do not count as a listener; udp has none
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((str(binding.host_ip or "0.0.0.0"), binding.host_port))
+        except OSError as e:
+            if e.errno == errno.EADDRNOTAVAIL:
+                raise UserError(
+                    f"failed to bind host port {binding.host_ip}:{binding.host_port}/{binding.proto}: "
+                    "cannot assign requested address",
+                    hint=f"{binding.host_ip} is not an address of this host",
+                ) from e
+            if e.errno == errno.EADDRINUSE:
+                return _who(binding) or "another process"
+            raise
+    return ""
+
+
+def _who(binding: PortBinding) -> str:
+    inodes = set(_inodes(binding))
+    if not inodes:
+        return ""
+    wanted = {f"socket:[{inode}]" for inode in inodes}
+    for process in Path("/proc").iterdir():
+        if not process.name.isdecimal():
+            continue
+        try:
+            for descriptor in os.scandir(process / "fd"):
+                if os.readlink(descriptor.path) in wanted:
+                    return f"process {(process / 'comm').read_text().strip()} (pid {process.name})"
+        except OSError:  # it has ended, or is not ours to see
+            continue
+    return ""
+
+
+def _inodes(binding: PortBinding) -> Iterator[str]:
+    """Of the sockets that listen on the port at an address which includes the binding's (proc_net_tcp: little-endian words)."""
+    for table in _TABLES.get(binding.proto, ()):
+        try:
+            lines = Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+        except OSError:  # no IPv6
+            continue
+        for line in lines:
+            fields = line.split()
+            address, _, port = fields[1].partition(":")
+            if int(port, 16) != binding.host_port or (binding.proto == "tcp" and fields[3] != _LISTEN):
+                continue
+            local = IPv4Address(bytes.fromhex(address[-8:])[::-1])
+            if binding.host_ip is None or local.is_unspecified or local == binding.host_ip:
+                yield fields[9]
