@@ -23,21 +23,37 @@ WAL_LIMIT = 64 << 20  # bytes that the write-ahead log's file keeps after a chec
 
 
 class Connection(aiosqlite.Connection):
-    """A connection whose unit of work is a function."""
+    """A connection whose unit of work is a function; autocommit (isolation_level None), so every BEGIN is ours."""
 
-    def __init__(self, path: Path, *, writable: bool) -> None:
-        super().__init__(lambda: _connect(path, writable), iter_chunk_size=64)
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            lambda: sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, cached_statements=256),
+            iter_chunk_size=64,
+        )
         self.in_flight = 0
         self._path = path
 
     @classmethod
     async def open(cls, path: Path, *, writable: bool) -> Connection:
-        """Raises Unavailable when the file cannot be opened or is not a database."""
-        connection = cls(path, writable=writable)
+        """Raises KernelError when the file cannot be opened, Unavailable when it is no database."""
+        try:
+            # The records hold environments, which hold secrets.  -wal and -shm take the mode of the file.
+            # O_EXCL: closing a file that SQLite has open in this process would drop its POSIX locks (fcntl(2)).
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            pass
+        except OSError as e:
+            raise KernelError("open", e.errno or 0, str(path)) from e
+        connection = cls(path)
         try:
             await connection
-        except (sqlite3.Error, OSError) as e:
+        except sqlite3.Error as e:
             raise translate(e, path) from e
+        try:
+            await connection.run(_configure_writer if writable else _configure_reader)
+        except BaseException:
+            await connection.close()
+            raise
         return connection
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -56,31 +72,21 @@ class Connection(aiosqlite.Connection):
             self.in_flight -= 1
 
 
-def _connect(path: Path, writable: bool) -> sqlite3.Connection:
-    """autocommit (isolation_level None): every BEGIN is ours."""
-    if writable:
-        # The records hold environments, which hold secrets.  -wal and -shm take the mode of the file.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, cached_statements=256)
-    try:
-        if writable:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
-        else:
-            connection.execute("PRAGMA query_only = ON")
-        connection.execute("PRAGMA temp_store = MEMORY")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+def _configure_writer(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
+    connection.execute("PRAGMA temp_store = MEMORY")
 
 
-def translate(error: sqlite3.Error | OSError, path: Path) -> HawseError:
-    """What a refusal of SQLite or of the file system means to the people above."""
-    if isinstance(error, OSError):
-        return KernelError("open", error.errno or 0, str(path))
+def _configure_reader(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA query_only = ON")
+    connection.execute("PRAGMA temp_store = MEMORY")
+
+
+def translate(error: sqlite3.Error, path: Path) -> HawseError:
+    """What a refusal of SQLite means to the people above."""
     # https://www.sqlite.org/rescode.html: the low byte is the primary code
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     name = getattr(error, "sqlite_errorname", type(error).__name__)

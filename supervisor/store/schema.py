@@ -171,7 +171,7 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 
 def statements(script: str) -> list[str]:
-    """The script's statements one by one; sqlite3's executescript would commit the transaction we are in."""
+    """The script's statements, of which each ends its line; sqlite3's executescript would commit our transaction."""
     found, current = [], ""
     for line in script.splitlines(keepends=True):
         current += line
