@@ -6,7 +6,7 @@ This tuple is the whole registration: what happens on a start or an exit is read
 
 from __future__ import annotations
 
-from hawse.handlers import auto_remove, connect, disconnect, record
+from hawse.handlers import auto_remove, connect, disconnect, record, restart
 from hawse.supervisor.dispatch import Handler
 
 BUILTIN: tuple[Handler, ...] = (
@@ -14,4 +14,6 @@ BUILTIN: tuple[Handler, ...] = (
     record.HANDLER,
     disconnect.HANDLER,
     auto_remove.HANDLER,
+    restart.SCHEDULE,
+    restart.START,
 )

@@ -13,6 +13,7 @@ from hawse.supervisor.errors import HawseError
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import Container, ContainerId, Exit, State
 from hawse.supervisor.moves import move
+from hawse.supervisor.networks import wait_unplugged
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime import logreader
 from hawse.supervisor.runtime.client import Shim
@@ -81,7 +82,7 @@ async def remove(parts: Parts, container: Container, *, volumes: bool = False) -
     if container.state is not State.REMOVING:
         container = await _step(parts, container, machine.RemoveRequested())
         faults.point("remove.requested")
-    if not await _unplugged(parts, container):
+    if not await wait_unplugged(parts, container.id, UNPLUG_DEADLINE):
         reason = f"its network is still connected after {UNPLUG_DEADLINE:.0f} s; see `hawse inspect`"
         await _step(parts, container, machine.Quarantined(reason=reason))
         raise HawseError(f"container {container.name} could not be removed: {reason}")
@@ -93,16 +94,6 @@ async def remove(parts: Parts, container: Container, *, volumes: bool = False) -
     await parts.store.transact(lambda tx: forget(tx, container))
     parts.attachments.drop(container.id)
     faults.point("remove.forgotten")
-
-
-async def _unplugged(parts: Parts, container: Container) -> bool:
-    """True as soon as the container has no endpoint any more."""
-    while True:
-        with parts.waits.expect(f"container/{container.id}", "network.disconnected") as gone:
-            if not await parts.store.read(lambda tx: tx.endpoints(container.id)):
-                return True
-            if await gone.wait(UNPLUG_DEADLINE) is None:
-                return False
 
 
 async def _step(parts: Parts, container: Container, stimulus: machine.Stimulus) -> Container:

@@ -281,8 +281,10 @@ class Engine:
     async def _recorded(self, container: Container) -> None:
         """Wait until the handler `record` has written what `ps` shows."""
         plugged = len(container.config.endpoints)
+        if not plugged:
+            return
         connected = await self.store.read(
-            lambda tx: tx.latest_events(plugged, types=("network.connected",), subject=f"container/{container.id}")
+            lambda tx: tx.last_events(f"container/{container.id}", "network.connected", limit=plugged)
         )
         for event in connected:
             await self.dispatcher.wait_done("record", event.seq)

@@ -130,6 +130,7 @@ TRANSITIONS: dict[tuple[State, type[Stimulus]], State] = {
     (S.RUNNING, Exited): S.EXITED,
     (S.PAUSED, Exited): S.EXITED,
     (S.EXITED, RestartScheduled): S.RESTARTING,
+    (S.CREATED, RestartScheduled): S.RESTARTING,
     (S.RESTARTING, RestartCancelled): S.EXITED,
     (S.CREATED, RemoveRequested): S.REMOVING,
     (S.EXITED, RemoveRequested): S.REMOVING,

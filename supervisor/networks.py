@@ -6,12 +6,12 @@ bridge exists and removed after it is gone.
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
 from typing import Final
 
 from hawse.supervisor import events, faults
-from hawse.supervisor.errors import Conflict, Forbidden, NotFound, UserError
+from hawse.supervisor.errors import Conflict, Forbidden, NotFound
 from hawse.supervisor.model import ContainerId, Endpoint, Network, NetworkName
-from hawse.supervisor.names import VALID
 from hawse.supervisor.network import names, subnets
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.tx import Tx
@@ -62,10 +62,7 @@ class Networks:
         """Make a network and its bridge.  Raises UserError or Conflict before anything is made."""
         if name in BUILTIN or name in (DEFAULT, "default"):
             raise Forbidden(f"operation is not permitted on predefined {name} network")
-        if not VALID.match(name):
-            raise UserError(
-                f"invalid network name {name!r}", hint="two or more of [a-zA-Z0-9_.-], beginning with a letter or digit"
-            )
+        names.check_network(name)
         if driver != "bridge":
             raise NotFound(f'could not find a driver named "{driver}"', hint="hawse has the driver bridge")
         async with self._parts.locks.hold(f"network/{name}"):
@@ -96,7 +93,7 @@ class Networks:
             others = tx.networks()
             if any(n.name == name for n in others):
                 raise Conflict(f"network with name {name} already exists")
-            used = {n.name: n.subnet for n in others if n.subnet}
+            used: dict[str, IPv4Network] = {n.name: n.subnet for n in others if n.subnet}
             if subnet:
                 chosen, chosen_gateway = subnets.parse(subnet, gateway)
                 subnets.check_free(chosen, routes, used)
@@ -175,6 +172,16 @@ class Networks:
             tx.append(events.NetworkRemoved(network=network))
 
         await self._parts.store.transact(forget)
+
+
+async def wait_unplugged(parts: Parts, container_id: ContainerId, timeout: float) -> bool:
+    """Until the container has no endpoint any more; False when `timeout` seconds pass without progress."""
+    while True:
+        with parts.waits.expect(f"container/{container_id}", "network.disconnected") as gone:
+            if not await parts.store.read(lambda tx: tx.endpoints(container_id)):
+                return True
+            if await gone.wait(timeout) is None:
+                return False
 
 
 def plugged(tx: Tx, container_id: ContainerId) -> list[tuple[Network, Endpoint]]:

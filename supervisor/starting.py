@@ -25,17 +25,21 @@ from hawse.supervisor import events, faults, machine
 from hawse.supervisor.creating import prepare
 from hawse.supervisor.dispatch import Dispatcher
 from hawse.supervisor.errors import HawseError, StartError
+from hawse.supervisor.linux import listeners
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import Container, ContainerConfig
 from hawse.supervisor.moves import move
 from hawse.supervisor.network import ports
-from hawse.supervisor.networks import plugged
+from hawse.supervisor.networks import plugged, wait_unplugged
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime import etc_files
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.protocol import ShimSpec
 from hawse.supervisor.runtime.spec import Paths, Surroundings, shim_spec
 from hawse.supervisor.store.tx import Tx
+
+
+UNPLUG_DEADLINE = 10.0  # seconds that a restart waits for the cables of the last run
 
 
 class Stages:
@@ -59,6 +63,8 @@ class Stages:
 
 async def start(parts: Parts, dispatcher: Dispatcher, container: Container) -> Container:
     """Start it; the caller holds the container's lock.  Raises StartError, or UserError with nothing done."""
+    if not await wait_unplugged(parts, container.id, UNPLUG_DEADLINE):
+        raise StartError("the network of its last run is still connected", stage="network", hint="see `hawse audit`")
     stages = Stages()
     with stages.measure("claim"):
         container = await _claim(parts, container)
@@ -99,7 +105,9 @@ async def _claim(parts: Parts, container: Container) -> Container:
     """Ports are reserved for as long as the container runs, as docker does it; host port 0 is any free one."""
 
     def claim(tx: Tx) -> Container:
-        tx.reserve_ports(container.id, ports.resolve(container.config.ports, tx.ports_in_use(), container))
+        tx.reserve_ports(
+            container.id, ports.resolve(container.config.ports, tx.ports_in_use(), container, listeners.holder)
+        )
         return move(tx, container, machine.StartRequested(), parts.clock())
 
     return await parts.store.transact(claim)

@@ -1,0 +1,95 @@
+"""Restart policies: no, on-failure[:N], always, unless-stopped, with docker's back-off.
+
+Two durable steps, so that a crash between them loses neither: an exit is answered with `container.restarting`, which says
+after how long, and that event starts the container when its time has come.
+"""
+
+from __future__ import annotations
+
+import anyio
+
+from hawse.supervisor import events, machine
+from hawse.supervisor.dispatch import Handler
+from hawse.supervisor.errors import HawseError, NotModified
+from hawse.supervisor.events import Event
+from hawse.supervisor.model import Container, State
+from hawse.supervisor.moves import move
+from hawse.supervisor.parts import Context
+from hawse.supervisor.store.tx import Tx
+
+FIRST_DELAY_NS = 100_000_000
+LONGEST_DELAY_NS = 60_000_000_000
+SETTLED_NS = 10_000_000_000  # a run this long starts the back-off anew
+
+
+def wants_restart(container: Container) -> bool:
+    """Whether the policy starts it again after this exit."""
+    policy, code = container.config.restart, container.exit.code if container.exit else None
+    if container.stopped_by_user:
+        return False
+    match policy.name:
+        case "always" | "unless-stopped":
+            return True
+        case "on-failure":
+            return code != 0 and (not policy.max_retries or container.restart_count < policy.max_retries)
+    return False
+
+
+def delay(container: Container, ran_ns: int) -> int:
+    """Nanoseconds until the next start: 100 ms, doubling up to a minute."""
+    if ran_ns >= SETTLED_NS:
+        return FIRST_DELAY_NS
+    return int(min(LONGEST_DELAY_NS, FIRST_DELAY_NS * 2 ** min(container.restart_count, 20)))
+
+
+async def schedule(event: Event, ctx: Context) -> None:
+    fact = event.fact
+    assert isinstance(fact, events.ContainerExited | events.ContainerStartFailed)
+    if isinstance(fact, events.ContainerStartFailed) and not fact.container.restart_count:
+        return  # a user's own start: its error went to the user
+    ran_ns = fact.ran_ns if isinstance(fact, events.ContainerExited) else 0
+
+    def decide(tx: Tx) -> None:
+        container = tx.container(fact.container.id)
+        if (
+            container
+            and container.state is fact.container.state
+            and container.finished_at == fact.container.finished_at
+        ):
+            if wants_restart(container):
+                move(tx, container, machine.RestartScheduled(delay_ns=delay(container, ran_ns)), ctx.parts.clock())
+
+    await ctx.parts.store.transact(decide)
+
+
+async def start(event: Event, ctx: Context) -> None:
+    fact = event.fact
+    assert isinstance(fact, events.ContainerRestarting)
+    await anyio.sleep(max(0, event.time + fact.delay_ns - ctx.parts.clock()) / 1e9)
+    container = await ctx.parts.store.read(lambda tx: tx.container(fact.container.id))
+    if container is None or container.state is not State.RESTARTING:
+        return  # stopped, removed or started by somebody meanwhile
+    try:
+        await ctx.engine.start(container.id)
+    except NotModified:
+        return
+    except HawseError:
+        return  # container.start_failed is in the journal, and `schedule` answers it
+
+
+SCHEDULE = Handler(
+    name="restart.schedule",
+    types=(events.ContainerExited.TYPE, events.ContainerStartFailed.TYPE),
+    mode="durable",
+    handle=schedule,
+    builtin=True,
+)
+START = Handler(
+    name="restart.start",
+    types=(events.ContainerRestarting.TYPE,),
+    mode="durable",
+    handle=start,
+    deadline=120.0,
+    concurrency=1000,  # most of them only wait
+    builtin=True,
+)
