@@ -23,7 +23,6 @@ from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.exitrecord import forget_exit_record
 from hawse.supervisor.runtime.protocol import ShimSpec, dump_spec
 
-START_TIMEOUT = 30.0
 SPAWN_TIMEOUT = 30.0
 
 
@@ -32,16 +31,15 @@ class Spawner:
 
     def __init__(self, sock: socket.socket, popen: subprocess.Popen[bytes]) -> None:
         self._popen = popen
-        self._up = asyncio.Event()
         self._dead = asyncio.Event()
         self._spawning: dict[str, asyncio.Future[tuple[int, int]]] = {}
         self._channel = Channel(sock, "the spawner", self._on_event, self._on_lost)
 
     @classmethod
     async def start(cls) -> Self:
-        """Exec the spawner and wait for its word.  Raises Unavailable."""
+        """Exec the spawner.  It is not waited for: it gets ready beside the daemon.  Raises Unavailable."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        try:
             popen = subprocess.Popen(  # noqa: ASYNC220  once, before anything is served; a vfork and exec
                 boot.command_line(theirs.fileno()),
                 pass_fds=(theirs.fileno(),),
@@ -49,17 +47,12 @@ class Spawner:
                 cwd="/",
                 start_new_session=True,
             )
-        spawner = cls(ours, popen)
-        try:
-            await asyncio.wait_for(spawner._up.wait(), START_TIMEOUT)
-        except TimeoutError as e:
-            raise Unavailable(f"the spawner does not start within {START_TIMEOUT:g} s") from e
+        except OSError as e:
+            ours.close()
+            raise Unavailable(f"the spawner cannot be started: {e}") from e
         finally:
-            if not spawner._up.is_set():
-                spawner.close()
-        if not spawner.alive:
-            raise Unavailable("the spawner died at its start", hint="its complaint is on the daemon's stderr")
-        return spawner
+            theirs.close()
+        return cls(ours, popen)
 
     @property
     def pid(self) -> int:
@@ -129,9 +122,6 @@ class Spawner:
             del self._spawning[container_id]
 
     def _on_event(self, message: Message, received: Descriptors) -> None:
-        if message.get("ev") == "hello":
-            self._up.set()
-            return
         spawned = self._spawning.get(message.get("id", ""))
         if spawned is None or spawned.done():
             return
@@ -144,5 +134,4 @@ class Spawner:
         for spawned in self._spawning.values():
             if not spawned.done():
                 spawned.set_exception(Unavailable("the spawner is gone"))
-        self._up.set()
         self._dead.set()

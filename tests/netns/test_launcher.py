@@ -1,0 +1,294 @@
+"""The daemon's end against the real spawner and shim: the contract that tests/unit/test_client.py states with a fake."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from hawse.supervisor.errors import KernelError, StartError, Unavailable
+from hawse.supervisor.linux import process
+from hawse.supervisor.model import ContainerId
+from hawse.supervisor.runtime import boot
+from hawse.supervisor.runtime.client import AttachOptions, Shim
+from hawse.supervisor.runtime.exitrecord import read_exit_record
+from hawse.supervisor.runtime.launcher import Spawner
+from hawse.supervisor.runtime.protocol import ProcessSpec, RootfsSpec, ShimSpec
+
+CONTAINER = ContainerId("c0ffee" + "0" * 58)
+UID_BASE = 3_000_000
+
+
+@pytest.fixture
+async def spawner(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Spawner]:
+    """In a mount and network namespace of its own, so that nothing of it can reach the machine's."""
+    command = boot.command_line
+    private = ["unshare", "--mount", "--net", "--propagation", "private"]
+    monkeypatch.setattr(boot, "command_line", lambda fd: [*private, *command(fd)])
+    made = await Spawner.start()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The least root: a static busybox."""
+    lower = tmp_path / "lower"
+    for name in ("bin", "proc", "sys", "dev", "etc", "tmp"):
+        (lower / name).mkdir(parents=True)
+    shutil.copy(str(shutil.which("busybox")), lower / "bin/busybox")
+    (lower / "bin/sh").symlink_to("busybox")
+    (lower / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\n")
+    for path in (tmp_path, *tmp_path.parents):
+        if path.name.startswith("pytest-"):
+            path.chmod(0o711)  # the mapped root walks through it
+    return lower
+
+
+@pytest.fixture
+def spec(tmp_path: Path, root: Path) -> ShimSpec:
+    for name in ("upper", "work", "root", "run"):
+        (tmp_path / name).mkdir()
+    for name in ("upper", "work"):
+        os.chown(tmp_path / name, UID_BASE, UID_BASE)
+    return ShimSpec(
+        id=CONTAINER,
+        hostname="probe",
+        domainname="",
+        state_dir=str(tmp_path),
+        run_dir=str(tmp_path / "run"),
+        socket=str(tmp_path / "run/shim.sock"),
+        log_path=str(tmp_path / "log"),
+        log_max_size=0,
+        log_max_files=1,
+        rootfs=RootfsSpec(
+            lower=[str(root)], upper=str(tmp_path / "upper"), work=str(tmp_path / "work"), target=str(tmp_path / "root")
+        ),
+        process=ProcessSpec(argv=["sh", "-c", "true"], env=["PATH=/bin"]),
+        mounts=[],
+        uid_base=UID_BASE,
+        uid_count=65536,
+        net="new",
+        cgroup_v2="",
+        cgroup_v1=[],
+        masked=[],
+        read_only=[],
+    )
+
+
+def running(spec: ShimSpec, script: str, **process_: object) -> ShimSpec:
+    made = ProcessSpec(argv=["sh", "-c", script], env=["PATH=/bin"], **process_)  # type: ignore[arg-type]
+    return ShimSpec(**{**vars(spec), "process": made})
+
+
+async def start(spawner: Spawner, spec: ShimSpec) -> Shim:
+    shim = await spawner.launch(spec)
+    assert "mounts" in await shim.wait_ready()
+    assert {"mounts", "exec"} <= (await shim.open_gate()).keys()
+    return shim
+
+
+async def end(shim: Shim) -> None:
+    await shim.release()
+    shim.close()
+    assert await _gone(shim.shim_identity.pid)
+
+
+async def _gone(pid: int) -> bool:
+    """A dead shim stays a zombie until the spawner has reaped it."""
+    give_up = time.monotonic() + 5
+    while process.identity(pid) is not None and time.monotonic() < give_up:
+        await asyncio.sleep(0.005)
+    return process.identity(pid) is None
+
+
+async def test_a_container_from_start_to_exit(spawner: Spawner, spec: ShimSpec, tmp_path: Path) -> None:
+    began = time.time_ns()
+    shim = await start(spawner, running(spec, "echo hello; exit 7"))
+    assert shim.identity.start_time > 0
+    ended = await shim.wait_exit()
+    assert (ended.code, ended.signal, ended.oom) == (7, None, False)
+    assert began <= ended.started_at <= ended.finished_at <= time.time_ns()
+    assert read_exit_record(tmp_path) == ended
+    assert b"stdout F hello\n" in (tmp_path / "log").read_bytes()
+    await end(shim)
+
+
+async def test_the_netlink_socket_is_of_the_container_s_namespace(spawner: Spawner, spec: ShimSpec) -> None:
+    shim = await spawner.launch(running(spec, "exec busybox sleep 1000"))
+    assert shim.netlink is not None and shim.netlink.family == socket.AF_NETLINK
+    await shim.wait_ready()
+    await shim.open_gate()
+    with await shim.netlink_socket() as again:
+        assert again.family == socket.AF_NETLINK
+    assert os.stat(f"/proc/{shim.pid}/ns/net").st_ino != os.stat("/proc/self/ns/net").st_ino
+    assert shim.kill(signal.SIGKILL)
+    ended = await shim.wait_exit()
+    assert (ended.code, ended.signal) == (137, 9)
+    await end(shim)
+
+
+@pytest.mark.parametrize(("argv", "code"), [(["nonesuch"], 127), (["/etc/passwd"], 126)])
+async def test_a_program_that_cannot_be_executed(
+    spawner: Spawner, spec: ShimSpec, argv: list[str], code: int, tmp_path: Path
+) -> None:
+    shim = await spawner.launch(ShimSpec(**{**vars(spec), "process": ProcessSpec(argv=argv, env=["PATH=/bin"])}))
+    with pytest.raises(StartError) as caught:
+        await shim.wait_ready()
+        await shim.open_gate()
+    assert caught.value.exit_code == code
+    await shim.abort()
+    shim.close()
+    assert read_exit_record(tmp_path) is None
+
+
+async def test_a_start_that_is_aborted_at_the_gate(spawner: Spawner, spec: ShimSpec) -> None:
+    shim = await spawner.launch(spec)
+    await shim.wait_ready()
+    init, keeper = shim.pid, shim.shim_identity.pid
+    await shim.abort()
+    shim.close()
+    assert process.identity(init) is None
+    assert await _gone(keeper)
+
+
+async def test_mounts_that_cannot_be_made(spawner: Spawner, spec: ShimSpec) -> None:
+    broken = RootfsSpec(
+        lower=["/nonexistent"], upper=spec.rootfs.upper, work=spec.rootfs.work, target=spec.rootfs.target
+    )
+    with pytest.raises(StartError):
+        shim = await spawner.launch(ShimSpec(**{**vars(spec), "rootfs": broken}))
+        try:
+            await shim.wait_ready()
+        finally:
+            await shim.abort()
+            shim.close()
+
+
+async def test_attach_exec_resize(spawner: Spawner, spec: ShimSpec) -> None:
+    shim = await start(spawner, running(spec, "read x; echo got $x; exit 3", stdin=True))
+    here, there = socket.socketpair()
+    with here:
+        await shim.attach(there.fileno(), b"early", AttachOptions(stdin=True))
+        there.close()
+        assert await shim.exec("e1", ProcessSpec(argv=["sh", "-c", "exit 5"], env=["PATH=/bin"])) > 0
+        assert await shim.exec_exit("e1") == 5
+        with pytest.raises(StartError) as caught:
+            await shim.exec("e2", ProcessSpec(argv=["nonesuch"], env=["PATH=/bin"]))
+        assert caught.value.exit_code == 127
+        with pytest.raises(KernelError):
+            await shim.resize(24, 80, "e9")
+        here.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(here, b" bird\n")
+        said = b""
+        while chunk := await asyncio.wait_for(loop.sock_recv(here, 100), 10):
+            said += chunk
+        assert said == b"got early bird\n"
+    assert (await shim.wait_exit()).code == 3
+    await end(shim)
+
+
+async def test_another_daemon_finds_the_shim_and_its_end(spawner: Spawner, spec: ShimSpec, tmp_path: Path) -> None:
+    first = await start(spawner, running(spec, "read x; exit 4", stdin=True))
+    init = first.identity
+    assert await first.exec("e1", ProcessSpec(argv=["busybox", "sleep", "1000"], env=["PATH=/bin"])) > 0
+    first.close()
+    second = await Shim.reconnect(Path(spec.socket), CONTAINER, tmp_path)
+    assert second.identity == init
+    assert second.shim_identity == first.shim_identity
+    assert "exec" in await second.wait_ready()
+    here, there = socket.socketpair()
+    await second.attach(there.fileno(), b"bye\n", AttachOptions(stdin=True))
+    there.close()
+    assert (await second.wait_exit()).code == 4
+    assert await second.exec_exit("e1") == 137
+    here.close()
+    await end(second)
+    with pytest.raises(Unavailable):
+        await Shim.reconnect(Path(spec.socket), CONTAINER, tmp_path)
+
+
+async def test_a_killed_shim_takes_its_container_along(spawner: Spawner, spec: ShimSpec) -> None:
+    shim = await start(spawner, running(spec, "exec busybox sleep 1000"))
+    os.kill(shim.shim_identity.pid, signal.SIGKILL)
+    ended = await shim.wait_exit()
+    assert ended.code is None and "no exit record" in ended.reason
+    assert await shim.wait_init_dead(5)
+    shim.close()
+
+
+async def test_containers_outlive_their_spawner(spawner: Spawner, spec: ShimSpec) -> None:
+    shim = await start(spawner, running(spec, "read x; exit 6", stdin=True))
+    os.kill(spawner.pid, signal.SIGKILL)
+    await asyncio.wait_for(spawner.wait_dead(), 5)
+    assert not spawner.alive
+    with pytest.raises(StartError, match="the spawner is gone"):
+        await spawner.launch(spec)
+    here, there = socket.socketpair()
+    await shim.attach(there.fileno(), b"x\n", AttachOptions(stdin=True))
+    there.close()
+    assert (await shim.wait_exit()).code == 6
+    here.close()
+    await shim.release()
+    shim.close()
+
+
+async def test_many_at_once(spawner: Spawner, spec: ShimSpec, tmp_path: Path) -> None:
+    specs = []
+    for number in range(8):
+        directory = tmp_path / str(number)
+        for name in ("upper", "work", "root", "run"):
+            (directory / name).mkdir(parents=True)
+        rootfs = RootfsSpec(
+            lower=spec.rootfs.lower, upper=f"{directory}/upper", work=f"{directory}/work", target=f"{directory}/root"
+        )
+        changed = {
+            "id": f"{number:064x}", "state_dir": str(directory), "run_dir": f"{directory}/run", "rootfs": rootfs,
+            "socket": f"{directory}/run/shim.sock", "log_path": f"{directory}/log", "uid_base": None,
+        }  # fmt: skip
+        specs.append(running(ShimSpec(**{**vars(spec), **changed}), f"exit {number}"))
+
+    async def whole(one: ShimSpec) -> int | None:
+        shim = await start(spawner, one)
+        ended = await shim.wait_exit()
+        await end(shim)
+        return ended.code
+
+    assert await asyncio.gather(*map(whole, specs)) == list(range(8))
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    before = _hawse_processes()
+    fds = _descriptors()
+    yield
+    give_up = time.monotonic() + 5
+    while (left := _hawse_processes() - before) and time.monotonic() < give_up:
+        time.sleep(0.01)
+    assert not left
+    assert _descriptors() == fds
+
+
+def _hawse_processes() -> set[str]:
+    found = subprocess.run(["pgrep", "-f", f"hawse-spawner|{CONTAINER}"], capture_output=True, text=True, check=False)
+    return set(found.stdout.split())
+
+
+def _descriptors() -> list[str]:
+    """What this process has open, without numbers that differ each time."""
+    found = []
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            found.append(os.readlink(f"/proc/self/fd/{fd}"))
+        except FileNotFoundError:
+            continue  # the one that lists
+    return sorted(found)
