@@ -55,9 +55,8 @@ async def schedule(event: Event, ctx: Context) -> None:
             container
             and container.state is fact.container.state
             and container.finished_at == fact.container.finished_at
-        ):
-            if wants_restart(container):
-                move(tx, container, machine.RestartScheduled(delay_ns=delay(container, ran_ns)), ctx.parts.clock())
+        ) and wants_restart(container):
+            move(tx, container, machine.RestartScheduled(delay_ns=delay(container, ran_ns)), ctx.parts.clock())
 
     await ctx.parts.store.transact(decide)
 

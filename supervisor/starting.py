@@ -38,7 +38,6 @@ from hawse.supervisor.runtime.protocol import ShimSpec
 from hawse.supervisor.runtime.spec import Paths, Surroundings, shim_spec
 from hawse.supervisor.store.tx import Tx
 
-
 UNPLUG_DEADLINE = 10.0  # seconds that a restart waits for the cables of the last run
 
 
