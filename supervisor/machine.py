@@ -120,7 +120,7 @@ TRANSITIONS: dict[tuple[State, type[Stimulus]], State] = {
     (S.EXITED, StartRequested): S.STARTING,
     (S.RESTARTING, StartRequested): S.STARTING,
     (S.STARTING, Started): S.RUNNING,
-    (S.STARTING, StartFailed): S.CREATED,
+    (S.STARTING, StartFailed): S.CREATED,  # exited, if it ran before: see `step`
     (S.STARTING, StopRequested): S.STARTING,
     (S.RUNNING, StopRequested): S.RUNNING,
     (S.PAUSED, StopRequested): S.PAUSED,
@@ -130,7 +130,6 @@ TRANSITIONS: dict[tuple[State, type[Stimulus]], State] = {
     (S.RUNNING, Exited): S.EXITED,
     (S.PAUSED, Exited): S.EXITED,
     (S.EXITED, RestartScheduled): S.RESTARTING,
-    (S.CREATED, RestartScheduled): S.RESTARTING,
     (S.RESTARTING, RestartCancelled): S.EXITED,
     (S.CREATED, RemoveRequested): S.REMOVING,
     (S.EXITED, RemoveRequested): S.REMOVING,
@@ -188,6 +187,7 @@ def step(container: Container, stimulus: Stimulus, now: int) -> Step:
         case StartFailed(stage=stage, error=error, exit_code=code):
             failed = replace(
                 moved,
+                state=S.EXITED if container.started_at else target,
                 error=error,
                 process=None,
                 shim=None,
