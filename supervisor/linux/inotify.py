@@ -1,0 +1,61 @@
+"""inotify(7), as much of it as waiting for a change in one directory needs.  Daemon side."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+from pathlib import Path
+from typing import Self
+
+IN_MODIFY = 0x002
+IN_MOVED_FROM = 0x040
+IN_MOVED_TO = 0x080
+IN_CREATE = 0x100
+IN_NONBLOCK = os.O_NONBLOCK
+IN_CLOEXEC = os.O_CLOEXEC
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.inotify_init1.argtypes = [ctypes.c_int]
+_libc.inotify_add_watch.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32]
+
+
+class DirectoryWatch:
+    """Something in a directory was written to, made or renamed.  A context manager; opened before the first look.
+
+    Raises OSError: ENOENT, or EMFILE when the user has no instances left (fs.inotify.max_user_instances).
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._fd = _check(_libc.inotify_init1(IN_NONBLOCK | IN_CLOEXEC), directory)
+        try:
+            mask = IN_MODIFY | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE
+            _check(_libc.inotify_add_watch(self._fd, os.fsencode(directory), mask), directory)
+        except OSError:
+            os.close(self._fd)
+            raise
+        self._changed = asyncio.Event()
+        asyncio.get_running_loop().add_reader(self._fd, self._drain)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.get_running_loop().remove_reader(self._fd)
+        os.close(self._fd)
+
+    async def wait(self) -> None:
+        """Until something has changed since the last wait returned."""
+        await self._changed.wait()
+        self._changed.clear()
+
+    def _drain(self) -> None:
+        os.read(self._fd, 64 * 1024)
+        self._changed.set()
+
+
+def _check(result: int, directory: Path) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(directory))
+    return result
