@@ -32,7 +32,7 @@ from hawse.supervisor.events import DaemonStarted
 from hawse.supervisor.images.images import Images
 from hawse.supervisor.linux import cgroup, process
 from hawse.supervisor.network.core import NetworkCore
-from hawse.supervisor.notify import notify
+from hawse.supervisor.notify import notify, watchdog_interval
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime import seccomp
 from hawse.supervisor.runtime.launcher import Spawner
@@ -73,6 +73,7 @@ async def _daemon(config: Config, stop_all: bool) -> None:
                 log.info("daemon_ready", socket=str(config.socket_path), root=str(config.root))
                 notify("READY=1")
                 group.start_soon(_spawner_lives, parts.spawner)
+                group.start_soon(_watchdog)
                 await _told_to_stop()
                 log.info("daemon_stopping")
                 notify("STOPPING=1")
@@ -130,6 +131,14 @@ async def _spawner_lives(spawner: Spawner) -> None:
     """Without its spawner the daemon can start nothing: it ends, and its successor recovers."""
     await spawner.wait_dead()
     raise Unavailable("the spawner died; the daemon ends so that its successor recovers")
+
+
+async def _watchdog() -> None:
+    """Tell systemd that the event loop turns.  A watcher that dies ends the daemon by itself: they share a task group."""
+    if interval := watchdog_interval():
+        while True:
+            notify("WATCHDOG=1")
+            await anyio.sleep(interval)
 
 
 async def _told_to_stop() -> None:

@@ -6,6 +6,14 @@ import os
 import socket
 
 
+def watchdog_interval() -> float | None:
+    """Seconds between two WATCHDOG=1 (half of what systemd grants, sd_watchdog_enabled(3)); None when it does not ask."""
+    microseconds = os.environ.get("WATCHDOG_USEC", "")
+    if not microseconds.isdecimal() or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    return int(microseconds) / 2_000_000
+
+
 def notify(message: str) -> None:
     """Tell the service manager, if there is one.  A manager that does not listen is not our problem."""
     path = os.environ.get("NOTIFY_SOCKET")
