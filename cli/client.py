@@ -1,0 +1,352 @@
+"""HTTP/1.1 over the daemon's unix socket: requests, streamed answers, hijacked connections.
+
+Our own reader because http.client costs 15 ms to import (it parses headers with the email package), which is as much as
+the rest of `hawse ps` together.  It reads what the daemon sends: Content-Length, chunked, until-close, 1xx, and 101.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from hawse.cli.errors import ApiError, Disconnected, Failure, NoDaemon
+from hawse.supervisor.api import wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+WIDTH = 32
+"""How many requests of a verb with many names are outstanding at a time."""
+_HEAD_LIMIT = 64 * 1024
+_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+PREFIX = f"/v{wire.API_VERSION}"
+
+
+def quote(text: str, safe: bytes = b"") -> str:
+    """Percent-encoding (urllib.parse is 2 ms of import)."""
+    return "".join(chr(b) if b in _SAFE or b in safe else f"%{b:02X}" for b in text.encode(errors="surrogateescape"))
+
+
+def query_string(query: Mapping[str, object]) -> str:
+    """Of what is not None; booleans as 1 and 0, objects and lists as JSON (that is how `filters` travels)."""
+    pairs = []
+    for name, value in query.items():
+        if value is None:
+            continue
+        if isinstance(value, bool):
+            value = int(value)
+        elif isinstance(value, dict | list):
+            value = json.dumps(value)
+        pairs.append(f"{quote(name)}={quote(str(value))}")
+    return "&".join(pairs)
+
+
+class Response:
+    """One answer; the body is read as it comes."""
+
+    def __init__(self, sock: socket.socket, head_only: bool, on_end: Callable[[Response], None]) -> None:
+        self.sock = sock
+        self.buffer = bytearray()  # read from the socket, not yet consumed
+        self._on_end = on_end
+        self._ended = False
+        self.status, self.headers = self._head()
+        while 100 <= self.status < 200 and self.status != 101:
+            self.status, self.headers = self._head()
+        self._chunked = self.headers.get("transfer-encoding", "").lower() == "chunked"
+        length = self.headers.get("content-length")
+        # what is left of the body, or of the current chunk; None: until the connection closes
+        self._left = 0 if self._chunked else int(length) if length is not None else None
+        bodiless = head_only or self.status in (204, 304) or (self._left == 0 and not self._chunked)
+        self.reusable = (
+            self.status != 101
+            and (bodiless or self._left is not None)
+            and self.headers.get("connection", "").lower() != "close"
+        )
+        if bodiless and self.status != 101:
+            self._end()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The body, in the pieces it arrives in.  Raises Disconnected when it is cut short."""
+        while piece := self.read():
+            yield piece
+
+    def read(self) -> bytes:
+        """The next piece of the body, at least one byte; b"" is the end."""
+        if self._ended:
+            return b""
+        if self._chunked and self._left == 0:
+            self._left = int(self._line().partition(b";")[0], 16)
+            if self._left == 0:
+                while self._line():
+                    pass  # trailers
+                self._end()
+                return b""
+        if not self.buffer and not self._fill():
+            if self._left is not None:
+                raise Disconnected("the daemon closed the connection in the middle of an answer")
+            self._end()
+            return b""
+        piece = bytes(self.buffer if self._left is None else self.buffer[: self._left])
+        del self.buffer[: len(piece)]
+        if self._left is not None:
+            self._left -= len(piece)
+            if self._left == 0:
+                if self._chunked:
+                    self._line()
+                else:
+                    self._end()
+        return piece
+
+    def lines(self) -> Iterator[bytes]:
+        """The body by lines, without their ends; blank ones are left out."""
+        rest = b""
+        for piece in self:
+            *lines, rest = (rest + piece).split(b"\n")
+            yield from (line for line in lines if line.strip())
+        if rest.strip():
+            yield rest
+
+    def body(self) -> bytes:
+        return b"".join(self)
+
+    def json(self) -> Any:
+        """The body as JSON; None when there is none."""
+        text = self.body()
+        if not text.strip():
+            return None
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise Failure(f"the daemon's answer is not JSON: {text[:200]!r}") from None
+
+    def close(self) -> None:
+        self.reusable = False
+        self._end()
+
+    def __enter__(self) -> Response:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._ended:
+            self.close()
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._on_end(self)
+
+    def _fill(self) -> bool:
+        try:
+            data = self.sock.recv(1 << 16)
+        except ConnectionResetError:
+            data = b""
+        self.buffer += data
+        return bool(data)
+
+    def _line(self) -> bytes:
+        while (end := self.buffer.find(b"\n")) < 0:
+            if len(self.buffer) > _HEAD_LIMIT:
+                raise Failure("the daemon's answer is not HTTP (a line that does not end)")
+            if not self._fill():
+                raise Disconnected("the daemon closed the connection in the middle of an answer")
+        line = bytes(self.buffer[:end]).rstrip(b"\r")
+        del self.buffer[: end + 1]
+        return line
+
+    def _head(self) -> tuple[int, dict[str, str]]:
+        parts = self._line().split(None, 2)
+        if len(parts) < 2 or not parts[0].startswith(b"HTTP/1.") or not parts[1].isdigit():
+            raise Failure(f"what answers on the socket is not a hawse daemon: {b' '.join(parts)[:80]!r}")
+        headers = {}
+        while line := self._line():
+            name, _, value = line.partition(b":")
+            headers[name.decode("latin-1").strip().lower()] = value.decode("latin-1").strip()
+        return int(parts[1]), headers
+
+
+class _Sent:
+    """A request whose answer is outstanding.  `again`: what to send once more if the connection was dead already."""
+
+    def __init__(self, client: Client, sock: socket.socket, again: bytes | None, head_only: bool) -> None:
+        self.sock = sock
+        self._client, self._again, self._head_only = client, again, head_only
+
+    def __call__(self) -> Response:
+        try:
+            return Response(self.sock, self._head_only, self._client.release)
+        except Disconnected:
+            self.sock.close()
+            if self._again is None:
+                raise
+        return self._client.send(self._again, self._head_only)()
+
+
+class Client:
+    """Requests to one daemon.  `on_absent` is called once when nothing answers; it starts the daemon or raises."""
+
+    def __init__(self, path: str, on_absent: Callable[[], None] | None = None) -> None:
+        self.path = path
+        self._on_absent = on_absent
+        self._idle: list[socket.socket] = []
+
+    def get(self, path: str, **query: object) -> Any:
+        return self.call("GET", path, query)
+
+    def post(self, path: str, body: object = None, **query: object) -> Any:
+        return self.call("POST", path, query, body)
+
+    def delete(self, path: str, **query: object) -> Any:
+        return self.call("DELETE", path, query)
+
+    def call(self, method: str, path: str, query: Mapping[str, object], body: object = None) -> Any:
+        """One JSON answer.  Raises ApiError for a status of 400 and above."""
+        with self.open(method, path, query, body) as response:
+            return response.json()
+
+    def open(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, object] | None = None,
+        body: object = None,
+        *,
+        content: Iterable[bytes] | None = None,
+        content_type: str = wire.TAR,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """One answer whose body is read by the caller, who closes it.  Raises ApiError, NoDaemon."""
+        extra = dict(headers or {})
+        if content is not None:
+            extra |= {"Content-Type": content_type, "Transfer-Encoding": "chunked"}
+        data = _request(method, path, query, body, extra, chunked=content is not None)
+        return _checked(self._exchange(data, content, method == "HEAD"))
+
+    def together(self, requests: Iterable[tuple[str, str, Mapping[str, object]]]) -> Iterator[Any]:
+        """Many independent requests, up to WIDTH at a time; their JSON answers, or ApiErrors, in the order of asking."""
+        waiting: list[_Sent] = []
+        for method, path, query in requests:
+            if len(waiting) >= WIDTH:
+                yield _outcome(waiting.pop(0))
+            waiting.append(self.send(_request(method, path, query, None, {}), head_only=False))
+        for sent in waiting:
+            yield _outcome(sent)
+
+    def hijack(self, path: str, query: Mapping[str, object], body: object = None) -> Response:
+        """A connection that stops being HTTP: `response.sock` is the caller's, after what `response.buffer` holds."""
+        response = self.open("POST", path, query, body, headers={"Connection": "Upgrade", "Upgrade": "tcp"})
+        if response.status not in (101, 200):
+            raise Failure(f"unable to upgrade to tcp, received {response.status}")
+        return response
+
+    def _exchange(self, data: bytes, content: Iterable[bytes] | None, head_only: bool) -> Response:
+        finish = self.send(data, head_only, resend=content is None)
+        if content is not None:
+            self._upload(finish.sock, content)
+        return finish()
+
+    def send(self, data: bytes, head_only: bool, *, resend: bool = True) -> _Sent:
+        """Send a request; calling the result waits for the answer."""
+        while self._idle:
+            sock = self._idle.pop()
+            try:
+                sock.sendall(data)
+            except (BrokenPipeError, ConnectionResetError):
+                sock.close()  # closed while idle, by a daemon that restarted: nothing was done
+                continue
+            return _Sent(self, sock, data if resend else None, head_only)
+        sock = self._connect()
+        try:
+            sock.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # refused before it was read; the reason is in the answer
+        return _Sent(self, sock, None, head_only)
+
+    def _upload(self, sock: socket.socket, content: Iterable[bytes]) -> None:
+        try:
+            for piece in content:
+                if piece:
+                    sock.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
+            sock.sendall(b"0\r\n\r\n")
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the daemon has answered early; what it says is the error
+
+    def release(self, response: Response) -> None:
+        """The whole answer was read: the connection can carry the next request, or is of no more use."""
+        if response.reusable:
+            self._idle.append(response.sock)
+        else:
+            response.sock.close()
+
+    def _connect(self) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.connect(self.path)
+        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+            sock.close()
+            on_absent, self._on_absent = self._on_absent, None
+            if on_absent is None:
+                raise absent(self.path) from None
+            on_absent()
+            return self._connect()
+        except PermissionError:
+            raise NoDaemon(
+                f"permission denied while trying to connect to the hawse daemon socket at unix://{self.path}\n"
+                "Only root and members of the configured group may; try sudo."
+            ) from None
+        except OSError as e:
+            raise NoDaemon(f"cannot connect to the hawse daemon at unix://{self.path}: {e.strerror or e}") from None
+        return sock
+
+
+def absent(path: str) -> NoDaemon:
+    return NoDaemon(
+        f"no hawse daemon answers on unix://{path}. Is it running?\n"
+        "Start one with 'hawse daemon' (root), or name its socket with --host or HAWSE_HOST."
+    )
+
+
+def _request(
+    method: str,
+    path: str,
+    query: Mapping[str, object] | None,
+    body: object,
+    headers: dict[str, str],
+    *,
+    chunked: bool = False,
+) -> bytes:
+    data = b""
+    if body is not None:
+        data = json.dumps(body).encode()
+        headers["Content-Type"] = wire.JSON
+    if not chunked and (data or method in ("POST", "PUT")):
+        headers["Content-Length"] = str(len(data))
+    target = path if path.startswith((wire.NATIVE, "/_ping")) else PREFIX + path
+    if query and (text := query_string(query)):
+        target += f"?{text}"
+    lines = [f"{method} {target} HTTP/1.1", "Host: hawse", *(f"{k}: {v}" for k, v in headers.items()), "", ""]
+    return "\r\n".join(lines).encode("latin-1") + data
+
+
+def _checked(response: Response) -> Response:
+    if response.status >= 400:
+        with response:
+            raise ApiError(response.status, _message(response))
+    return response
+
+
+def _outcome(sent: _Sent) -> Any:
+    try:
+        with _checked(sent()) as response:
+            return response.json()
+    except ApiError as e:
+        return e
+
+
+def _message(response: Response) -> str:
+    text = response.body()
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        return text.decode(errors="replace").strip() or f"status {response.status} without a message"

@@ -1,0 +1,105 @@
+"""`hawse daemon`, and starting one beside a command when none answers."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+
+from hawse.cli.client import absent
+from hawse.cli.context import FLAGS, Context
+from hawse.cli.errors import NoDaemon
+from hawse.cli.flags import Command, Flag, Options
+
+DEADLINE = 10.0
+"""Seconds that a daemon started by us has to answer."""
+_LOG_LINES = 15
+
+
+def _arguments(context: Context) -> list[str]:
+    """The command line of a daemon that the same global flags find again."""
+    chosen = [f"--{name}={context.flags[name]}" for name in FLAGS if name in context.flags]
+    return [sys.executable, "-P", "-m", "hawse.supervisor", *chosen]
+
+
+def _daemon(context: Context, options: Options, _: list[str]) -> int:
+    more = [f"--{name}={getattr(options, name.replace('-', '_'))}" for name in _PASSED if options.given(name)]
+    if options.stop_all:
+        more.append("--stop-all")
+    argv = _arguments(context) + more
+    os.execv(argv[0], argv)
+
+
+def start_detached(context: Context) -> None:
+    """Start a daemon and return when it answers.  Raises NoDaemon with the end of its log."""
+    if os.geteuid() != 0:
+        raise absent(context.socket_path)
+    import subprocess
+
+    log = os.path.join(context.run_dir, "daemon.log")
+    os.makedirs(context.run_dir, mode=0o755, exist_ok=True)
+    with open(log, "ab") as output:
+        begin = output.tell()
+        process = subprocess.Popen(
+            _arguments(context),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd="/",
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + DEADLINE
+    # The socket's appearance is no event that a process without the daemon's cooperation could wait for.
+    while not _answers(context.socket_path):
+        if process.poll() is not None and not _settles(context.socket_path):
+            raise NoDaemon(f"the hawse daemon did not start (exit code {process.returncode}){_tail(log, begin)}")
+        if time.monotonic() > deadline:
+            raise NoDaemon(
+                f"the hawse daemon (pid {process.pid}) does not answer after {DEADLINE:g} s{_tail(log, begin)}"
+            )
+        time.sleep(0.005)
+    if process.poll() is None:
+        process.returncode = 0  # it outlives us on purpose; Popen need not warn about it
+        print(f"hawse: started the daemon (pid {process.pid}); stop it with 'hawse system shutdown'", file=sys.stderr)
+
+
+def _answers(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as sock:
+        try:
+            sock.connect(path)
+        except OSError:
+            return False
+    return True
+
+
+def _settles(path: str) -> bool:
+    """Ours ended, perhaps because another command started one at the same moment: that one gets a little time."""
+    deadline = time.monotonic() + 1.0
+    while time.monotonic() < deadline:
+        if _answers(path):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def _tail(log: str, begin: int) -> str:
+    """The last lines that it wrote."""
+    with open(log, "rb") as file:
+        file.seek(begin)
+        lines = file.read().decode(errors="replace").splitlines()
+    return ":\n" + "\n".join(f"  {line}" for line in lines[-_LOG_LINES:]) if lines else f"; see {log}"
+
+
+_PASSED = ("hooks-dir", "log-level", "log-format")
+DAEMON = Command(
+    _daemon,
+    most=0,
+    flags=(
+        Flag("hooks-dir", help="Directory of scripted hooks"),
+        Flag("log-level", help="debug, info, warning or error"),
+        Flag("log-format", help="auto, console or json"),
+        Flag("stop-all", kind="bool", help="Stop all containers when the daemon is told to end"),
+    ),
+    note="--root, --run-dir, --instance, --config and --host, before or after the verb, choose where it keeps what.",
+)

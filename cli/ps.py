@@ -1,0 +1,143 @@
+"""`hawse ps`: the containers, with the address and ports that were recorded when they were plugged in."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from hawse.cli.context import Context
+from hawse.cli.flags import Command, Flag, Options
+from hawse.cli.listing import filters
+from hawse.cli.table import FORMAT, show
+from hawse.cli.units import duration, ellipsis, short_id, size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+HEADINGS = {
+    "ID": "CONTAINER ID",
+    "Image": "IMAGE",
+    "Command": "COMMAND",
+    "RunningFor": "CREATED",
+    "CreatedAt": "CREATED AT",
+    "Status": "STATUS",
+    "State": "STATE",
+    "IP": "IP",
+    "Ports": "PORTS",
+    "Names": "NAMES",
+    "Size": "SIZE",
+    "Labels": "LABELS",
+    "Mounts": "MOUNTS",
+    "Networks": "NETWORKS",
+    "LocalVolumes": "LOCAL VOLUMES",
+}
+_COLUMNS = ("ID", "Image", "Command", "RunningFor", "Status", "IP", "Ports", "Names")
+_COMMAND_WIDTH = 20
+
+
+def _ps(context: Context, options: Options, _: list[str]) -> int:
+    limit = 1 if options.latest else options.last
+    found = context.client.get(
+        "/containers/json",
+        all=options.all or limit > 0 or None,
+        limit=limit if limit > 0 else None,
+        size=options.size or "Size" in options.format or None,
+        filters=filters(options.filter),
+    )
+    if options.quiet and not options.format:
+        for one in found:
+            print(one["Id"] if options.no_trunc else short_id(one["Id"]))
+        return 0
+    now = time.time()
+    rows = [row(one, now, not options.no_trunc) for one in found]
+    columns = (*_COLUMNS, "Size") if options.size else _COLUMNS
+    show(rows, HEADINGS, columns, options.format, _paint)
+    return 0
+
+
+def row(one: dict[str, Any], now: float, truncate: bool) -> dict[str, Any]:
+    """One container of the list as the fields of a template."""
+    labels = one.get("Labels") or {}
+    networks = (one.get("NetworkSettings") or {}).get("Networks") or {}
+    mounts = [m.get("Name") or m.get("Source") or "" for m in one.get("Mounts") or ()]
+    command = one.get("Command") or ""
+    return {
+        "ID": short_id(one["Id"]) if truncate else one["Id"],
+        "Image": one.get("Image") or "<no image>",
+        "Command": json.dumps(ellipsis(command, _COMMAND_WIDTH) if truncate else command, ensure_ascii=False),
+        "RunningFor": f"{duration(now - one['Created'])} ago",
+        "CreatedAt": time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(one["Created"])),
+        "Status": one.get("Status") or "",
+        "State": one.get("State") or "",
+        "IP": ",".join(n["IPAddress"] for n in networks.values() if n.get("IPAddress")),
+        "Ports": ports(one.get("Ports") or []),
+        "Names": ",".join(name.removeprefix("/") for name in one.get("Names") or ()),
+        "Size": _size(one),
+        "Labels": ",".join(f"{k}={v}" for k, v in labels.items()),
+        "Label": lambda name: labels.get(name, ""),
+        "Mounts": ",".join(ellipsis(m, 15) if truncate else m for m in mounts),
+        "Networks": ",".join(networks),
+        "LocalVolumes": str(sum(m.get("Type") == "volume" for m in one.get("Mounts") or ())),
+    }
+
+
+def ports(published: list[dict[str, Any]]) -> str:
+    """`0.0.0.0:8080->80/tcp, 443/tcp`: neighbours that go to neighbours are one range."""
+    # one entry: [address, host port, port, protocol, how many more follow]
+    runs: list[list[Any]] = []
+    for p in sorted(
+        published, key=lambda p: (p.get("IP") or "", p["Type"], p["PrivatePort"], p.get("PublicPort") or 0)
+    ):
+        address, host, port, proto = p.get("IP") or "", p.get("PublicPort") or 0, p["PrivatePort"], p["Type"]
+        last = runs[-1] if runs else None
+        if (
+            last
+            and [last[0], last[3]] == [address, proto]
+            and port == last[2] + last[4] + 1
+            and host == (last[1] + last[4] + 1 if last[1] else 0)
+        ):
+            last[4] += 1
+        else:
+            runs.append([address, host, port, proto, 0])
+    return ", ".join(_run(*run) for run in sorted(runs, key=lambda run: (run[1] == 0, run[2], run[3])))
+
+
+def _run(address: str, host: int, port: int, proto: str, more: int) -> str:
+    inside = f"{port}-{port + more}/{proto}" if more else f"{port}/{proto}"
+    if not host:
+        return inside
+    outside = f"{host}-{host + more}" if more else str(host)
+    return f"{f'[{address}]' if ':' in address else address}:{outside}->{inside}"
+
+
+def _size(one: dict[str, Any]) -> str:
+    written = size(one.get("SizeRw") or 0, precision=3)
+    whole = one.get("SizeRootFs") or 0
+    return f"{written} (virtual {size(whole, precision=3)})" if whole else written
+
+
+def _paint(field: str, text: str) -> str:
+    if field != "Status":
+        return ""
+    if text.startswith("Up"):
+        return "yellow" if "(Paused)" in text or "(unhealthy)" in text else "green"
+    if text.startswith(("Exited (0)", "Created")):
+        return "dim"
+    return "yellow" if text.startswith("Restarting") else "red"
+
+
+PS = Command(
+    _ps,
+    most=0,
+    flags=(
+        Flag("all", "a", "bool", "Show all containers, not only those that run"),
+        Flag("filter", "f", "filter", "Show only what matches, such as status=exited or label=a=b"),
+        FORMAT,
+        Flag("last", "n", "int", "Show the N containers made last, in any state", default=-1),
+        Flag("latest", "l", "bool", "Show the container made last, in any state"),
+        Flag("no-trunc", kind="bool", help="Show ids and commands in full"),
+        Flag("quiet", "q", "bool", "Only show ids"),
+        Flag("size", "s", "bool", "Show how much disk is used"),
+    ),
+)

@@ -1,0 +1,127 @@
+"""`hawse run` and `hawse create`."""
+
+from __future__ import annotations
+
+import os
+
+from hawse.cli import container_body
+from hawse.cli.container_flags import CONTAINER, FOREGROUND
+from hawse.cli.context import Context
+from hawse.cli.errors import ApiError, Disconnected, Failure, NoDaemon
+from hawse.cli.flags import USAGE_ERROR, Command, Options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+NOT_FOUND = ("executable file not found", "no such file or directory", "not a directory")
+NOT_EXECUTABLE = ("permission denied", "is a directory", "exec format error")
+
+
+def _run(context: Context, options: Options, arguments: list[str]) -> int:
+    image, program = _image(context, RUN, options, arguments)
+    try:
+        body = container_body.body(options, image, program)
+    except Failure as e:
+        raise _explained(context, e.message, e.code) from None
+    if not options.detach:
+        from hawse.cli.terminal import require
+
+        require("stdin" in container_body.attached_streams(options) and options.interactive, options.tty)
+    elif options.attach:
+        raise _explained(context, "conflicting options: cannot specify both --attach and --detach")
+    try:
+        return _start(context, options, body)
+    except (ApiError, NoDaemon, Disconnected) as e:
+        raise _explained(context, e.message, program_error(e)) from None
+
+
+def _start(context: Context, options: Options, body: dict[str, Any]) -> int:
+    """Create, start and, in the foreground, stay."""
+    container, client = _create(context, options, body), context.client
+    path = f"/containers/{container}"
+    if options.detach:
+        client.post(f"{path}/start")
+        print(container)
+        return 0
+    from hawse.cli.foreground import Foreground
+
+    streams = container_body.attached_streams(options)
+    session = Foreground(
+        context,
+        container,
+        tty=options.tty,
+        streams=streams if options.interactive else streams - {"stdin"},
+        detach_keys=options.detach_keys,
+        sig_proxy=options.sig_proxy,
+    )
+    code = session.run("removed" if options.rm else "next-exit", lambda: client.post(f"{path}/start"))
+    return code or 0
+
+
+def _create_only(context: Context, options: Options, arguments: list[str]) -> int:
+    image, program = _image(context, CREATE, options, arguments)
+    try:
+        body = container_body.body(options, image, program)
+    except Failure as e:
+        raise _explained(context, e.message, e.code) from None
+    print(_create(context, options, body))
+    return 0
+
+
+def _image(context: Context, command: Command, options: Options, arguments: list[str]) -> tuple[str, list[str]]:
+    """(image, program); with --rootfs there is no image and everything is the program."""
+    if options.rootfs:
+        return "", arguments
+    if not arguments:
+        raise command.miscounted(context.path, "requires at least 1 argument")
+    return arguments[0], arguments[1:]
+
+
+def _create(context: Context, options: Options, body: dict[str, Any]) -> str:
+    """The new container's id, written to --cidfile as well.  Warnings go to stderr."""
+    import sys
+
+    if options.cidfile and os.path.lexists(options.cidfile):
+        raise Failure(
+            f"container ID file found, make sure the other container isn't running or delete {options.cidfile}",
+            USAGE_ERROR,
+        )
+    answer = context.client.post("/containers/create", body, name=options.name or None)
+    for warning in answer.get("Warnings") or ():
+        print(f"WARNING: {warning}", file=sys.stderr)
+    identifier = str(answer["Id"])
+    if options.cidfile:
+        with open(options.cidfile, "x") as file:
+            file.write(identifier)
+    return identifier
+
+
+def program_error(error: Failure) -> int:
+    """Docker's exit code of a start or exec that failed: 127 not found, 126 not executable, 125 everything else."""
+    if isinstance(error, ApiError) and error.status == 400 and "exec" in error.reason:
+        if any(words in error.reason for words in NOT_FOUND):
+            return 127
+        if any(words in error.reason for words in NOT_EXECUTABLE):
+            return 126
+    return USAGE_ERROR
+
+
+def _explained(context: Context, message: str, code: int = USAGE_ERROR) -> Failure:
+    return Failure(f"{message}\n\nRun '{context.path} --help' for more information", code if code > 1 else USAGE_ERROR)
+
+
+RUN = Command(
+    _run,
+    "IMAGE|--rootfs DIR [COMMAND] [ARG...]",
+    flags=tuple(sorted((*CONTAINER, *FOREGROUND), key=lambda flag: flag.name)),
+    interspersed=False,
+    completes="image",
+)
+CREATE = Command(
+    _create_only,
+    "IMAGE|--rootfs DIR [COMMAND] [ARG...]",
+    flags=CONTAINER,
+    interspersed=False,
+    completes="image",
+)

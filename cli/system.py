@@ -1,0 +1,202 @@
+"""`hawse info`, `version`, and `hawse system df|shutdown`."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+
+from hawse.cli.client import absent
+from hawse.cli.context import Context
+from hawse.cli.errors import ApiError, Disconnected, Failure, NoDaemon
+from hawse.cli.flags import Command, Flag, Options
+from hawse.cli.table import aligned, coloured, painted
+from hawse.cli.units import size
+from hawse.supervisor.api import wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_FORMAT = Flag("format", "f", help="json, or a template")
+
+
+def _version(context: Context, options: Options, _: list[str]) -> int:
+    client = {
+        "Version": wire.VERSION,
+        "ApiVersion": wire.API_VERSION,
+        "Python": platform.python_version(),
+        "Os": "linux",
+        "Arch": platform.machine(),
+    }
+    context.autostart = False  # asking which version runs is no reason to run one
+    server: dict[str, Any] | None = None
+    problem: Failure | None = None
+    try:
+        server = context.client.get("/version")
+    except (NoDaemon, Disconnected) as e:
+        problem = e
+    both = {"Client": client, "Server": server}
+    if options.format:
+        _formatted(both, options.format)
+    else:
+        print("Client:")
+        print(_fields([("Version", client["Version"]), ("API version", client["ApiVersion"])]))
+        print(_fields([("Python version", client["Python"]), ("OS/Arch", f"{client['Os']}/{client['Arch']}")]))
+        if server is not None:
+            print("\nServer:")
+            api = f"{server['ApiVersion']} (minimum version {server['MinAPIVersion']})"
+            print(_fields([("Version", server["Version"]), ("API version", api)]))
+            print(_fields([("Kernel", server["KernelVersion"]), ("OS/Arch", f"{server['Os']}/{server['Arch']}")]))
+    if problem is not None:
+        raise problem
+    return 0
+
+
+def _info(context: Context, options: Options, _: list[str]) -> int:
+    native = context.client.get(f"{wire.NATIVE}/info")
+    if options.format:
+        _formatted({**context.client.get("/info"), "Hawse": native}, options.format)
+        return 0
+    docker = context.client.get("/info")
+    counts = native["counts"]
+    print("Client:")
+    print(_fields([("Version", wire.VERSION), ("Socket", context.socket_path)]))
+    print("\nServer:")
+    print(
+        _fields(
+            [
+                ("Version", native["version"]),
+                ("API version", native["api_version"]),
+                ("Kernel", native["kernel"]),
+                ("Operating system", docker.get("OperatingSystem", "")),
+                ("Python", native["python"]),
+                ("CPUs", docker.get("NCPU", "")),
+                ("Total memory", size(docker.get("MemTotal", 0), binary=True)),
+                ("Cgroup version", docker.get("CgroupVersion", "")),
+                ("State directory", native["root"]),
+                ("Run directory", native["run_dir"]),
+                ("Instance", native["instance"] or "(the default one)"),
+                ("Newest event", native["cursor"]),
+                ("Oldest event kept", native["oldest_cursor"]),
+            ]
+        )
+    )
+    print("\nCounts:")
+    print(_fields([(name.capitalize(), number) for name, number in counts.items()]))
+    print("\nFeatures:")
+    print("\n".join(_features(native["features"])))
+    return 0
+
+
+def _features(features: list[dict[str, Any]]) -> list[str]:
+    """What the kernel and the libraries offer, and what the lack of each costs."""
+    colour = coloured()
+    lines = []
+    for feature in features:
+        mark = "yes" if feature["found"] else "no"
+        if colour:
+            mark = painted(mark, "green" if feature["found"] else "yellow")
+        cost = "" if feature["found"] else f": {feature['costs']}"
+        detail = f" ({feature['detail']})" if feature["detail"] else ""
+        lines.append(f" {feature['name']}: {mark}{detail}{cost}")
+    return lines
+
+
+def _fields(pairs: list[tuple[str, Any]]) -> str:
+    return "\n".join(f" {name}: {value}" for name, value in pairs)
+
+
+def _formatted(data: dict[str, Any], format: str) -> None:
+    if format == "json":
+        print(json.dumps(data, ensure_ascii=False))
+        return
+    from hawse.cli.template import Template
+
+    print(Template(format).render(data))
+
+
+def _df(context: Context, options: Options, _: list[str]) -> int:
+    found = context.client.get("/system/df")
+    if options.format == "json":
+        print(json.dumps(found, ensure_ascii=False))
+        return 0
+    images, containers, volumes = (found.get(k) or [] for k in ("Images", "Containers", "Volumes"))
+    used = [i for i in images if i.get("Containers", 0) > 0]
+    running = [c for c in containers if c.get("State") in ("running", "paused", "restarting")]
+    mounted = [v for v in volumes if (v.get("UsageData") or {}).get("RefCount", 0) > 0]
+    rows = [
+        ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"],
+        _usage("Images", images, used, lambda i: i["Size"]),
+        _usage("Containers", containers, running, lambda c: c.get("SizeRw") or 0),
+        _usage("Local Volumes", volumes, mounted, lambda v: max(0, (v.get("UsageData") or {}).get("Size", 0))),
+    ]
+    print("\n".join(aligned(rows)))
+    return 0
+
+
+def _usage(kind: str, all_: list[Any], active: list[Any], bytes_of: Any) -> list[str]:
+    total = sum(map(bytes_of, all_))
+    free = total - sum(map(bytes_of, active))
+    share = f" ({free * 100 // total}%)" if total else ""
+    return [kind, str(len(all_)), str(len(active)), size(total), f"{size(free)}{share}"]
+
+
+def _shutdown(context: Context, options: Options, _: list[str]) -> int:
+    """Returns when the daemon has ended."""
+    import select
+    import signal
+
+    context.autostart = False
+    running = [one["Id"] for one in context.client.get("/containers/json")] if options.stop_all else []
+    for answer in context.client.together(("POST", f"/containers/{one}/stop", {}) for one in running):
+        if isinstance(answer, ApiError):
+            raise answer
+    pid = _listener(context.socket_path)
+    pidfd = os.pidfd_open(pid)
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            if b"hawse" not in file.read():
+                raise Failure(f"process {pid} holds {context.socket_path} and is no hawse daemon; stop its service")
+        signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+        ended = select.poll()
+        ended.register(pidfd, select.POLLIN)
+        if not ended.poll(options.timeout * 1000):
+            raise Failure(f"the daemon (pid {pid}) has not ended after {options.timeout} s")
+    except PermissionError:
+        raise Failure(f"only root can end the daemon (pid {pid})") from None
+    finally:
+        os.close(pidfd)
+    print(
+        f"the daemon (pid {pid}) has ended{'' if options.stop_all else '; running containers go on'}", file=sys.stderr
+    )
+    return 0
+
+
+def _listener(path: str) -> int:
+    """The process that listens on the socket.  Raises NoDaemon."""
+    import socket
+    import struct
+
+    with socket.socket(socket.AF_UNIX) as sock:
+        try:
+            sock.connect(path)
+        except OSError:
+            raise absent(path) from None
+        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", credentials)[0])
+
+
+VERSION = Command(_version, most=0, flags=(_FORMAT,))
+INFO = Command(_info, most=0, flags=(_FORMAT,))
+DF = Command(_df, most=0, flags=(Flag("format", help="json"), Flag("verbose", "v", "bool", hidden=True)))
+SHUTDOWN = Command(
+    _shutdown,
+    most=0,
+    flags=(
+        Flag("stop-all", kind="bool", help="Stop all containers first"),
+        Flag("timeout", "t", "int", "Seconds to wait until it has ended", default=60),
+    ),
+    note="Containers go on without it; the next daemon takes them over. --stop-all stops them first.",
+)
