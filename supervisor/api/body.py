@@ -66,6 +66,16 @@ class Body:
             raise invalid(self.path(name), value, "a list of strings")
         return tuple(_text(f"{self.path(name)}[{i}]", v) for i, v in enumerate(value))
 
+    def integers(self, name: str, *, least: int, most: int) -> tuple[int, ...]:
+        """A list of integers."""
+        value = self._raw.get(name)
+        if value is None:
+            return ()
+        if not isinstance(value, list):
+            raise invalid(self.path(name), value, "a list of integers")
+        elements = Body({str(i): v for i, v in enumerate(value)}, self.path(name))
+        return tuple(elements.integer(key, least=least, most=most) for key in elements)
+
     def words(self, name: str) -> tuple[str, ...] | None:
         """A list of strings or one string, which is a list of one; None when absent (that differs from empty)."""
         value = self._raw.get(name)

@@ -183,7 +183,7 @@ class Api(web.Server):
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         allowed: Callable[[Peer], bool] | None = None,
     ) -> None:
-        super().__init__(handler, access_log=None)  # type: ignore[arg-type]
+        super().__init__(handler, access_log=None)
         self._allowed = allowed
 
     def __call__(self) -> Connection:

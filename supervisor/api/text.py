@@ -1,26 +1,14 @@
-"""Times, durations and states in Docker's words.  Pure; the time now is an argument."""
+"""Durations and states in Docker's words.  Pure; the time now is an argument."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from hawse.supervisor.model import Container, State
 
-NEVER = "0001-01-01T00:00:00Z"
-"""Go's zero time, which clients compare with."""
 UNKNOWN_EXIT = 255
 """Shown where nobody could know the exit code; State.Error says why."""
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _WEEK, _MONTH, _YEAR = 7 * _DAY, 30 * _DAY, 365 * _DAY
-
-
-def timestamp(ns: int) -> str:
-    """RFC 3339 with nanoseconds, in UTC; 0 means never."""
-    if ns <= 0:
-        return NEVER
-    seconds, fraction = divmod(ns, 10**9)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"
 
 
 def duration(ns: int) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from hawse.supervisor.api import text, view_network
 from hawse.supervisor.api.view_host import host_config
+from hawse.supervisor.events import rfc3339
 from hawse.supervisor.model import Container, ContainerConfig, Endpoint, MountSpec, PortBinding, State
 
 _EXECUTED = (State.RUNNING, State.PAUSED)
@@ -53,7 +54,7 @@ def inspect(container: Container, endpoints: tuple[Endpoint, ...], around: Surro
     config = container.config
     view = {
         "Id": container.id,
-        "Created": text.timestamp(container.created_at),
+        "Created": rfc3339(container.created_at),
         "Path": config.argv[0] if config.argv else "",
         "Args": list(config.argv[1:]),
         "State": state(container),
@@ -100,8 +101,8 @@ def state(container: Container) -> dict[str, Any]:
         "Pid": container.process.pid if container.process and container.state in _EXECUTED else 0,
         "ExitCode": text.exit_code(container),
         "Error": container.error or (ended.reason if ended else ""),
-        "StartedAt": text.timestamp(container.started_at),
-        "FinishedAt": text.timestamp(container.finished_at),
+        "StartedAt": rfc3339(container.started_at),
+        "FinishedAt": rfc3339(container.finished_at),
     }
     if container.health:
         view["Health"] = {"Status": container.health, "FailingStreak": 0, "Log": []}

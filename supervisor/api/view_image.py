@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hawse.supervisor.api.text import timestamp
+from hawse.supervisor.events import rfc3339
 from hawse.supervisor.model import Image, ImageConfig
 
 
@@ -33,7 +33,7 @@ def inspect(image: Image) -> dict[str, Any]:
         "RepoDigests": [],
         "Parent": image.parent,
         "Comment": "",
-        "Created": timestamp(image.created_at),
+        "Created": rfc3339(image.created_at),
         "Container": "",
         "ContainerConfig": config,
         "DockerVersion": "",
@@ -45,7 +45,7 @@ def inspect(image: Image) -> dict[str, Any]:
         "VirtualSize": image.size,
         "GraphDriver": {"Name": "overlay2", "Data": None},
         "RootFS": {"Type": "layers", "Layers": list(image.layers)},
-        "Metadata": {"LastTagTime": timestamp(0)},
+        "Metadata": {"LastTagTime": rfc3339(0)},
     }
 
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hawse.supervisor.api.text import timestamp
+from hawse.supervisor.events import rfc3339
 from hawse.supervisor.model import Container, ContainerId, Endpoint, EndpointRequest, Network
 
 
@@ -21,7 +21,7 @@ def network(
     return {
         "Name": record.name,
         "Id": record.id,
-        "Created": timestamp(record.created_at),
+        "Created": rfc3339(record.created_at),
         "Scope": "local",
         "Driver": record.driver,
         "EnableIPv4": record.subnet is not None,

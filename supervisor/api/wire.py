@@ -9,7 +9,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-VERSION = "0.1.0"
+from hawse.supervisor.version import VERSION as VERSION
+
 API_VERSION = "1.47"
 MIN_API_VERSION = "1.24"
 

@@ -1,0 +1,113 @@
+"""One request on its way through a handler: typed parameters in, Docker-shaped answers out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from aiohttp import web
+
+from hawse.supervisor.api import wire
+from hawse.supervisor.api.body import Body, parse
+from hawse.supervisor.api.connection import Connection
+from hawse.supervisor.api.filters import Filters
+from hawse.supervisor.api.filters import parse as parse_filters
+from hawse.supervisor.api.query import Query
+from hawse.supervisor.errors import UserError
+from hawse.supervisor.model import encode_hook
+
+if TYPE_CHECKING:
+    from hawse.supervisor.engine import Engine
+
+BODY_LIMIT = 8 << 20
+"""Bytes of a JSON body; archives are streamed and have no limit of ours."""
+
+MULTIPLEXED_SINCE = (1, 42)
+
+HEADERS = {
+    "Api-Version": wire.API_VERSION,
+    "Docker-Experimental": "false",
+    "Ostype": "linux",
+    "Server": f"Hawse/{wire.VERSION} (linux)",
+}
+_encoder = msgspec.json.Encoder(enc_hook=encode_hook)
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """A request and everything its handler may use."""
+
+    request: web.BaseRequest
+    engine: Engine
+    params: Mapping[str, str]
+    query: Query
+    version: tuple[int, int]
+    id: str
+    streaming: bool = field(default=False)  # the head of a streamed answer is out: errors can no longer be told
+
+    @property
+    def ref(self) -> str:
+        """The object that the path names."""
+        return self.params["ref"]
+
+    @property
+    def connection(self) -> Connection:
+        assert isinstance(self.request.protocol, Connection)
+        return self.request.protocol
+
+    def stream_type(self, framed: bool) -> str:
+        """The content type of a program's output; clients before 1.42 know only one."""
+        return wire.MULTIPLEXED_STREAM if framed and self.version >= MULTIPLEXED_SINCE else wire.RAW_STREAM
+
+    def filters(self, allowed: frozenset[str]) -> Filters:
+        return parse_filters(self.query.text("filters"), allowed)
+
+    async def body(self) -> Body:
+        """The JSON body.  Raises UserError."""
+        data = bytearray()
+        async for chunk in self.request.content.iter_any():
+            data += chunk
+            if len(data) > BODY_LIMIT:
+                raise UserError(f"the request body is larger than {BODY_LIMIT >> 20} MiB")
+        return parse(bytes(data))
+
+    def json(self, view: Any, status: int = 200) -> web.Response:
+        return web.Response(body=encode(view), status=status, headers={**HEADERS, "Content-Type": wire.JSON})
+
+    def nothing(self, status: int = 204) -> web.Response:
+        return web.Response(status=status, headers=HEADERS)
+
+    def handed_over(self) -> web.Response:
+        """After a hijack there is nothing to answer; the connection knows that this is not sent."""
+        return web.Response()
+
+    @asynccontextmanager
+    async def stream(self, content_type: str, headers: Mapping[str, str] | None = None) -> AsyncIterator[Stream]:
+        """An answer in parts.  Its head goes out at once, and the block is cancelled when the client goes away."""
+        response = web.StreamResponse(headers={**HEADERS, "Content-Type": content_type, **(headers or {})})
+        if self.request.version >= (1, 1):
+            response.enable_chunked_encoding()
+        await response.prepare(self.request)
+        self.streaming = True
+        with self.connection.until_lost():
+            yield Stream(response)
+            await response.write_eof()
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    response: web.StreamResponse
+
+    async def write(self, data: bytes) -> None:
+        """Waits while the client reads slowly."""
+        await self.response.write(data)
+
+    async def line(self, view: Any) -> None:
+        await self.response.write(encode(view) + b"\n")
+
+
+def encode(view: Any) -> bytes:
+    return _encoder.encode(view)

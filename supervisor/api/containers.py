@@ -1,0 +1,172 @@
+"""Endpoints of a container's life: list, create, inspect, start, stop, ... remove."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from hawse.supervisor.api import look, view_container
+from hawse.supervisor.api.call import Call
+from hawse.supervisor.api.decode import container_config
+from hawse.supervisor.api.filters import Filters
+from hawse.supervisor.api.look import Seen
+from hawse.supervisor.api.text import exit_code
+from hawse.supervisor.errors import UserError
+from hawse.supervisor.images.configure import configure
+from hawse.supervisor.model import State
+from hawse.supervisor.signal_names import signal_number
+
+FILTERS = frozenset(
+    "ancestor before exited expose health id is-task isolation label name network publish since status volume".split()
+)
+STATES = frozenset("created restarting running removing paused exited dead".split())
+
+
+async def listing(call: Call) -> web.StreamResponse:
+    """GET /containers/json: newest first; without all only what runs, unless a filter or limit asks for others."""
+    wanted = call.filters(FILTERS)
+    for status in wanted.get("status"):
+        if status not in STATES:
+            raise UserError(f"invalid filter 'status={status}'", hint=f"one of {', '.join(sorted(STATES))}")
+    limit = call.query.integer("limit", 0, least=-1)
+    everything = call.query.flag("all") or limit > 0 or bool(wanted.get("status") or wanted.get("exited"))
+    seen = await look.every(call.engine)
+    bounds = await _bounds(call, wanted)
+    around = await look.surroundings(call.engine)
+    now = call.engine.parts.clock()
+    chosen = [
+        s
+        for s in reversed(seen)
+        if (everything or s.container.state in (State.RUNNING, State.PAUSED, State.RESTARTING))
+        and bounds[0] < s.container.created_at < bounds[1]
+        and _matches(s, wanted)
+    ]
+    if limit > 0:
+        chosen = chosen[:limit]
+    return call.json([view_container.summary(s.container, s.endpoints, around, now) for s in chosen])
+
+
+async def _bounds(call: Call, wanted: Filters) -> tuple[int, int]:
+    """The filters since=X and before=X: created after, or before, that container."""
+    since = [(await call.engine.container(ref)).created_at for ref in wanted.get("since")]
+    before = [(await call.engine.container(ref)).created_at for ref in wanted.get("before")]
+    return max(since, default=-1), min(before, default=1 << 63)
+
+
+def _matches(seen: Seen, wanted: Filters) -> bool:
+    container, config = seen.container, seen.container.config
+    networks: list[str] = [r.network for r in config.endpoints] or [config.network_mode]
+    image = config.image
+    published = [f"{b.host_port}/{b.proto}" for e in seen.endpoints for b in e.ports]
+    volumes = [text for m in config.mounts for text in (m.source, m.target) if text]
+    return (
+        wanted.prefix("id", container.id)
+        and wanted.pattern("name", container.name, f"/{container.name}")
+        and wanted.labels(config.labels)
+        and wanted.exact("status", container.state.public)
+        and wanted.exact("health", container.health or "none")
+        and wanted.exact("network", *networks)
+        and wanted.exact("volume", *volumes)
+        and wanted.exact("ancestor", image, image.partition(":")[0], *_image_ids(config.image_id or ""))
+        and wanted.exact("exited", *([str(exit_code(container))] if container.exit else []))
+        and _ports(wanted, "publish", published)
+        and _ports(wanted, "expose", list(config.exposed))
+        and wanted.exact("is-task", "false")
+    )
+
+
+def _image_ids(image_id: str) -> tuple[str, ...]:
+    digest = image_id.removeprefix("sha256:")
+    return (image_id, digest, digest[:12])
+
+
+def _ports(wanted: Filters, key: str, ports: list[str]) -> bool:
+    """`80`, `80/udp` and ranges such as `8000-8010/tcp`."""
+    if not wanted.get(key):
+        return True
+    for text in wanted.get(key):
+        span, _, proto = text.partition("/")
+        first, _, last = span.partition("-")
+        if not first.isdecimal() or not (last or first).isdecimal():
+            raise UserError(f"invalid filter '{key}={text}'", hint="PORT[-PORT][/PROTOCOL]")
+        for port in ports:
+            number, _, kind = port.partition("/")
+            if int(first) <= int(number) <= int(last or first) and kind == (proto or "tcp"):
+                return True
+    return False
+
+
+async def create(call: Call) -> web.StreamResponse:
+    """POST /containers/create."""
+    decoded = container_config(await call.body())
+    config = decoded.config
+    if not config.rootfs:
+        config = configure(config, await call.engine.images.resolve(config.image))
+    container = await call.engine.create(config, call.query.text("name"))
+    return call.json({"Id": container.id, "Warnings": list(decoded.warnings)}, 201)
+
+
+async def inspect(call: Call) -> web.StreamResponse:
+    """GET /containers/X/json."""
+    seen = await look.one(call.engine, call.ref)
+    around = await look.surroundings(call.engine, seen.container)
+    return call.json(view_container.inspect(seen.container, seen.endpoints, around))
+
+
+async def start(call: Call) -> web.StreamResponse:
+    """POST /containers/X/start; 304 when it runs."""
+    await call.engine.start(call.ref)
+    return call.nothing()
+
+
+async def stop(call: Call) -> web.StreamResponse:
+    """POST /containers/X/stop; 304 when it does not run."""
+    signal = call.query.text("signal") or None
+    if signal:
+        signal_number(signal)
+    await call.engine.stop(call.ref, timeout=_timeout(call), signal=signal)
+    return call.nothing()
+
+
+async def restart(call: Call) -> web.StreamResponse:
+    """POST /containers/X/restart."""
+    await call.engine.restart(call.ref, timeout=_timeout(call))
+    return call.nothing()
+
+
+async def kill(call: Call) -> web.StreamResponse:
+    """POST /containers/X/kill."""
+    await call.engine.kill(call.ref, signal_number(call.query.text("signal") or "KILL"))
+    return call.nothing()
+
+
+async def pause(call: Call) -> web.StreamResponse:
+    """POST /containers/X/pause."""
+    await call.engine.pause(call.ref)
+    return call.nothing()
+
+
+async def unpause(call: Call) -> web.StreamResponse:
+    """POST /containers/X/unpause."""
+    await call.engine.unpause(call.ref)
+    return call.nothing()
+
+
+async def rename(call: Call) -> web.StreamResponse:
+    """POST /containers/X/rename?name=Y."""
+    name = call.query.text("name")
+    if not name:
+        raise UserError("Neither old nor new names may be empty")
+    await call.engine.rename(call.ref, name)
+    return call.nothing()
+
+
+async def remove(call: Call) -> web.StreamResponse:
+    """DELETE /containers/X."""
+    if call.query.flag("link"):
+        raise UserError("links are not supported", hint="remove the container, or disconnect it from a network")
+    await call.engine.remove(call.ref, force=call.query.flag("force"), volumes=call.query.flag("v"))
+    return call.nothing()
+
+
+def _timeout(call: Call) -> int | None:
+    return call.query.integer("t", 0, least=-1, most=86_400 * 365) if "t" in call.query else None

@@ -1,0 +1,109 @@
+"""Endpoints of exec: create, start (a hijack unless detached), resize, inspect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from hawse.supervisor.api import hijack
+from hawse.supervisor.api.body import Body, invalid
+from hawse.supervisor.api.call import Call
+from hawse.supervisor.api.streams import DEFAULT_DETACH_KEYS, MAX_SIZE, size
+from hawse.supervisor.errors import Conflict, HawseError, UserError
+from hawse.supervisor.execs import ExecConfig
+
+
+async def create(call: Call) -> web.StreamResponse:
+    """POST /containers/X/exec."""
+    config = decode(await call.body())
+    created = await call.engine.execs.create(call.ref, config)
+    return call.json({"Id": created.id}, 201)
+
+
+def decode(body: Body) -> ExecConfig:
+    """What the client asked for.  Raises UserError."""
+    argv = body.words("Cmd") or ()
+    if not argv:
+        raise UserError("No exec command specified")
+    workdir = body.text("WorkingDir")
+    if workdir and not workdir.startswith("/"):
+        raise invalid("WorkingDir", workdir, "an absolute path")
+    tty = body.flag("Tty")
+    return ExecConfig(
+        argv=argv,
+        env=body.strings("Env"),
+        workdir=workdir,
+        user=body.text("User"),
+        tty=tty,
+        stdin=body.flag("AttachStdin"),
+        stdout=body.flag("AttachStdout"),
+        stderr=body.flag("AttachStderr"),
+        privileged=body.flag("Privileged"),
+        detach_keys=(body.text("DetachKeys") or DEFAULT_DETACH_KEYS) if tty else "",
+    )
+
+
+async def start(call: Call) -> web.StreamResponse:
+    """POST /exec/X/start.  What can be refused is refused as HTTP; what fails after the hijack is told in the stream."""
+    body = await call.body()
+    execs = call.engine.execs
+    found = execs.find(call.ref)
+    if found.running or found.code is not None:
+        raise Conflict(f"Error: Exec command {found.id} has already run")
+    await execs.running(found.container_id)
+    console = _console_size(body)
+    if body.flag("Detach"):
+        await execs.start(found.id, None, b"")
+        return call.nothing(200)
+    async with hijack.taken(call, tty=found.config.tty) as client:
+        try:
+            await execs.start(found.id, client.fd, client.prefix)
+            if console and found.config.tty:
+                await execs.resize(found.id, *console)
+        except HawseError as e:
+            await client.tell(str(e))
+    return call.handed_over()
+
+
+def _console_size(body: Body) -> tuple[int, int] | None:
+    """[rows, columns], or nothing."""
+    if "ConsoleSize" not in body:
+        return None
+    values = body.integers("ConsoleSize", least=0, most=MAX_SIZE)
+    if len(values) != 2:
+        raise invalid("ConsoleSize", list(values), "two numbers: rows and columns")
+    return (values[0], values[1]) if any(values) else None
+
+
+async def resize(call: Call) -> web.StreamResponse:
+    """POST /exec/X/resize?h=&w=."""
+    rows, cols = size(call)
+    await call.engine.execs.resize(call.ref, rows, cols)
+    return call.nothing(200)
+
+
+async def inspect(call: Call) -> web.StreamResponse:
+    """GET /exec/X/json."""
+    found = await call.engine.execs.settled(call.ref)
+    config = found.config
+    view: dict[str, Any] = {
+        "ID": found.id,
+        "Running": found.running,
+        "ExitCode": found.code,
+        "ProcessConfig": {
+            "tty": config.tty,
+            "entrypoint": config.argv[0],
+            "arguments": list(config.argv[1:]),
+            "privileged": config.privileged,
+            "user": config.user,
+        },
+        "OpenStdin": config.stdin,
+        "OpenStderr": config.stderr,
+        "OpenStdout": config.stdout,
+        "CanRemove": not found.running and found.code is not None,
+        "ContainerID": found.container_id,
+        "DetachKeys": config.detach_keys,
+        "Pid": found.pid,
+    }
+    return call.json(view)

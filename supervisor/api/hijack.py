@@ -1,0 +1,59 @@
+"""Handing a client's connection over: the answer's head is sent, then the socket belongs to whoever serves the stream.
+
+From then on bytes flow between client and shim without the daemon, also when the daemon dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from hawse.supervisor.api import wire
+from hawse.supervisor.api.call import HEADERS, Call
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The taken socket.  `prefix` is what the client sent right behind its request."""
+
+    sock: socket.socket
+    prefix: bytes
+    framed: bool
+
+    @property
+    def fd(self) -> int:
+        return self.sock.fileno()
+
+    async def tell(self, text: str) -> None:
+        """A last word to a client whose HTTP is over, on its stderr."""
+        line = f"{text}\r\n".encode()
+        try:
+            await asyncio.get_running_loop().sock_sendall(
+                self.sock, wire.frame(wire.STDERR, line) if self.framed else line
+            )
+        except ConnectionError:
+            return  # it did not stay to hear it
+
+
+@asynccontextmanager
+async def taken(call: Call, *, tty: bool) -> AsyncIterator[Client]:
+    """Answer 101 (200 to a client that did not ask for an upgrade) and take the socket.
+
+    Within the block the socket is ours; leaving it closes our copy, and copies that were handed on stay open.
+    """
+    upgrade = "upgrade" in call.request.headers.get("Connection", "").lower()
+    lines = ["HTTP/1.1 101 UPGRADED" if upgrade else "HTTP/1.1 200 OK"]
+    lines.append(f"Content-Type: {call.stream_type(upgrade and not tty)}")
+    lines += ["Connection: Upgrade", "Upgrade: tcp"] if upgrade else []
+    lines += [f"{name}: {value}" for name, value in HEADERS.items()]
+    sock, prefix = call.connection.take()
+    with sock:
+        sock.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_sendall(sock, "\r\n".join([*lines, "", ""]).encode())
+        except ConnectionError:
+            pass  # whoever serves the stream finds it closed
+        yield Client(sock, prefix, framed=not tty)

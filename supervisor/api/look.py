@@ -1,0 +1,55 @@
+"""What the views need, read in one go and so from one instant."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hawse.supervisor.api.view_container import Surroundings
+from hawse.supervisor.model import Container, ContainerId, Endpoint
+from hawse.supervisor.store.tx import Tx
+
+if TYPE_CHECKING:
+    from hawse.supervisor.engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    container: Container
+    endpoints: tuple[Endpoint, ...]
+
+
+async def one(engine: Engine, ref: str) -> Seen:
+    """By id, unique id prefix or name.  Raises NotFound."""
+
+    def read(tx: Tx) -> Seen:
+        container = tx.find(ref)
+        return Seen(container, tuple(e for e in tx.endpoints(container.id) if e.connected_at))
+
+    return await engine.store.read(read)
+
+
+async def every(engine: Engine) -> list[Seen]:
+    """All containers but those that remove themselves and have ended, oldest first."""
+
+    def read(tx: Tx) -> list[Seen]:
+        plugged: defaultdict[ContainerId, list[Endpoint]] = defaultdict(list)
+        for endpoint in tx.endpoints():
+            if endpoint.connected_at:  # one without is still being plugged
+                plugged[endpoint.container_id].append(endpoint)
+        return [Seen(c, tuple(plugged[c.id])) for c in tx.containers() if not c.is_leaving]
+
+    found = await engine.store.read(read)
+    return sorted(found, key=lambda seen: seen.container.created_at)
+
+
+async def surroundings(engine: Engine, container: Container | None = None) -> Surroundings:
+    """For one container's inspect, or for the lines of a list."""
+    networks = await engine.networks.all()
+    return Surroundings(
+        network_ids={n.name: n.id for n in networks},
+        volumes=str(engine.parts.config.root / "volumes"),
+        log_path=str(engine.parts.paths(container.id).log) if container else "",
+        execs=tuple(engine.execs.running_in(container.id)) if container else (),
+    )

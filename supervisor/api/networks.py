@@ -1,0 +1,100 @@
+"""Endpoints of networks."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from hawse.supervisor.api import view_network
+from hawse.supervisor.api.body import Body, invalid
+from hawse.supervisor.api.call import Call
+from hawse.supervisor.api.filters import Filters
+from hawse.supervisor.errors import UserError
+from hawse.supervisor.model import Container, ContainerId, Endpoint, Network
+from hawse.supervisor.networks import BUILTIN, DEFAULT
+from hawse.supervisor.store.tx import Tx
+
+FILTERS = frozenset("dangling driver id label name scope type".split())
+
+
+async def listing(call: Call) -> web.StreamResponse:
+    """GET /networks."""
+    wanted = call.filters(FILTERS)
+    for kind in wanted.get("type"):
+        if kind not in ("builtin", "custom"):
+            raise UserError(f"invalid filter: 'type'='{kind}'", hint="builtin or custom")
+    networks = await call.engine.networks.all()
+    used = {e.network for e in await call.engine.endpoints()}
+    return call.json([view_network.network(n) for n in networks if _matches(n, wanted, n.name in used)])
+
+
+def _matches(network: Network, wanted: Filters, used: bool) -> bool:
+    builtin = network.name in BUILTIN or network.name == DEFAULT
+    dangling = wanted.flag("dangling")
+    return (
+        wanted.pattern("name", network.name)
+        and wanted.prefix("id", network.id)
+        and wanted.exact("driver", network.driver)
+        and wanted.exact("scope", "local")
+        and wanted.exact("type", "builtin" if builtin else "custom")
+        and wanted.labels(network.labels)
+        and (dangling is None or dangling == (not used and not builtin))
+    )
+
+
+async def create(call: Call) -> web.StreamResponse:
+    """POST /networks/create."""
+    body = await call.body()
+    subnet, gateway = _ipam(body.body("IPAM"))
+    if body.flag("EnableIPv6"):
+        raise invalid("EnableIPv6", True, "false: hawse's networks are IPv4 only")
+    for field in ("Ingress", "ConfigOnly"):
+        if body.flag(field):
+            raise invalid(field, True, "false: hawse has no swarm mode")
+    if "Internal" in body and body.text("Scope") not in ("", "local"):
+        raise invalid("Scope", body.text("Scope"), "local")
+    network = await call.engine.networks.create(
+        body.text("Name"),
+        driver=body.text("Driver") or "bridge",
+        subnet=subnet,
+        gateway=gateway,
+        internal=body.flag("Internal"),
+        labels=body.strings_map("Labels"),
+        options=body.strings_map("Options"),
+    )
+    return call.json({"Id": network.id, "Warning": ""}, 201)
+
+
+def _ipam(ipam: Body) -> tuple[str, str]:
+    """One IPv4 subnet at most."""
+    if ipam.text("Driver") not in ("", "default"):
+        raise invalid(ipam.path("Driver"), ipam.text("Driver"), "default")
+    pools = list(ipam.bodies("Config"))
+    if len(pools) > 1:
+        raise invalid(ipam.path("Config"), [], "one subnet at most")
+    if not pools:
+        return "", ""
+    for field in ("IPRange", "AuxiliaryAddresses", "AuxAddress"):
+        if field in pools[0]:
+            raise invalid(pools[0].path(field), "given", "absent: addresses are taken from the whole subnet")
+    return pools[0].text("Subnet"), pools[0].text("Gateway")
+
+
+async def inspect(call: Call) -> web.StreamResponse:
+    """GET /networks/X."""
+    ref = call.ref
+    network = next((n for n in await call.engine.networks.all() if ref in (n.name, n.id)), None)
+    network = network or await call.engine.networks.find(ref)
+
+    def plugged(tx: Tx) -> tuple[list[Endpoint], dict[ContainerId, Container]]:
+        endpoints = [e for e in tx.endpoints(network=network.name) if e.connected_at]
+        found = [tx.container(e.container_id) for e in endpoints]
+        return endpoints, {c.id: c for c in found if c is not None}
+
+    endpoints, containers = await call.engine.store.read(plugged)
+    return call.json(view_network.network(network, endpoints, containers))
+
+
+async def remove(call: Call) -> web.StreamResponse:
+    """DELETE /networks/X."""
+    await call.engine.networks.remove(call.ref)
+    return call.nothing()

@@ -1,0 +1,72 @@
+"""Endpoints that stay with a running container: wait, attach, resize."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from hawse.supervisor.api import hijack, wire
+from hawse.supervisor.api.call import Call
+from hawse.supervisor.api.text import UNKNOWN_EXIT
+from hawse.supervisor.errors import Conflict, HawseError, UserError
+from hawse.supervisor.model import State
+from hawse.supervisor.runtime.client import AttachOptions
+
+CONDITIONS = ("not-running", "next-exit", "removed")
+MAX_SIZE = 65_535  # rows and columns are 16 bits in the kernel
+DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
+
+
+async def wait(call: Call) -> web.StreamResponse:
+    """POST /containers/X/wait.  The head goes out as soon as the exit can no longer be missed: `docker run` starts the
+    container only then."""
+    condition = call.query.text("condition") or "not-running"
+    if condition not in CONDITIONS:
+        raise UserError(f'invalid condition: "{condition}"', hint=f"one of {', '.join(CONDITIONS)}")
+    async with call.engine.waiting(call.ref, condition) as ended, call.stream(wire.JSON) as out:
+        exit_ = await ended()
+        answer = {"StatusCode": UNKNOWN_EXIT if exit_.code is None else exit_.code}
+        await out.line(answer | ({"Error": {"Message": exit_.reason}} if exit_.code is None else {}))
+    return out.response
+
+
+async def attach(call: Call) -> web.StreamResponse:
+    """POST /containers/X/attach.  A container that does not run yet is attached to when it starts."""
+    container = await call.engine.container(call.ref)
+    config = container.config
+    if container.state is State.PAUSED:
+        raise Conflict(f"container {call.ref} is paused, unpause the container before attach")
+    if container.state in (State.REMOVING, State.DEAD):
+        raise Conflict(f"container {call.ref} is {container.state.public}, it cannot be attached to")
+    keys = call.query.text("detachKeys") or DEFAULT_DETACH_KEYS
+    follow = call.query.flag("stream")
+    async with hijack.taken(call, tty=config.tty) as client:
+        if not follow:
+            return call.handed_over()
+        options = AttachOptions(
+            stdin=call.query.flag("stdin") and config.stdin_open,
+            stdout=call.query.flag("stdout"),
+            stderr=call.query.flag("stderr"),
+            framed=not config.tty,
+            logs=call.query.flag("logs"),
+            detach_keys=keys if config.tty else "",
+        )
+        try:
+            await call.engine.attach(container.id, client.fd, client.prefix, options)
+        except HawseError as e:
+            await client.tell(f"Error attaching: {e}")
+    return call.handed_over()
+
+
+async def resize(call: Call) -> web.StreamResponse:
+    """POST /containers/X/resize?h=&w=."""
+    rows, cols = size(call)
+    await call.engine.resize(call.ref, rows, cols)
+    return call.nothing(200)
+
+
+def size(call: Call) -> tuple[int, int]:
+    """h and w of a terminal."""
+    for name in ("h", "w"):
+        if name not in call.query:
+            raise UserError(f"invalid value for {name}: absent", hint="h and w, a terminal's rows and columns")
+    return call.query.integer("h", 0, least=0, most=MAX_SIZE), call.query.integer("w", 0, least=0, most=MAX_SIZE)

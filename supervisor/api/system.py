@@ -1,0 +1,156 @@
+"""Endpoints about the daemon itself: _ping, version, info."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from hawse.supervisor.api import wire
+from hawse.supervisor.api.call import HEADERS, Call
+from hawse.supervisor.model import State
+from hawse.supervisor.store.tx import Tx
+
+if TYPE_CHECKING:
+    from hawse.supervisor.engine import Engine
+
+_PING = {
+    **HEADERS,
+    "Builder-Version": "1",
+    "Swarm": "inactive",
+    "Cache-Control": "no-cache, no-store, must-revalidate",
+    "Pragma": "no-cache",
+    "Content-Type": "text/plain; charset=utf-8",
+}
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+async def ping(call: Call) -> web.StreamResponse:
+    """GET and HEAD /_ping: clients negotiate the version by its headers."""
+    return web.Response(body=b"OK", headers=_PING)
+
+
+async def version(call: Call) -> web.StreamResponse:
+    """GET /version."""
+    machine = platform.machine()
+    details = {
+        "ApiVersion": wire.API_VERSION,
+        "MinAPIVersion": wire.MIN_API_VERSION,
+        "Os": "linux",
+        "Arch": _ARCHITECTURES.get(machine, machine),
+        "KernelVersion": platform.release(),
+        "GoVersion": f"none, python{platform.python_version()}",
+        "GitCommit": "",
+        "BuildTime": "",
+        "Experimental": "false",
+    }
+    view = {
+        "Platform": {"Name": "hawse"},
+        "Components": [{"Name": "Engine", "Version": wire.VERSION, "Details": details}],
+        "Version": wire.VERSION,
+        **details,
+        "Experimental": False,
+    }
+    return call.json(view)
+
+
+async def counts(engine: Engine) -> dict[str, int]:
+    """How much of everything there is."""
+
+    def read(tx: Tx) -> tuple[Counter[State], int, int, int]:
+        states = Counter(c.state for c in tx.containers())
+        return states, len(tx.images()), len(tx.networks()), len(tx.volumes())
+
+    states, images, networks, volumes = await engine.store.read(read)
+    running, paused = states[State.RUNNING], states[State.PAUSED]
+    total = states.total()
+    return {
+        "containers": total,
+        "running": running,
+        "paused": paused,
+        "stopped": total - running - paused,
+        "images": images,
+        "networks": networks,
+        "volumes": volumes,
+    }
+
+
+async def info(call: Call) -> web.StreamResponse:
+    """GET /info."""
+    engine = call.engine
+    many = await counts(engine)
+    config = engine.parts.config
+    now = datetime.fromtimestamp(engine.parts.clock() / 1e9, UTC)
+    view: dict[str, Any] = {
+        "ID": engine.store.journal.epochs.cursor(0).rpartition("-")[0],
+        "Name": platform.node(),
+        "Containers": many["containers"],
+        "ContainersRunning": many["running"],
+        "ContainersPaused": many["paused"],
+        "ContainersStopped": many["stopped"],
+        "Images": many["images"],
+        "ServerVersion": wire.VERSION,
+        "Driver": "overlay2",
+        "DriverStatus": [["Native Overlay Diff", "true"], ["userxattr", "true"]],
+        "DockerRootDir": str(config.root),
+        "SystemTime": now.isoformat().replace("+00:00", "Z"),
+        "LoggingDriver": "json-file",
+        "CgroupDriver": "cgroupfs",
+        "CgroupVersion": "2" if engine.parts.cgroups.v2 else "1",
+        "KernelVersion": platform.release(),
+        "OperatingSystem": _distribution(),
+        "OSType": "linux",
+        "OSVersion": "",
+        "Architecture": platform.machine(),
+        "NCPU": os.cpu_count() or 1,
+        "MemTotal": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "IndexServerAddress": "",
+        "RegistryConfig": {"IndexConfigs": {}, "InsecureRegistryCIDRs": [], "Mirrors": []},
+        "Plugins": {
+            "Volume": ["local"],
+            "Network": ["bridge", "host", "null"],
+            "Authorization": None,
+            "Log": ["json-file"],
+        },
+        "MemoryLimit": True,
+        "SwapLimit": True,
+        "CpuCfsPeriod": True,
+        "CpuCfsQuota": True,
+        "CPUShares": True,
+        "CPUSet": True,
+        "PidsLimit": True,
+        "OomKillDisable": False,
+        "IPv4Forwarding": True,
+        "Debug": False,
+        "NFd": 0,
+        "NGoroutines": 0,
+        "NEventsListener": 0,
+        "HttpProxy": "",
+        "HttpsProxy": "",
+        "NoProxy": "",
+        "Labels": [],
+        "ExperimentalBuild": False,
+        "LiveRestoreEnabled": True,
+        "DefaultRuntime": "hawse",
+        "Runtimes": {"hawse": {"path": "hawse"}},
+        "Isolation": "",
+        "InitBinary": "hawse",
+        "ContainerdCommit": {"ID": ""},
+        "RuncCommit": {"ID": ""},
+        "InitCommit": {"ID": ""},
+        "SecurityOptions": ["name=seccomp,profile=builtin", "name=userns", "name=no-new-privileges"],
+        "Swarm": {"LocalNodeState": "inactive", "ControlAvailable": False, "NodeID": "", "NodeAddr": "", "Error": ""},
+        "Warnings": None,
+    }
+    return call.json(view)
+
+
+def _distribution() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return "Linux"
