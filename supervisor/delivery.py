@@ -78,6 +78,7 @@ class Courier:
         self._open: dict[int, Job] = {}  # of those, what holds the cursor back; in order of seq
         self._behind: list[Job] = []  # of those, what will be parked with the next flush
         self._undone: list[int] = []  # seqs of parked jobs that are done, their rows not yet deleted
+        self._known: set[int] = set()  # seqs that the cursor had not passed, but that `deliveries` already held
         self._lanes: dict[str, deque[Job]] = {}
         self._limit = anyio.Semaphore(handler.concurrency)
         self._room = anyio.Event()
@@ -100,6 +101,7 @@ class Courier:
 
         cursor, parked = await self._store.transact(load)
         self._position = self._stored = cursor
+        self._known = {delivery.seq for delivery in parked if delivery.seq > cursor}
         for delivery in parked:
             if not delivery.dead:
                 job = Job(delivery.seq, delivery.subject, None, delivery.attempts, delivery.next_at, parked=True)
@@ -162,7 +164,7 @@ class Courier:
 
     async def _read(self) -> None:
         async for event in self._store.journal.follow_seq(self._position):
-            if self._wants(event):
+            if self._wants(event) and event.seq not in self._known:
                 job = Job(event.seq, event.subject, event)
                 self._open[event.seq] = job
                 self._enqueue(job)

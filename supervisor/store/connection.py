@@ -30,6 +30,8 @@ class Connection(aiosqlite.Connection):
             lambda: sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, cached_statements=256),
             iter_chunk_size=64,
         )
+        # A process that ends without having closed us must end all the same; to SQLite that is a kill, no worse.
+        getattr(self, "_thread", self).daemon = True
         self.in_flight = 0
         self._path = path
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import anyio
@@ -64,7 +64,7 @@ class Journal:
 
     def follow(
         self, after: str = "", *, types: Collection[str] = (), subject: str = "", until: int | None = None
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """Every event after that cursor, then those to come, in order and without a gap.
 
         `types` are globs ("container.*").  `until` ends the stream with that seq (`head`: do not wait for more).
@@ -72,7 +72,7 @@ class Journal:
         """
         return self.follow_seq(self.parse(after), types=types, subject=subject, until=until)
 
-    def upcoming(self, *, types: Collection[str] = (), subject: str = "") -> AsyncIterator[Event]:
+    def upcoming(self, *, types: Collection[str] = (), subject: str = "") -> AsyncGenerator[Event, None]:
         """Every event committed after this call."""
         return self.follow_seq(self.head, types=types, subject=subject)
 
@@ -90,7 +90,7 @@ class Journal:
 
     async def follow_seq(
         self, position: int, *, types: Collection[str] = (), subject: str = "", until: int | None = None
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """`follow` for our own readers, who remember a seq."""
         wanted = frozenset(matching(types)) if types else None
         while until is None or position < until:

@@ -1,0 +1,667 @@
+"""The dispatcher's promises: at least once, in order per subject, nobody stopped by another, nothing forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from hawse.supervisor import delivery, events
+from hawse.supervisor.delivery import GiveUp
+from hawse.supervisor.dispatch import Dispatcher, Handler
+from hawse.supervisor.errors import Conflict, Gone, HawseError, NotFound, UserError
+from hawse.supervisor.store.store import Store
+
+CONTEXT = object()
+DEADLINE = 10.0
+
+
+class Lab:
+    """A dispatcher over a real store, with a clock that sleeping moves."""
+
+    def __init__(self, store, clock, samples) -> None:
+        self.store, self.clock, self.samples = store, clock, samples
+        self.slept: list[float] = []
+        self.chance: Callable[[], float] = lambda: 1.0
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.clock.advance(seconds)
+        await anyio.lowlevel.checkpoint()
+
+    @asynccontextmanager
+    async def running(self, *handlers: Handler) -> AsyncIterator[Dispatcher]:
+        dispatcher = Dispatcher(self.store, handlers, CONTEXT, sleep=self.sleep, random=self.chance)
+        with anyio.fail_after(DEADLINE):
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(dispatcher.run)
+                yield dispatcher
+                tasks.cancel_scope.cancel()
+
+    async def happen(self, *subjects: int) -> list[int]:
+        """One event for each container number; their seqs."""
+
+        def append(tx):
+            return [tx.append(events.ContainerCreated(container=self.samples.container(n))).seq for n in subjects]
+
+        return await self.store.transact(append)
+
+    async def rows(self, **how):
+        return await self.store.read(lambda tx: tx.deliveries(**how))
+
+    async def cursor(self, name):
+        return (await self.store.read(lambda tx: tx.handler_cursors())).get(name)
+
+    async def hooks(self):
+        found = await self.store.read(lambda tx: tx.events(types=["hook.*"]))
+        return [(e.type, e.fact.handler, e.fact.attempt, e.fact.detail) for e in found]
+
+
+@pytest.fixture
+def lab(store, clock, samples):
+    return Lab(store, clock, samples)
+
+
+def durable(handle, name="h", **options):
+    return Handler(name=name, types=("container.*",), mode="durable", handle=handle, **options)
+
+
+async def until(condition):
+    """Poll with the event loop, not with the clock."""
+    with anyio.fail_after(DEADLINE):
+        while not (outcome := await condition()):
+            await asyncio.sleep(0.001)
+    return outcome
+
+
+# durable: the way things go
+
+
+async def test_a_handler_gets_what_it_wants_with_its_context(lab):
+    got = []
+
+    async def handle(event, context):
+        got.append((event.seq, context))
+
+    async with lab.running(durable(handle)) as dispatcher:
+        await lab.store.transact(lambda tx: tx.append(events.DaemonStarted(version="1", pid=1)))
+        (seq,) = await lab.happen(1)
+        await dispatcher.wait_done("h", seq)
+        await until(lambda: asyncio.sleep(0, dispatcher.lag() == {"h": 0}))
+    assert got == [(2, CONTEXT)]
+    assert await lab.cursor("h") == 2
+
+
+async def test_one_subject_is_in_order_and_others_do_not_wait_for_it(lab):
+    got, go_on = [], anyio.Event()
+
+    async def handle(event, _):
+        if event.seq == 1:
+            await go_on.wait()
+        got.append(event.seq)
+
+    async with lab.running(durable(handle)) as dispatcher:
+        seqs = await lab.happen(1, 2, 1, 3, 1)
+        await dispatcher.wait_done("h", seqs[1])
+        await dispatcher.wait_done("h", seqs[3])
+        assert got == [2, 4]
+        assert await lab.cursor("h") == 0  # the first is not done: a crash now must deliver all of them again
+        go_on.set()
+        await dispatcher.wait_done("h", seqs[4])
+    assert got == [2, 4, 1, 3, 5]
+    assert await lab.cursor("h") == 5
+
+
+async def test_concurrency_is_bounded(lab):
+    running = peak = 0
+
+    async def handle(event, _):
+        nonlocal running, peak
+        running += 1
+        peak = max(peak, running)
+        await asyncio.sleep(0.001)
+        running -= 1
+
+    async with lab.running(durable(handle, concurrency=3)) as dispatcher:
+        for seq in await lab.happen(*range(20)):
+            await dispatcher.wait_done("h", seq)
+    assert peak == 3
+
+
+async def test_handlers_have_cursors_of_their_own(lab):
+    got = defaultdict(list)
+    stuck = anyio.Event()
+
+    async def quick(event, _):
+        got["quick"].append(event.seq)
+
+    async def slow(event, _):
+        await stuck.wait()
+
+    async with lab.running(durable(quick, "quick"), durable(slow, "slow")) as dispatcher:
+        for seq in await lab.happen(1, 2):
+            await dispatcher.wait_done("quick", seq)
+        await until(lambda: asyncio.sleep(0, dispatcher.lag() == {"quick": 0, "slow": 2}))
+    assert got["quick"] == [1, 2]
+    assert (await lab.cursor("quick"), await lab.cursor("slow")) == (2, 0)
+
+
+async def test_events_from_before_the_dispatcher_was_made_are_not_a_new_handlers(lab):
+    await lab.happen(1)
+    got = []
+
+    async def handle(event, _):
+        got.append(event.seq)
+
+    dispatcher = Dispatcher(lab.store, [durable(handle)], CONTEXT)
+    (second,) = await lab.happen(1)  # between making and running it: recovery does that
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(dispatcher.run)
+        await dispatcher.wait_done("h", second)
+        tasks.cancel_scope.cancel()
+    assert got == [2]
+
+
+async def test_unwanted_events_move_the_cursor_lazily_but_they_do(lab, monkeypatch):
+    """Else pruning would wait for a handler that has nothing to do."""
+    monkeypatch.setattr(delivery, "LAZY", 10)
+
+    async def handle(event, _):
+        raise AssertionError
+
+    async with lab.running(durable(handle)):
+        for n in range(25):
+            await lab.store.transact(lambda tx, n=n: tx.append(events.DaemonStarted(version="1", pid=n)))
+
+        async def moved():
+            return (await lab.cursor("h")) >= 10
+
+        await until(moved)
+
+
+async def test_a_full_window_stops_the_reading_not_the_handler(lab, monkeypatch):
+    monkeypatch.setattr(delivery, "WINDOW", 4)
+    got, go_on = [], anyio.Event()
+
+    async def handle(event, _):
+        await go_on.wait()
+        got.append(event.seq)
+
+    async with lab.running(durable(handle)) as dispatcher:
+        await lab.happen(*range(20))
+        courier = dispatcher._couriers["h"]
+        await until(lambda: asyncio.sleep(0, len(courier._open) == 4))
+        await asyncio.sleep(0.01)
+        assert len(courier._open) == 4
+        go_on.set()
+        await dispatcher.wait_done("h", 20)
+        await until(lambda: asyncio.sleep(0, len(got) == 20))
+    assert sorted(got) == list(range(1, 21))
+
+
+# durable: failures
+
+
+async def test_a_failure_is_tried_again_with_backoff_and_jitter(lab):
+    attempts = []
+    lab.chance = lambda: 0.5  # three quarters of the full delay
+
+    async def handle(event, _):
+        attempts.append(event.seq)
+        if len(attempts) < 4:
+            raise OSError("not yet")
+
+    async with lab.running(durable(handle, backoff=2.0, backoff_limit=6.0)) as dispatcher:
+        (seq,) = await lab.happen(1)
+        await dispatcher.wait_done("h", seq)
+
+        async def cleaned():
+            return await lab.rows() == [] and await lab.cursor("h") >= 1
+
+        await until(cleaned)
+    assert attempts == [1, 1, 1, 1]
+    assert lab.slept == pytest.approx([1.5, 3.0, 4.5])
+    assert [(kind, n) for kind, _, n, _ in await lab.hooks()] == [("hook.failed", n) for n in (1, 2, 3)]
+
+
+async def test_what_waits_behind_a_failure_is_parked_and_keeps_its_order(lab):
+    """The cursor passes both, so other subjects' events need not be held or delivered twice."""
+    got, failing, sleeping, wake = [], True, anyio.Event(), anyio.Event()
+
+    async def sleep(seconds):
+        lab.clock.advance(seconds)
+        sleeping.set()
+        await wake.wait()
+
+    lab.sleep = sleep
+
+    async def handle(event, _):
+        if failing and event.seq == 1:
+            raise OSError("no")
+        got.append(event.seq)
+
+    async with lab.running(durable(handle)) as dispatcher:
+        await lab.happen(1)
+        await sleeping.wait()
+        second, other, third = await lab.happen(1, 2, 1)
+        await dispatcher.wait_done("h", other)
+
+        async def passed():
+            return await lab.cursor("h") >= third
+
+        await until(passed)
+        parked = await lab.rows()
+        assert [(d.seq, d.attempts, d.error) for d in parked] == [
+            (1, 1, "OSError: no"),
+            (second, 0, ""),
+            (third, 0, ""),
+        ]
+        assert parked[0].next_at > 0
+        assert got == [other]
+        failing = False
+        wake.set()
+        await dispatcher.wait_done("h", third)
+
+        async def cleaned():
+            return await lab.rows() == []
+
+        await until(cleaned)
+    assert got == [other, 1, second, third]
+
+
+async def test_after_the_last_attempt_it_is_a_dead_letter_and_the_next_goes_on(lab):
+    got = []
+
+    async def handle(event, _):
+        if event.seq == 1:
+            raise ValueError("never")
+        got.append(event.seq)
+
+    async with lab.running(durable(handle, attempts=3)) as dispatcher:
+        first, second = await lab.happen(1, 1)
+        await dispatcher.wait_done("h", first)
+        await dispatcher.wait_done("h", second)
+        (dead,) = await lab.rows(dead=True)
+        assert (dead.seq, dead.attempts, dead.error) == (1, 3, "ValueError: never")
+        assert got == [2]
+    hooks = await lab.hooks()
+    assert [(kind, n) for kind, _, n, _ in hooks] == [("hook.failed", 1), ("hook.failed", 2), ("hook.dead", 3)]
+    (event,) = await lab.store.read(lambda tx: tx.events(types=["hook.dead"]))
+    assert event.cause == event.fact.event == lab.store.journal.epochs.cursor(1)
+
+
+async def test_a_handler_can_give_up_at_once(lab):
+    async def handle(event, _):
+        raise GiveUp("permanent")
+
+    async with lab.running(durable(handle)) as dispatcher:
+        (seq,) = await lab.happen(1)
+        await dispatcher.wait_done("h", seq)
+    assert lab.slept == []
+    assert [(d.attempts, d.dead, d.error) for d in await lab.rows()] == [(1, True, "GiveUp: permanent")]
+
+
+async def test_a_built_in_handlers_single_failures_are_not_events_but_its_giving_up_is(lab):
+    async def handle(event, _):
+        raise OSError
+
+    async with lab.running(durable(handle, attempts=2, builtin=True)) as dispatcher:
+        (seq,) = await lab.happen(1)
+        await dispatcher.wait_done("h", seq)
+    assert await lab.hooks() == [("hook.dead", "h", 2, "OSError")]
+
+
+async def test_a_handler_that_hangs_is_cancelled_and_has_failed(lab):
+    async def handle(event, _):
+        await anyio.sleep_forever()
+
+    async with lab.running(durable(handle, deadline=0.01, attempts=2)) as dispatcher:
+        (seq,) = await lab.happen(1)
+        await dispatcher.wait_done("h", seq)
+    assert [d.error for d in await lab.rows(dead=True)] == ["no end in 0.01 s"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (asyncio.CancelledError(), "it cancelled itself"),
+        (TimeoutError("mine"), "TimeoutError: mine"),
+        (ExceptionGroup("many", [OSError("a")]), "ExceptionGroup: many (1 sub-exception)"),
+        (AssertionError(), "AssertionError"),
+        (ValueError("x" * 9000), f"ValueError: {'x' * 9000}"[: delivery.ERROR_LENGTH]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_nothing_that_a_handler_raises_stops_the_dispatcher(lab, raised, said):
+    async def handle(event, _):
+        if event.seq == 1:
+            raise raised
+
+    async with lab.running(durable(handle, attempts=1)) as dispatcher:
+        for seq in await lab.happen(1, 1, 2):
+            await dispatcher.wait_done("h", seq)
+    assert [d.error for d in await lab.rows(dead=True)] == [said]
+
+
+async def test_handlers_that_fail_on_each_others_failures_come_to_an_end(lab):
+    """Failures of hook events are kept in the deliveries, never journalled: else two such handlers feed each other."""
+    runs = 0
+
+    async def handle(event, _):
+        nonlocal runs
+        runs += 1
+        assert runs < 100
+        raise OSError
+
+    greedy = [Handler(name=n, types=("*",), mode="durable", handle=handle, attempts=2) for n in ("a", "b")]
+    async with lab.running(*greedy) as dispatcher:
+        await lab.happen(1)
+        await until(lambda: asyncio.sleep(0, dispatcher.lag() == {"a": 0, "b": 0}))
+    assert await lab.rows(dead=False) == []
+    assert {name for _, name, _, _ in await lab.hooks()} == {"a", "b"}
+    assert len(await lab.hooks()) == 4  # each: failed once, then dead, for the container's event alone
+
+
+async def test_a_dead_letter_can_be_delivered_again(lab):
+    broken, got = True, []
+
+    async def handle(event, _):
+        if broken:
+            raise GiveUp
+        got.append(event.seq)
+
+    async with lab.running(durable(handle)) as dispatcher:
+        (seq,) = await lab.happen(1)
+        await dispatcher.wait_done("h", seq)
+        with pytest.raises(NotFound):
+            await dispatcher.retry("h", seq + 1)
+        broken = False
+        await dispatcher.retry("h", seq)
+        await dispatcher.wait_done("h", seq)
+
+        async def cleaned():
+            return await lab.rows() == []
+
+        await until(cleaned)
+    assert got == [seq]
+
+
+async def test_a_store_that_cannot_be_written_delays_but_loses_nothing(lab):
+    async def read_only(value):
+        await lab.store._writer.run(lambda c: c.execute(f"PRAGMA query_only = {value}").fetchall())
+
+    attempts = []
+    complained = anyio.Event()
+
+    async def sleep(seconds):
+        lab.clock.advance(seconds)
+        complained.set()
+        await asyncio.sleep(0.001)
+
+    lab.sleep = sleep
+
+    async def handle(event, _):
+        attempts.append(event.seq)
+        if len(attempts) < 3:
+            raise OSError("first")
+
+    async with lab.running(durable(handle)) as dispatcher:
+        (seq,) = await lab.happen(1)
+        await read_only(1)
+        await complained.wait()
+        await read_only(0)
+        await dispatcher.wait_done("h", seq)
+
+        async def written():
+            return await lab.cursor("h") >= 1 and await lab.rows() == []
+
+        await until(written)
+    assert len(attempts) >= 3
+
+
+# restarts
+
+
+async def test_what_was_running_at_a_stop_is_delivered_again(lab):
+    begun, got, forever = anyio.Event(), [], True
+
+    async def handle(event, _):
+        begun.set()
+        if forever:
+            await anyio.sleep_forever()
+        got.append(event.seq)
+
+    async with lab.running(durable(handle)):
+        await lab.happen(1)
+        await begun.wait()
+    assert await lab.cursor("h") == 0
+    assert await lab.hooks() == []  # being stopped is not the handler's failure
+    forever = False
+    async with lab.running(durable(handle)) as dispatcher:
+        await dispatcher.wait_done("h", 1)
+    assert got == [1]
+
+
+async def test_parked_deliveries_survive_a_restart_with_their_count(lab):
+    async def sleep_forever(seconds):
+        await anyio.sleep_forever()
+
+    patient, lab.sleep = lab.sleep, sleep_forever
+    outcomes = []
+
+    async def fail(event, _):
+        raise OSError("down")
+
+    async with lab.running(durable(fail, attempts=3)):
+        await lab.happen(1, 1, 2)
+
+        async def all_parked():
+            return len(await lab.rows()) == 3 and await lab.cursor("h") >= 3
+
+        await until(all_parked)
+    lab.sleep = patient
+
+    async def fail_or_work(event, _):
+        outcomes.append(event.seq)
+        if event.seq == 1:
+            raise OSError("still")
+
+    async with lab.running(durable(fail_or_work, attempts=3)) as dispatcher:
+        for seq in (1, 2, 3):
+            await dispatcher.wait_done("h", seq)
+    assert outcomes.count(1) == 2  # one attempt was before the restart
+    assert [s for s in outcomes if s != 3] == [1, 1, 2]
+    assert [(d.seq, d.attempts) for d in await lab.rows(dead=True)] == [(1, 3)]
+
+
+async def test_an_orderly_stop_writes_the_cursor(lab):
+    async def handle(event, _):
+        pass
+
+    async with lab.running(durable(handle)) as dispatcher:
+        (seq,) = await lab.happen(1)
+        await dispatcher.wait_done("h", seq)
+    assert await lab.cursor("h") == seq
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_storm_of_failures_and_crashes(tmp_path, clock, samples, seed):
+    """Every event is handled at least once and in its subject's order, whatever fails and whenever the daemon dies."""
+    chance = random.Random(seed)
+    done, written = defaultdict(list), defaultdict(list)
+
+    async def handle(event, _):
+        for _ in range(chance.randrange(3)):
+            await anyio.lowlevel.checkpoint()
+        if chance.random() < 0.3:
+            raise OSError
+        done[event.subject].append(event.seq)
+
+    for _ in range(6):
+        async with await Store.open(tmp_path / "s.db", clock) as store:
+            lab = Lab(store, clock, samples)
+            lab.chance = chance.random
+            async with lab.running(durable(handle, attempts=1000, concurrency=3)):
+                for _ in range(5):
+                    subjects = [chance.randrange(4) for _ in range(4)]
+                    for n, seq in zip(subjects, await lab.happen(*subjects), strict=True):
+                        written[f"container/{samples.container(n).id}"].append(seq)
+                    await asyncio.sleep(chance.random() * 0.004)
+                if chance.random() < 0.5:  # a kill: what was not committed by now never is
+                    await store._writer.run(lambda c: c.execute("PRAGMA query_only = ON").fetchall())
+            await store._writer.run(lambda c: c.execute("PRAGMA query_only = OFF").fetchall())
+    async with await Store.open(tmp_path / "s.db", clock) as store:
+        lab = Lab(store, clock, samples)
+        async with lab.running(durable(handle, attempts=1000, concurrency=3)) as dispatcher:
+            for seq in range(1, store.journal.head + 1):
+                await dispatcher.wait_done("h", seq)
+        assert await lab.rows() == []
+        assert await lab.cursor("h") >= max(max(seqs) for seqs in written.values())
+    for subject, seqs in written.items():
+        first_times = list(dict.fromkeys(done[subject]))
+        assert first_times == seqs
+
+
+# waiting, adding, removing
+
+
+async def test_waiting_for_what_the_handler_does_not_want_ends_when_it_has_seen_it(lab):
+    async def handle(event, _):
+        raise AssertionError
+
+    async with lab.running(durable(handle)) as dispatcher:
+        event = await lab.store.transact(lambda tx: tx.append(events.DaemonStarted(version="1", pid=1)))
+        await dispatcher.wait_done("h", event.seq)
+
+
+async def test_waiting_may_begin_before_the_event_and_before_the_dispatcher_runs(lab):
+    async def handle(event, _):
+        pass
+
+    dispatcher = Dispatcher(lab.store, [durable(handle)], CONTEXT)
+    with anyio.fail_after(DEADLINE):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(dispatcher.wait_done, "h", 1)
+            await asyncio.sleep(0)
+            await lab.happen(1)
+            async with anyio.create_task_group() as inner:
+                inner.start_soon(dispatcher.run)
+                await dispatcher.wait_done("h", 1)
+                inner.cancel_scope.cancel()
+
+
+async def test_waiting_for_nobody_is_an_error(lab):
+    dispatcher = Dispatcher(lab.store, [], CONTEXT)
+    with pytest.raises(NotFound, match="no durable handler named h"):
+        await dispatcher.wait_done("h", 1)
+
+
+async def test_a_handler_added_at_run_time_begins_where_it_is_told(lab):
+    got = defaultdict(list)
+
+    def collect(name):
+        async def handle(event, _):
+            got[name].append(event.seq)
+
+        return durable(handle, name)
+
+    seqs = await lab.happen(1, 2, 3)
+    async with lab.running() as dispatcher:
+        await dispatcher.add(collect("new"))
+        await dispatcher.add(collect("second"), lab.store.journal.epochs.cursor(seqs[0]))
+        await dispatcher.add(collect("all"), "")
+        (last,) = await lab.happen(1)
+        for name in ("new", "second", "all"):
+            await dispatcher.wait_done(name, last)
+            await until(lambda: asyncio.sleep(0, not any(dispatcher.lag().values())))
+        with pytest.raises(Conflict, match="already is a handler named new"):
+            await dispatcher.add(collect("new"))
+        with pytest.raises(Gone):
+            await dispatcher.add(collect("bad"), f"{'0' * 32}-1")
+    assert {name: sorted(seqs) for name, seqs in got.items()} == {"new": [4], "second": [2, 3, 4], "all": [1, 2, 3, 4]}
+
+
+async def test_a_removed_handler_is_forgotten_or_goes_on_later(lab):
+    got, begun = [], anyio.Event()
+
+    async def hang(event, _):
+        begun.set()
+        await anyio.sleep_forever()
+
+    async def collect(event, _):
+        got.append(event.seq)
+
+    async with lab.running() as dispatcher:
+        await dispatcher.add(durable(hang))
+        (seq,) = await lab.happen(1)
+        await begun.wait()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(dispatcher.wait_done, "h", seq)
+            await asyncio.sleep(0)
+            await dispatcher.remove("h", forget=False)
+        await dispatcher.add(durable(collect))
+        await dispatcher.wait_done("h", seq)
+        assert got == [seq]
+        await dispatcher.remove("h")
+        await dispatcher.remove("h")
+        assert await lab.cursor("h") is None
+
+
+# gates
+
+
+def gate(handle, name="g", **options):
+    return Handler(name=name, types=("pre-start",), mode="gate", handle=handle, **options)
+
+
+async def test_gates_are_asked_in_order_and_may_change_the_question(lab, samples):
+    asked = []
+
+    def ask(name, answer=None):
+        async def handle(question, context):
+            asked.append((name, question.container.name, context))
+            return answer
+
+        return gate(handle, name)
+
+    changed = events.PreStart(container=samples.container(2))
+    dispatcher = Dispatcher(lab.store, [ask("a"), ask("b", changed), ask("c")], CONTEXT)
+    assert await dispatcher.gate(events.PreStart(container=samples.container(1))) == changed
+    assert asked == [("a", "c1", CONTEXT), ("b", "c1", CONTEXT), ("c", "c2", CONTEXT)]
+    other = events.PreStop(container=samples.container(1))
+    assert await dispatcher.gate(other) == other
+    assert len(asked) == 3
+
+
+async def test_a_gate_refuses_by_raising_and_the_rest_is_not_asked(lab, samples):
+    async def refuse(question, _):
+        raise UserError("not today")
+
+    async def never(question, _):
+        raise AssertionError
+
+    dispatcher = Dispatcher(lab.store, [gate(refuse, "a"), gate(never, "b")], CONTEXT)
+    with pytest.raises(UserError, match="not today"):
+        await dispatcher.gate(events.PreStart(container=samples.container(1)))
+
+
+async def test_a_gate_that_hangs_fails_the_transition(lab, samples):
+    async def hang(question, _):
+        await anyio.sleep_forever()
+
+    dispatcher = Dispatcher(lab.store, [gate(hang, deadline=0.01)], CONTEXT)
+    with pytest.raises(HawseError, match=r"handler g gave no answer to pre-start in 0\.01 s"):
+        await dispatcher.gate(events.PreStart(container=samples.container(1)))
+
+
+async def test_names_are_unique_across_modes(lab):
+    async def handle(event, _):
+        pass
+
+    with pytest.raises(Conflict):
+        Dispatcher(lab.store, [gate(handle, "x"), durable(handle, "x")], CONTEXT)
