@@ -9,7 +9,7 @@ import os
 
 from msgspec.structs import replace
 
-from hawse.supervisor import events, faults, names
+from hawse.supervisor import events, faults, names, volumes
 from hawse.supervisor.errors import Conflict, NotFound, UserError
 from hawse.supervisor.model import (
     ID_RANGE,
@@ -48,7 +48,7 @@ async def create(parts: Parts, networks: Networks, config: ContainerConfig, name
         container = Container(
             id=container_id,
             name=chosen,
-            config=config,
+            config=volumes.claim(tx, parts, config),
             state=State.CREATED,
             created_at=parts.clock(),
             uid_base=uid_base,
@@ -76,6 +76,7 @@ def prepare(parts: Parts, container: Container) -> None:
     paths = parts.paths(container.id)
     paths.state.mkdir(mode=0o710, parents=True, exist_ok=True)
     parts.images.prepare(paths, container.uid_base)
+    volumes.make_directories(parts, container.config)
 
 
 def forget(tx: Tx, container: Container) -> None:

@@ -9,7 +9,7 @@ import structlog
 
 from hawse.supervisor import faults, machine
 from hawse.supervisor.creating import forget
-from hawse.supervisor.errors import HawseError
+from hawse.supervisor.errors import Conflict, HawseError
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import Container, ContainerId, Exit, State
 from hawse.supervisor.moves import move
@@ -19,6 +19,7 @@ from hawse.supervisor.runtime import logreader
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.exitrecord import ExitInfo
 from hawse.supervisor.store.tx import Tx
+from hawse.supervisor.volumes import Volumes, anonymous_of
 
 log = structlog.get_logger()
 
@@ -91,9 +92,15 @@ async def remove(parts: Parts, container: Container, *, volumes: bool = False) -
     Cgroup.open(parts.cgroups, container.id).remove()
     await parts.images.discard(paths)
     faults.point("remove.files-gone")
+    own_volumes = await anonymous_of(parts, container.config) if volumes else []
     await parts.store.transact(lambda tx: forget(tx, container))
     parts.attachments.drop(container.id)
     faults.point("remove.forgotten")
+    for name in own_volumes:
+        try:
+            await Volumes(parts).remove(name, force=True)
+        except Conflict:
+            continue  # another container has come to use it: it is that one's now
 
 
 async def _step(parts: Parts, container: Container, stimulus: machine.Stimulus) -> Container:

@@ -31,6 +31,7 @@ from hawse.supervisor.recovery import recover
 from hawse.supervisor.runtime.client import AttachOptions, Shim
 from hawse.supervisor.signal_names import signal_number
 from hawse.supervisor.store.tx import Tx
+from hawse.supervisor.volumes import Volumes
 from hawse.supervisor.waits import Expectation
 
 log = structlog.get_logger()
@@ -44,6 +45,7 @@ class Engine:
         self.store = parts.store
         self.images = parts.images
         self.networks = Networks(parts)
+        self.volumes = Volumes(parts)
         self.dispatcher = Dispatcher(parts.store, handlers, Context(parts=parts, engine=self))
         self.execs = Execs(parts, tasks)
         self._tasks = tasks
@@ -57,6 +59,7 @@ class Engine:
             with parts.store.journal.subscribe(parts.waits.told):
                 await recover(parts, engine.watch)
                 await tasks.start(engine.dispatcher.run)
+                tasks.start_soon(engine.volumes.sweep)
                 yield engine
             tasks.cancel_scope.cancel()
 

@@ -36,7 +36,7 @@ async def stream(call: Call) -> web.StreamResponse:
         ended = asyncio.Event() if follow else None
         if ended is not None:
             tasks.start_soon(_tell_end, call, container.id, ended)
-        async with aclosing(read_log(path, query, ended)) as batches:  # type: ignore[type-var]
+        async with aclosing(read_log(path, query, ended)) as batches:
             async for entries in batches:
                 await out.write(b"".join(_shown(entry, framed, times) for entry in entries))
         tasks.cancel_scope.cancel()

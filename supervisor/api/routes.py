@@ -24,6 +24,8 @@ from hawse.supervisor.api import (
     networks,
     streams,
     system,
+    usage,
+    volumes,
 )
 from hawse.supervisor.api.call import Call
 from hawse.supervisor.api.wire import API_VERSION, MIN_API_VERSION, NATIVE
@@ -73,6 +75,8 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/containers/{ref}/attach", streams.attach),
     Route("POST", "/containers/{ref}/resize", streams.resize),
     Route("GET", "/containers/{ref}/logs", logs.stream),
+    Route("GET", "/containers/{ref}/top", usage.top),
+    Route("GET", "/containers/{ref}/stats", usage.stats),
     Route("POST", "/containers/{ref}/exec", exec_.create),
     Route("POST", "/exec/{ref}/start", exec_.start),
     Route("POST", "/exec/{ref}/resize", exec_.resize),
@@ -88,6 +92,11 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/networks/create", networks.create),
     Route("GET", "/networks/{ref}", networks.inspect),
     Route("DELETE", "/networks/{ref}", networks.remove),
+    Route("GET", "/volumes", volumes.listing),
+    Route("POST", "/volumes/create", volumes.create),
+    Route("POST", "/volumes/prune", volumes.prune),
+    Route("GET", "/volumes/{ref}", volumes.inspect),
+    Route("DELETE", "/volumes/{ref}", volumes.remove),
     Route("GET", f"{NATIVE}/info", native.info),
     Route("GET", f"{NATIVE}/snapshot", native.snapshot),
     Route("GET", f"{NATIVE}/events", native.events),

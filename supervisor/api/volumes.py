@@ -6,39 +6,68 @@ from typing import Any
 
 from aiohttp import web
 
+from hawse.supervisor.api.body import invalid
 from hawse.supervisor.api.call import Call
+from hawse.supervisor.api.filters import Filters
 from hawse.supervisor.events import rfc3339
 from hawse.supervisor.model import Volume
 
 FILTERS = frozenset("dangling driver label name".split())
+PRUNE_FILTERS = frozenset("all label label!".split())
 
 
 async def listing(call: Call) -> web.StreamResponse:
     """GET /volumes."""
     wanted = call.filters(FILTERS)
     dangling = wanted.flag("dangling")
+    unused = {v.name for v in await call.engine.volumes.unused(lambda _: True)}
     volumes = await call.engine.store.read(lambda tx: tx.volumes())
-    used = await _users(call)
     chosen = [
         v
         for v in volumes
         if wanted.pattern("name", v.name)
         and wanted.labels(v.labels)
         and wanted.exact("driver", "local")
-        and (dangling is None or dangling == (v.name not in used))
+        and (dangling is None or dangling == (v.name in unused))
     ]
     return call.json({"Volumes": [_view(call, v) for v in chosen], "Warnings": None})
 
 
+async def create(call: Call) -> web.StreamResponse:
+    """POST /volumes/create."""
+    body = await call.body()
+    if body.text("Driver") not in ("", "local"):
+        raise invalid("Driver", body.text("Driver"), "local: hawse has no volume plugins")
+    if options := body.strings_map("DriverOpts"):
+        raise invalid("DriverOpts", options, "absent: a volume is a directory; mount others with --mount type=bind")
+    volume = await call.engine.volumes.create(body.text("Name"), body.strings_map("Labels"))
+    return call.json(_view(call, volume), 201)
+
+
 async def inspect(call: Call) -> web.StreamResponse:
     """GET /volumes/X."""
-    ref = call.params["name"]
-    return call.json(_view(call, await call.engine.store.read(lambda tx: tx.find_volume(ref))))
+    return call.json(_view(call, await call.engine.store.read(lambda tx: tx.find_volume(call.ref))))
 
 
-async def _users(call: Call) -> set[str]:
-    containers = await call.engine.store.read(lambda tx: tx.containers())
-    return {m.source for c in containers for m in c.config.mounts if m.type == "volume"}
+async def remove(call: Call) -> web.StreamResponse:
+    """DELETE /volumes/X."""
+    await call.engine.volumes.remove(call.ref, force=call.query.flag("force"))
+    return call.nothing()
+
+
+async def prune(call: Call) -> web.StreamResponse:
+    """POST /volumes/prune: anonymous ones that nobody uses, named ones too with all=true."""
+    wanted = call.filters(PRUNE_FILTERS)
+    everything = wanted.flag("all") or call.version < (1, 42)
+    volumes = await call.engine.volumes.unused(lambda v: (everything or v.anonymous) and kept(wanted, v.labels))
+    names = [v.name for v in volumes]
+    freed = await call.engine.volumes.discard(names)
+    return call.json({"VolumesDeleted": names or None, "SpaceReclaimed": freed})
+
+
+def kept(wanted: Filters, labels: dict[str, str]) -> bool:
+    """Whether label and label! choose an object for pruning."""
+    return wanted.labels(labels) and not wanted.any_label(labels, "label!")
 
 
 def _view(call: Call, volume: Volume) -> dict[str, Any]:

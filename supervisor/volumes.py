@@ -1,0 +1,164 @@
+"""Named and anonymous volumes: a row and a directory each, made before the container that uses them and kept after it.
+
+The row is written first; the directory is made again wherever it is missing.  Removal takes the row and moves the directory
+aside in one transaction, so that a container created meanwhile gets a new one, never half of the old.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Collection
+from pathlib import Path
+from random import Random
+
+import anyio.to_thread
+from msgspec.structs import replace
+
+from hawse.supervisor import events
+from hawse.supervisor.errors import Conflict, NotFound, UserError
+from hawse.supervisor.model import ContainerConfig, Volume
+from hawse.supervisor.names import VALID
+from hawse.supervisor.parts import Parts
+from hawse.supervisor.store.tx import Tx
+
+TRASH = ".trash"
+
+
+class Volumes:
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def create(self, name: str, labels: dict[str, str]) -> Volume:
+        """One of that name that exists already is the answer, as with docker.  Raises UserError."""
+        parts = self._parts
+        if name and not VALID.match(name):
+            raise UserError(
+                f'create {name}: "{name}" includes invalid characters for a local volume name, only '
+                '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed'
+            )
+        volume = Volume(
+            name=name or _invented(parts.random), created_at=parts.clock(), labels=labels, anonymous=not name
+        )
+        volume = await parts.store.transact(lambda tx: _ensure(tx, volume))
+        make_directory(parts.volume_dir(volume.name))
+        return volume
+
+    async def remove(self, name: str, *, force: bool = False) -> None:
+        """Raises NotFound (not with force), Conflict while a container, even a stopped one, uses it."""
+        try:
+            await self.discard([name])
+        except NotFound:
+            if not force:
+                raise
+
+    async def unused(self, wanted: Callable[[Volume], bool]) -> list[Volume]:
+        """Those that no container uses and that `wanted` chooses."""
+
+        def read(tx: Tx) -> list[Volume]:
+            used = _users(tx)
+            return [v for v in tx.volumes() if v.name not in used and wanted(v)]
+
+        return await self._parts.store.read(read)
+
+    async def discard(self, names: Collection[str]) -> int:
+        """Remove them, all or none; the bytes that this frees."""
+        parts = self._parts
+        trash = parts.config.root / "volumes" / TRASH
+        trash.mkdir(mode=0o700, parents=True, exist_ok=True)
+        moved = [trash / f"{_invented(parts.random)}" for _ in names]
+
+        def forget(tx: Tx) -> None:
+            used = _users(tx)
+            for name, place in zip(names, moved, strict=True):
+                volume = tx.find_volume(name)
+                if name in used:
+                    raise Conflict(f"remove {name}: volume is in use - [{', '.join(sorted(used[name]))}]")
+                tx.delete_volume(name)
+                tx.append(events.VolumeRemoved(volume=volume))
+                _move_aside(parts.volume_dir(name), place)
+
+        await parts.store.transact(forget)
+        return await anyio.to_thread.run_sync(_delete, moved)
+
+    async def sweep(self) -> None:
+        """What a crash left of removed volumes."""
+        trash = self._parts.config.root / "volumes" / TRASH
+        if trash.is_dir():
+            await anyio.to_thread.run_sync(_delete, list(trash.iterdir()))
+
+
+def claim(tx: Tx, parts: Parts, config: ContainerConfig) -> ContainerConfig:
+    """Rows for the volumes that a new container mounts; anonymous ones get their names."""
+    mounts = []
+    for mount in config.mounts:
+        if mount.type == "volume":
+            name = mount.source or _invented(parts.random)
+            _ensure(tx, Volume(name=name, created_at=parts.clock(), anonymous=not mount.source))
+            mount = replace(mount, source=name)
+        mounts.append(mount)
+    return replace(config, mounts=tuple(mounts))
+
+
+def make_directories(parts: Parts, config: ContainerConfig) -> None:
+    """The directories of a container's volumes; safe to run again."""
+    for mount in config.mounts:
+        if mount.type == "volume":
+            make_directory(parts.volume_dir(mount.source))
+
+
+def make_directory(path: Path) -> None:
+    path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    path.mkdir(mode=0o755, exist_ok=True)
+
+
+async def anonymous_of(parts: Parts, config: ContainerConfig) -> list[str]:
+    """The volumes that were made for this container only."""
+    names = {m.source for m in config.mounts if m.type == "volume"}
+
+    def read(tx: Tx) -> list[str]:
+        return [v.name for v in tx.volumes() if v.anonymous and v.name in names]
+
+    return await parts.store.read(read) if names else []
+
+
+def _ensure(tx: Tx, volume: Volume) -> Volume:
+    if found := tx.volume(volume.name):
+        return found
+    tx.put_volume(volume)
+    tx.append(events.VolumeCreated(volume=volume))
+    return volume
+
+
+def _users(tx: Tx) -> dict[str, list[str]]:
+    """Volume → containers that mount it, running or not."""
+    found: dict[str, list[str]] = {}
+    for container in tx.containers():
+        for mount in container.config.mounts:
+            if mount.type == "volume":
+                found.setdefault(mount.source, []).append(container.id)
+    return found
+
+
+def _invented(random: Random) -> str:
+    return f"{random.getrandbits(256):064x}"
+
+
+def _move_aside(path: Path, place: Path) -> None:
+    try:
+        os.rename(path, place)
+    except FileNotFoundError:
+        pass  # it was never made: gone is success
+
+
+def _delete(places: Collection[Path]) -> int:
+    freed = 0
+    for place in places:
+        for directory, _, files in os.walk(place):
+            for name in files:
+                try:
+                    freed += os.lstat(os.path.join(directory, name)).st_size
+                except FileNotFoundError:
+                    continue
+        shutil.rmtree(place, ignore_errors=True)
+    return freed

@@ -1,0 +1,85 @@
+"""Volumes: rows, directories, who uses them, and what a removal leaves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from msgspec.structs import replace
+
+from hawse.supervisor import volumes
+from hawse.supervisor.config import Config
+from hawse.supervisor.errors import Conflict, NotFound, UserError
+from hawse.supervisor.model import ContainerConfig, MountSpec
+from hawse.supervisor.store.store import Store
+from hawse.supervisor.volumes import TRASH, Volumes
+
+
+@pytest_asyncio.fixture
+async def parts(tmp_path: Path) -> AsyncIterator[Any]:
+    async with await Store.open(tmp_path / "db") as store:
+        yield SimpleNamespace(
+            store=store,
+            clock=time.time_ns,
+            random=Random(1),
+            config=Config(root=tmp_path),
+            volume_dir=lambda name: tmp_path / "volumes" / name,
+        )
+
+
+def mounting(*sources: str) -> ContainerConfig:
+    return ContainerConfig(
+        mounts=tuple(MountSpec(type="volume", source=s, target=f"/{i}") for i, s in enumerate(sources))
+    )
+
+
+async def test_creating_one_twice_gives_the_same(parts: Any) -> None:
+    first = await Volumes(parts).create("data", {"a": "b"})
+    assert await Volumes(parts).create("data", {}) == first
+    assert parts.volume_dir("data").is_dir() and not first.anonymous
+    assert len(await parts.store.read(lambda tx: tx.events(types=["volume.created"]))) == 1
+    with pytest.raises(UserError, match="invalid characters"):
+        await Volumes(parts).create("../etc", {})
+
+
+async def test_a_container_s_volumes_get_rows_names_and_directories(parts: Any, samples: Any) -> None:
+    config = await parts.store.transact(lambda tx: volumes.claim(tx, parts, mounting("data", "")))
+    named, anonymous = (m.source for m in config.mounts)
+    assert named == "data" and len(anonymous) == 64
+    volumes.make_directories(parts, config)
+    volumes.make_directories(parts, config)
+    assert parts.volume_dir("data").is_dir() and parts.volume_dir(anonymous).is_dir()
+    assert await volumes.anonymous_of(parts, config) == [anonymous]
+
+
+async def test_one_that_is_used_stays_and_one_that_is_not_goes_with_its_files(parts: Any, samples: Any) -> None:
+    user = replace(samples.container(1), config=mounting("data"))
+    await parts.store.transact(lambda tx: (volumes.claim(tx, parts, user.config), tx.put(user)))
+    volumes.make_directories(parts, user.config)
+    (parts.volume_dir("data") / "file").write_text("12345")
+    with pytest.raises(Conflict, match=f"volume is in use - \\[{user.id}\\]"):
+        await Volumes(parts).remove("data")
+    assert (parts.volume_dir("data") / "file").read_text() == "12345"
+    assert await Volumes(parts).unused(lambda _: True) == []
+    await parts.store.transact(lambda tx: tx.delete_container(user.id))
+    assert [v.name for v in await Volumes(parts).unused(lambda _: True)] == ["data"]
+    assert await Volumes(parts).discard(["data"]) == 5
+    assert not parts.volume_dir("data").exists()
+    assert list((parts.config.root / "volumes" / TRASH).iterdir()) == []
+    with pytest.raises(NotFound, match="no such volume"):
+        await Volumes(parts).remove("data")
+    await Volumes(parts).remove("data", force=True)
+
+
+async def test_what_a_crash_left_in_the_trash_is_swept(parts: Any) -> None:
+    left = parts.config.root / "volumes" / TRASH / "x"
+    left.mkdir(parents=True)
+    (left / "f").write_text("x")
+    await Volumes(parts).sweep()
+    assert not left.exists()
