@@ -43,6 +43,7 @@ async def handle(event: events.Question, ctx: Context) -> None:
     planned = await parts.store.transact(plan)
     faults.point("connect.planned")
     shim = parts.shims[container.id]
+    assert shim.netlink is not None  # a container with endpoints has a network namespace of its own
     for network, endpoint in planned:
         await parts.network.ensure(network)
         await parts.network.plug(network, endpoint, shim.netlink, shim.pid)

@@ -7,13 +7,12 @@ read a file than ask the daemon.
 
 from __future__ import annotations
 
-import msgspec
 from msgspec.structs import replace
 
 from hawse.supervisor import events
 from hawse.supervisor.dispatch import Handler
 from hawse.supervisor.events import Event
-from hawse.supervisor.model import Endpoint
+from hawse.supervisor.model import Endpoint, encode
 from hawse.supervisor.parts import Context
 from hawse.supervisor.store.tx import Tx
 
@@ -33,7 +32,7 @@ async def handle(event: Event, ctx: Context) -> None:
     run = ctx.parts.paths(fact.container.id).run
     if run.exists():  # else it ended meanwhile, and its run directory with it
         fresh = run / "network.json.new"
-        fresh.write_bytes(msgspec.json.encode(endpoints))
+        fresh.write_bytes(encode(endpoints))
         fresh.rename(run / "network.json")
 
 
