@@ -75,11 +75,6 @@ class Birth:
                     os.close(fd)
             self._sysfs.clear()
 
-    def join_cgroups(self) -> None:
-        """Version 1 only; the first write waits some 10 ms for the kernel, and init mounts meanwhile."""
-        join(self.spec.cgroup_v1, self.pid)
-        protocol.send(self.channel, {"op": "joined"})
-
     def open_gate(self) -> None:
         set_limits(self.pid, self.spec.process)
         protocol.send(self.channel, {"op": "go"})
@@ -155,18 +150,6 @@ def own_directories(spec: ShimSpec) -> None:
                 os.chmod(path, stat.S_IMODE(os.stat(rootfs.lower[0]).st_mode))
         if spec.uid_base is not None and path != rootfs.target and os.stat(path).st_uid == 0:
             os.chown(path, spec.uid_base, spec.uid_base)
-
-
-def join(cgroups: list[str], pid: int) -> None:
-    for path in cgroups:
-        try:
-            fd = os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(fd, b"%d" % pid)
-            finally:
-                os.close(fd)
-        except OSError as e:
-            raise Failure("cgroup", f"join cgroup {path}: {os.strerror(e.errno or 0)}", e.errno or 0) from None
 
 
 def set_limits(pid: int, spec: ProcessSpec) -> None:

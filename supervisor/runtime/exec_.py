@@ -17,6 +17,7 @@ from hawse.supervisor.linux import syscalls
 from hawse.supervisor.linux.userns import become_root
 from hawse.supervisor.runtime import birth, init, protocol, stdio
 from hawse.supervisor.runtime.exits import reap
+from hawse.supervisor.runtime.joining import join
 from hawse.supervisor.runtime.loop import READ, Loop
 from hawse.supervisor.runtime.program import Failure, Program
 from hawse.supervisor.runtime.protocol import ProcessSpec, ShimSpec
@@ -69,7 +70,6 @@ class Exec:
         self._loop.watch(ours.fileno(), READ, lambda _: self._on_message())
         self._loop.watch(self._pidfd, READ, lambda _: self._on_end())
         try:
-            birth.join(spec.cgroup_v1, self.pid)
             birth.set_limits(self.pid, process)
             protocol.send(ours, {"op": "go"})
         except (Failure, OSError) as e:
@@ -146,6 +146,7 @@ def child(spec: ShimSpec, process: ProcessSpec, seccomp: bytes, channel: socket.
 def _run(spec: ShimSpec, process: ProcessSpec, seccomp: bytes, channel: socket.socket, init_pidfd: int) -> None:
     os.umask(0o022)
     syscalls.prctl(syscalls.PR_SET_NAME, b"hawse-exec")
+    join(spec.cgroup_v1)
     flags = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWCGROUP
     flags |= syscalls.CLONE_NEWNET if spec.net != "host" else 0
     flags |= syscalls.CLONE_NEWUSER if spec.uid_base is not None else 0
@@ -162,7 +163,7 @@ def _run(spec: ShimSpec, process: ProcessSpec, seccomp: bytes, channel: socket.s
     protocol.send(channel, {"ev": "stdio"}, streams.outside)
     for fd in streams.outside:
         os.close(fd)
-    # Not before it is counted in the container's cgroup.
+    # Not before its limits are set.
     init.expect(channel, "go")
     program.restrict()
     streams.install()

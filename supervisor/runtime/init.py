@@ -6,7 +6,6 @@ late.  Talks to the shim over `channel` (one SEQPACKET socket, close-on-exec):
     init → shim   netlink + fd            the container's network namespace exists
     shim → init   mapped                  ids are mapped
     shim → init   mounts (count) + fds    the plan's sources, in several messages if they are many
-    shim → init   joined                  the cgroups are joined
     init → shim   ready + stdio fds       everything done but exec
     shim → init   go
     init → shim   executing               the end of the socket after this is exec's success
@@ -25,6 +24,7 @@ from hawse.supervisor.linux import mounts, syscalls
 from hawse.supervisor.linux.mounts import MOUNT_ATTR_NODEV, MOUNT_ATTR_RDONLY, Filesystem
 from hawse.supervisor.linux.userns import become_root
 from hawse.supervisor.runtime import protocol, reaper, stdio
+from hawse.supervisor.runtime.joining import join
 from hawse.supervisor.runtime.plan import Plan, Root
 from hawse.supervisor.runtime.program import Failure, Program
 from hawse.supervisor.runtime.protocol import ShimSpec
@@ -59,6 +59,9 @@ class Init:
             with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE) as netlink:
                 protocol.send(channel, {"ev": "netlink"}, (netlink.fileno(),))
         mounts.make_private()
+        begun = time.monotonic_ns()
+        join(spec.cgroup_v1)
+        stages = {"cgroup": (time.monotonic_ns() - begun) // 1000}
         places = self._open_places()
         syscalls.set_hostname(spec.hostname)
         if spec.domainname:
@@ -82,16 +85,15 @@ class Init:
         program = Program.prepare(spec.process, self.seccomp, make_cwd=True)
         if spec.rootfs.read_only:
             mounts.set_attributes(root.fd, MOUNT_ATTR_RDONLY, target="/")
-        mounted = time.monotonic_ns()
-        expect(channel, "joined")
+        stages["mounts"] = (time.monotonic_ns() - begun) // 1000
         # Not in clone3: its root would have been the shim's cgroup.
         syscalls.unshare(syscalls.CLONE_NEWCGROUP)
-        self._go(program, streams, (mounted - begun) // 1000)
+        self._go(program, streams, stages)
 
-    def _go(self, program: Program, streams: Stdio, took: int) -> None:
+    def _go(self, program: Program, streams: Stdio, stages: dict[str, int]) -> None:
         streams.own(program.identity.uid)
         program.restrict()
-        protocol.send(self.channel, {"ev": "ready", "mounts": took}, streams.outside)
+        protocol.send(self.channel, {"ev": "ready", **stages}, streams.outside)
         for fd in streams.outside:
             os.close(fd)
         streams.install()

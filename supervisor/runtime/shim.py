@@ -114,8 +114,6 @@ class Shim:
         self.loop.watch(birth.pidfd, READ, lambda _: self._on_init_end())
         with self._stage("sources"):
             birth.pass_mounts()
-        with self._stage("cgroup"):
-            birth.join_cgroups()
         self.loop.watch(birth.channel.fileno(), READ, lambda _: self._on_init_message())
 
     def _stage(self, name: str) -> _Stage:
@@ -127,7 +125,7 @@ class Shim:
         match message.get("ev"):
             case "ready":
                 self.pump.open(fds)
-                self.stages["mounts"] = int(str(message["mounts"]))
+                self.stages |= {stage: int(str(message[stage])) for stage in ("cgroup", "mounts")}
                 self.phase = "ready"
                 self._begun["gate"] = time.monotonic_ns()
                 self.control.tell({"ev": "ready", "stages": self.stages})
