@@ -51,7 +51,7 @@ static const char *const stage_name[] = {"prepare", "namespaces", "cgroup", "vet
 
 /* written by the child, read by the parent */
 static struct shared {
-    double woken, configured, mounted;
+    double woken, joined, configured, mounted;
 } *shared;
 
 static const char *lower, *work, *cgroup;
@@ -171,7 +171,9 @@ static void configure_inside(int run)
 
 /* --- cgroup v1: one directory in every writable hierarchy --- */
 
-static void cgroup_each(int run, pid_t pid, int make)
+enum act { MAKE, JOIN, REMOVE };
+
+static void cgroup_each(int run, enum act act)
 {
     DIR *all = opendir("/sys/fs/cgroup");
     char dir[400], path[500], text[200];
@@ -180,8 +182,16 @@ static void cgroup_each(int run, pid_t pid, int make)
         if (e->d_name[0] == '.' || !strcmp(e->d_name, "unified") || access(path, W_OK))
             continue;
         snprintf(dir, sizeof dir, "/sys/fs/cgroup/%s/%s-floor-%d", e->d_name, cgroup, run);
-        if (!make) {
+        if (act == REMOVE) {
             CHECK("rmdir of a cgroup", !rmdir(dir));
+            continue;
+        }
+        if (act == JOIN) {
+            /* "0" in tasks: a thread that moves itself needs no lock; a pid in cgroup.procs waits 10 ms for RCU */
+            snprintf(path, sizeof path, "%s/tasks", dir);
+            int f = open(path, O_WRONLY);
+            CHECK("tasks", write(f, "0", 1) == 1);
+            close(f);
             continue;
         }
         CHECK("mkdir of a cgroup", !mkdir(dir, 0755));
@@ -194,10 +204,6 @@ static void cgroup_each(int run, pid_t pid, int make)
             CHECK("cpuset", n > 0 && write(to, text, n) == n);
             close(from), close(to);
         }
-        snprintf(path, sizeof path, "%s/cgroup.procs", dir);
-        int f = open(path, O_WRONLY), n = snprintf(text, sizeof text, "%d", pid);
-        CHECK("cgroup.procs", write(f, text, n) == n);
-        close(f);
     }
     closedir(all);
 }
@@ -244,11 +250,13 @@ static _Noreturn void child(int gate, int run, int hold)
 {
     char c;
     CHECK("prctl", !prctl(PR_SET_PDEATHSIG, SIGKILL));
-    if (with_user)
-        CHECK("identity", read(gate, &c, 1) == 1 && !setresgid(0, 0, 0) && !setresuid(0, 0, 0));
-    else
-        CHECK("gate", read(gate, &c, 1) == 1);
+    CHECK("gate", read(gate, &c, 1) == 1);
     shared[run].woken = now();
+    if (cgroup)
+        cgroup_each(run, JOIN);
+    shared[run].joined = now();
+    if (with_user)
+        CHECK("identity", !setresgid(0, 0, 0) && !setresuid(0, 0, 0));
     if (with_net)
         configure_inside(run);
     shared[run].configured = now();
@@ -297,7 +305,7 @@ static pid_t start(int run, int hold, int *pidfd, double *stage)
         write_map("uid_map", pid, run), write_map("gid_map", pid, run);
     stage[NAMESPACES] = (u = now()) - t, t = u;
     if (cgroup)
-        cgroup_each(run, pid, 1);
+        cgroup_each(run, MAKE);
     stage[CGROUP] = (u = now()) - t, t = u;
     snprintf(name, sizeof name, "floor%d", run);
     if (with_net)
@@ -338,7 +346,7 @@ static void bulk(int count)
     double gone = now();
     for (int i = 0; i < count; i++) {
         if (cgroup)
-            cgroup_each(i, 0, 0);
+            cgroup_each(i, REMOVE);
         directories(i, 0);
     }
     printf("{\"count\": %d, \"start_ms\": %.1f, \"kill_ms\": %.1f, \"links_gone_ms\": %.1f, \"removed_ms\": %.1f}\n", count,
@@ -354,7 +362,8 @@ static void one_by_one(int runs)
         pid_t pid = start(run, 0, &pidfd, stage);
         CHECK("wait", waitpid(pid, &status, 0) == pid && status == 0);
         close(pidfd);
-        stage[INSIDE] = shared[run].configured - shared[run].woken;
+        stage[CGROUP] += shared[run].joined - shared[run].woken;
+        stage[INSIDE] = shared[run].configured - shared[run].joined;
         stage[MOUNTS] = shared[run].mounted - shared[run].configured;
         stage[FIRST] = shared[run].mounted - begun;
         for (int i = 0; i < STAGES; i++)
@@ -364,7 +373,7 @@ static void one_by_one(int runs)
         while (with_net && if_nametoindex(name))
             usleep(500); /* the dying namespace takes the veth: do not measure the next start beside it */
         if (cgroup)
-            cgroup_each(run, 0, 0);
+            cgroup_each(run, REMOVE);
         directories(run, 0);
     }
     printf("{\"runs\": %d", runs);
