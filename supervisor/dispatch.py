@@ -133,16 +133,21 @@ class Dispatcher:
 
     async def wait_done(self, name: str, seq: int) -> None:
         """Until that handler has dealt with the event (or given it up, or never wanted it)."""
-        await self._courier(name).wait_done(seq)
+        await self._courier(name).ledger.wait_done(seq)
 
     async def retry(self, name: str, seq: int) -> None:
         """Deliver a dead letter once more, with all its attempts.  Raises NotFound."""
         await self._courier(name).retry(seq)
 
+    async def orphans(self) -> list[str]:
+        """Handlers that the store knows and nobody registered: they hold back pruning until they return or are removed."""
+        known = await self._store.read(lambda tx: tx.handler_cursors())
+        return sorted(known.keys() - self._couriers.keys())
+
     def lag(self) -> dict[str, int]:
         """Handler → how many events it is behind, those it has yet to look at included."""
         head = self._store.journal.head
-        return {name: courier.lag(head) for name, courier in self._couriers.items()}
+        return {name: courier.ledger.lag(head) for name, courier in self._couriers.items()}
 
     def _courier(self, name: str) -> Courier:
         try:

@@ -30,6 +30,7 @@ from hawse.supervisor.parts import Context, Parts
 from hawse.supervisor.recovery import recover
 from hawse.supervisor.runtime.client import AttachOptions, Shim
 from hawse.supervisor.signal_names import signal_number
+from hawse.supervisor.store.retention import retain
 from hawse.supervisor.store.tx import Tx
 from hawse.supervisor.volumes import Volumes
 from hawse.supervisor.waits import Expectation
@@ -60,8 +61,13 @@ class Engine:
                 await recover(parts, engine.watch)
                 await tasks.start(engine.dispatcher.run)
                 tasks.start_soon(engine.volumes.sweep)
+                tasks.start_soon(engine._retain_journal)
                 yield engine
             tasks.cancel_scope.cancel()
+
+    async def _retain_journal(self) -> None:
+        config = self.parts.config
+        await retain(self.store, max_age=config.journal_max_age, max_bytes=config.journal_max_bytes)
 
     def watch(self, shim: Shim) -> None:
         """Follow a running container to its end."""

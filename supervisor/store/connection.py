@@ -10,7 +10,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiosqlite
 
@@ -31,7 +31,8 @@ class Connection(aiosqlite.Connection):
             iter_chunk_size=64,
         )
         # A process that ends without having closed us must end all the same; to SQLite that is a kill, no worse.
-        getattr(self, "_thread", self).daemon = True
+        thread: Any = getattr(self, "_thread", self)  # aiosqlite < 0.22 is the thread itself
+        thread.daemon = True
         self.in_flight = 0
         self._path = path
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -27,16 +26,15 @@ from hawse.supervisor.errors import Bug, Unavailable
 from hawse.supervisor.events import Event
 from hawse.supervisor.model import Container, Endpoint, Image, Lease, Network, Volume
 from hawse.supervisor.store.connection import Connection, translate
-from hawse.supervisor.store.epochs import Epochs
 from hawse.supervisor.store.journal import Journal
-from hawse.supervisor.store.schema import migrate
+from hawse.supervisor.store.opening import Opened, mark_clean, prepare
 from hawse.supervisor.store.tx import Tx
 
 T = TypeVar("T")
 
 READERS = 2
 BATCH = 256  # functions that share one commit at most
-PRUNE_BATCH = 2000  # events deleted in one transaction, so that nobody waits long behind it
+PRUNE_BATCH = 250  # events deleted in one transaction, so that nobody waits long behind it
 
 
 class Work(Generic[T]):
@@ -104,7 +102,7 @@ class Store:
         async with AsyncExitStack() as undo:
             writer = await Connection.open(path, writable=True)
             undo.push_async_callback(writer.close)
-            opened = await writer.run(lambda connection: _prepare(connection, path, boot_id))
+            opened = await writer.run(lambda connection: prepare(connection, boot_id))
             readers = []
             for _ in range(1 + READERS):
                 readers.append(await Connection.open(path, writable=False))
@@ -127,7 +125,7 @@ class Store:
             stack.push_async_callback(self._writer.close)
             for reader in (self._follower, *self._readers):
                 stack.push_async_callback(reader.close)
-            await self._writer.run(_mark_clean)
+            await self._writer.run(mark_clean)
 
     async def transact(self, fn: Callable[[Tx], T]) -> T:
         """Run `fn` in one transaction: what it changes and appends is committed when this returns, or not at all.
@@ -258,59 +256,3 @@ class Store:
         self.journal.publish(appended)
         for work in batch:
             work.settle()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
-    """What opening found."""
-
-    epochs: Epochs
-    oldest: int
-    head: int
-
-
-def _prepare(connection: sqlite3.Connection, path: Path, boot_id: str) -> Opened:
-    """Runs before anybody else sees the database."""
-    migrate(connection)
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        tx = Tx(connection, time.time_ns, Epochs(((1, ""),)))
-        head = tx.head()
-        powerless = bool(boot_id and tx.meta("boot_id") not in ("", boot_id) and tx.meta("clean") != "yes")
-        _check(connection, path, thorough=powerless)
-        if powerless:
-            connection.execute("INSERT OR REPLACE INTO epochs VALUES (?, ?)", (head + 1, uuid.uuid4().hex))
-        if boot_id:
-            tx.put_meta("boot_id", boot_id)
-        tx.put_meta("clean", "no")
-        spans = connection.execute("SELECT first_seq, epoch FROM epochs ORDER BY first_seq").fetchall()
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    return Opened(epochs=Epochs(tuple(spans)), oldest=tx.oldest(), head=head)
-
-
-def _check(connection: sqlite3.Connection, path: Path, *, thorough: bool) -> None:
-    """The state's tables at every start; the journal, which may be a gigabyte, only after a power failure.
-
-    Raises Unavailable.
-    """
-    tables = [
-        name
-        for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
-        if thorough or name not in ("events",)
-    ]
-    for table in tables:
-        for (verdict,) in connection.execute(f"PRAGMA quick_check('{table}')"):
-            if verdict != "ok":
-                damage = sqlite3.DatabaseError(verdict)
-                damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-                damage.sqlite_errorname = f"{table}: {verdict}"
-                raise damage
-
-
-def _mark_clean(connection: sqlite3.Connection) -> None:
-    connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('clean', 'yes')")
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

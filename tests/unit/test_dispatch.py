@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from hawse.supervisor import delivery, events
+from hawse.supervisor import delivery, events, ledger
 from hawse.supervisor.delivery import GiveUp
 from hawse.supervisor.dispatch import Dispatcher, Handler
 from hawse.supervisor.errors import Conflict, Gone, HawseError, NotFound, UserError
@@ -169,7 +169,7 @@ async def test_events_from_before_the_dispatcher_was_made_are_not_a_new_handlers
 
 async def test_unwanted_events_move_the_cursor_lazily_but_they_do(lab, monkeypatch):
     """Else pruning would wait for a handler that has nothing to do."""
-    monkeypatch.setattr(delivery, "LAZY", 10)
+    monkeypatch.setattr(ledger, "LAZY", 10)
 
     async def handle(event, _):
         raise AssertionError
@@ -185,7 +185,7 @@ async def test_unwanted_events_move_the_cursor_lazily_but_they_do(lab, monkeypat
 
 
 async def test_a_full_window_stops_the_reading_not_the_handler(lab, monkeypatch):
-    monkeypatch.setattr(delivery, "WINDOW", 4)
+    monkeypatch.setattr(ledger, "WINDOW", 4)
     got, go_on = [], anyio.Event()
 
     async def handle(event, _):
@@ -194,10 +194,10 @@ async def test_a_full_window_stops_the_reading_not_the_handler(lab, monkeypatch)
 
     async with lab.running(durable(handle)) as dispatcher:
         await lab.happen(*range(20))
-        courier = dispatcher._couriers["h"]
-        await until(lambda: asyncio.sleep(0, len(courier._open) == 4))
+        book = dispatcher._couriers["h"].ledger
+        await until(lambda: asyncio.sleep(0, len(book._open) == 4))
         await asyncio.sleep(0.01)
-        assert len(courier._open) == 4
+        assert len(book._open) == 4
         go_on.set()
         await dispatcher.wait_done("h", 20)
         await until(lambda: asyncio.sleep(0, len(got) == 20))
@@ -610,6 +610,18 @@ async def test_a_removed_handler_is_forgotten_or_goes_on_later(lab):
         await dispatcher.remove("h")
         await dispatcher.remove("h")
         assert await lab.cursor("h") is None
+
+
+async def test_handlers_that_nobody_registered_are_named(lab):
+    async def handle(event, _):
+        pass
+
+    async with lab.running(durable(handle, "old"), durable(handle, "kept")):
+        pass
+    async with lab.running(durable(handle, "kept")) as dispatcher:
+        assert await dispatcher.orphans() == ["old"]
+        await dispatcher.remove("old")
+        assert await dispatcher.orphans() == []
 
 
 # gates

@@ -14,6 +14,7 @@ from hawse.supervisor.store import journal as journal_module
 from hawse.supervisor.store import store as store_module
 from hawse.supervisor.store.deliveries import Delivery
 from hawse.supervisor.store.epochs import Epochs
+from hawse.supervisor.store.retention import retain
 from hawse.supervisor.store.store import Store
 
 E1, E2, E3 = "1" * 32, "2" * 32, "3" * 32
@@ -378,3 +379,27 @@ async def test_a_reader_is_told_even_before_the_news_of_the_pruning_arrived(smal
     raw.close()
     with pytest.raises(Gone):
         await take(stream, 1)
+
+
+async def test_retention_prunes_now_and_then_and_survives_a_full_disk(store, clock):
+    await fill(store, clock, count=5)
+    naps = []
+
+    class Enough(Exception):
+        pass
+
+    async def sleep(seconds):
+        naps.append(seconds)
+        if len(naps) == 2:
+            await store._writer.run(lambda c: c.execute("PRAGMA query_only = ON").fetchall())
+        if len(naps) == 3:
+            await store._writer.run(lambda c: c.execute("PRAGMA query_only = OFF").fetchall())
+            assert store.journal.oldest == 3
+            clock.advance(20)
+        if len(naps) == 4:
+            raise Enough
+
+    with pytest.raises(Enough):
+        await retain(store, max_age=35, max_bytes=1 << 30, interval=7.0, sleep=sleep)
+    assert naps == [7.0] * 4
+    assert store.journal.oldest == 5
