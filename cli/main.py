@@ -72,6 +72,10 @@ def _dispatch(argv: list[str]) -> int:
         print(f"hawse version {VERSION}")
         return 0
     verb, *arguments = rest
+    if verb == "__complete":
+        from hawse.cli import complete
+
+        return complete.main(arguments)
     if verb == "help":
         verb, arguments = (arguments[0], [*arguments[1:], "--help"]) if arguments else ("", [])
         if not verb:

@@ -8,7 +8,7 @@ from hawse.cli.errors import Failure
 
 Places = dict[str, list[dict[str, str]]]
 _PROTOCOLS = ("tcp", "udp", "sctp")
-_ADDRESS = re.compile(r"\d{1,3}(\.\d{1,3}){3}\Z")
+_ADDRESS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}\Z")
 
 
 def published(specs: list[str]) -> Places:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import sys
 
 from hawse.cli.client import absent
@@ -26,9 +25,9 @@ def _version(context: Context, options: Options, _: list[str]) -> int:
     client = {
         "Version": wire.VERSION,
         "ApiVersion": wire.API_VERSION,
-        "Python": platform.python_version(),
+        "Python": ".".join(map(str, sys.version_info[:3])),
         "Os": "linux",
-        "Arch": platform.machine(),
+        "Arch": os.uname().machine,
     }
     context.autostart = False  # asking which version runs is no reason to run one
     server: dict[str, Any] | None = None

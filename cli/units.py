@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 _BINARY = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kmgtp])i?)?b?\Z", re.IGNORECASE)
-_DECIMAL = re.compile(r"[+-]?\d+(?:\.\d*)?\Z|[+-]?\.\d+\Z")
-_DURATION = re.compile(r"([+-]?)((?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+)\Z")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kmgtp])i?)?b?\Z", re.IGNORECASE | re.ASCII)
+_DECIMAL = re.compile(r"[+-]?\d+(?:\.\d*)?\Z|[+-]?\.\d+\Z", re.ASCII)
+_DURATION = re.compile(r"([+-]?)((?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+)\Z", re.ASCII)
 _PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _NANOSECONDS = {
     "ns": 1,
