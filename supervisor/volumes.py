@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from hawse.supervisor import events
 from hawse.supervisor.errors import Conflict, NotFound, UserError
+from hawse.supervisor.linux.diskusage import apparent_size
 from hawse.supervisor.model import ContainerConfig, Volume
 from hawse.supervisor.names import VALID
 from hawse.supervisor.parts import Parts
@@ -154,11 +155,6 @@ def _move_aside(path: Path, place: Path) -> None:
 def _delete(places: Collection[Path]) -> int:
     freed = 0
     for place in places:
-        for directory, _, files in os.walk(place):
-            for name in files:
-                try:
-                    freed += os.lstat(os.path.join(directory, name)).st_size
-                except FileNotFoundError:
-                    continue
+        freed += apparent_size(place)
         shutil.rmtree(place, ignore_errors=True)
     return freed

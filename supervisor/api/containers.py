@@ -42,7 +42,11 @@ async def listing(call: Call) -> web.StreamResponse:
     ]
     if limit > 0:
         chosen = chosen[:limit]
-    return call.json([view_container.summary(s.container, s.endpoints, around, now) for s in chosen])
+    lines = [view_container.summary(s.container, s.endpoints, around, now) for s in chosen]
+    if call.query.flag("size"):
+        for line, (written, whole) in zip(lines, await look.sizes(call.engine, chosen), strict=True):
+            line |= {"SizeRw": written, "SizeRootFs": whole}
+    return call.json(lines)
 
 
 async def _bounds(call: Call, wanted: Filters) -> tuple[int, int]:
@@ -98,9 +102,8 @@ def _ports(wanted: Filters, key: str, ports: list[str]) -> bool:
 async def create(call: Call) -> web.StreamResponse:
     """POST /containers/create."""
     decoded = container_config(await call.body())
-    config = decoded.config
-    if not config.rootfs:
-        config = configure(config, await call.engine.images.resolve(config.image))
+    image = None if decoded.config.rootfs else await call.engine.images.resolve(decoded.config.image)
+    config = configure(decoded.config, image)
     container = await call.engine.create(config, call.query.text("name"))
     return call.json({"Id": container.id, "Warnings": list(decoded.warnings)}, 201)
 
@@ -108,7 +111,8 @@ async def create(call: Call) -> web.StreamResponse:
 async def inspect(call: Call) -> web.StreamResponse:
     """GET /containers/X/json."""
     seen = await look.one(call.engine, call.ref)
-    around = await look.surroundings(call.engine, seen.container)
+    size = (await look.sizes(call.engine, [seen]))[0] if call.query.flag("size") else None
+    around = await look.surroundings(call.engine, seen.container, size)
     return call.json(view_container.inspect(seen.container, seen.endpoints, around))
 
 

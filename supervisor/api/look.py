@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hawse.supervisor.api.view_container import Surroundings
-from hawse.supervisor.model import Container, ContainerId, Endpoint
+from hawse.supervisor.linux.diskusage import sizes as measured
+from hawse.supervisor.model import Container, ContainerId, Endpoint, ImageId
 from hawse.supervisor.store.tx import Tx
 
 if TYPE_CHECKING:
@@ -44,12 +45,23 @@ async def every(engine: Engine) -> list[Seen]:
     return sorted(found, key=lambda seen: seen.container.created_at)
 
 
-async def surroundings(engine: Engine, container: Container | None = None) -> Surroundings:
+async def surroundings(
+    engine: Engine, container: Container | None = None, size: tuple[int, int] | None = None
+) -> Surroundings:
     """For one container's inspect, or for the lines of a list."""
     networks = await engine.networks.all()
     return Surroundings(
         network_ids={n.name: n.id for n in networks},
         volumes=str(engine.parts.config.root / "volumes"),
         log_path=str(engine.parts.paths(container.id).log) if container else "",
+        sizes=size,
         execs=tuple(engine.execs.running_in(container.id)) if container else (),
     )
+
+
+async def sizes(engine: Engine, seen: list[Seen]) -> list[tuple[int, int]]:
+    """For each container, bytes that it wrote and bytes of its whole root."""
+    written = await measured([engine.parts.paths(s.container.id).upper for s in seen])
+    images = {i.id: i.size for i in await engine.store.read(lambda tx: tx.images())}
+    bases = (images.get(s.container.config.image_id or ImageId(""), 0) for s in seen)
+    return [(size, size + base) for size, base in zip(written, bases, strict=True)]

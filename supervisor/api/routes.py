@@ -16,6 +16,7 @@ from aiohttp import web
 
 from hawse.supervisor.api import (
     containers,
+    disk,
     events,
     exec_,
     images,
@@ -60,8 +61,10 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/version", system.version),
     Route("GET", "/info", system.info),
     Route("GET", "/events", events.stream),
+    Route("GET", "/system/df", disk.usage),
     Route("GET", "/containers/json", containers.listing),
     Route("POST", "/containers/create", containers.create),
+    Route("POST", "/containers/prune", disk.prune_containers),
     Route("GET", "/containers/{ref}/json", containers.inspect),
     Route("POST", "/containers/{ref}/start", containers.start),
     Route("POST", "/containers/{ref}/stop", containers.stop),
@@ -90,6 +93,7 @@ ROUTES: tuple[Route, ...] = (
     Route("DELETE", "/images/{name}", images.remove),
     Route("GET", "/networks", networks.listing),
     Route("POST", "/networks/create", networks.create),
+    Route("POST", "/networks/prune", disk.prune_networks),
     Route("GET", "/networks/{ref}", networks.inspect),
     Route("DELETE", "/networks/{ref}", networks.remove),
     Route("GET", "/volumes", volumes.listing),

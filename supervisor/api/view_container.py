@@ -29,7 +29,7 @@ class Surroundings:
 def summary(container: Container, endpoints: tuple[Endpoint, ...], around: Surroundings, now: int) -> dict[str, Any]:
     """One element of GET /containers/json."""
     config = container.config
-    line = {
+    return {
         "Id": container.id,
         "Names": [f"/{container.name}"],
         "Image": image_name(config),
@@ -44,9 +44,6 @@ def summary(container: Container, endpoints: tuple[Endpoint, ...], around: Surro
         "NetworkSettings": {"Networks": _networks(container, endpoints, around)},
         "Mounts": [mount(m, around.volumes) for m in config.mounts],
     }
-    if around.sizes:
-        line |= {"SizeRw": around.sizes[0], "SizeRootFs": around.sizes[1]}
-    return line
 
 
 def inspect(container: Container, endpoints: tuple[Endpoint, ...], around: Surroundings) -> dict[str, Any]:

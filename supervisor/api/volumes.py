@@ -30,7 +30,7 @@ async def listing(call: Call) -> web.StreamResponse:
         and wanted.exact("driver", "local")
         and (dangling is None or dangling == (v.name in unused))
     ]
-    return call.json({"Volumes": [_view(call, v) for v in chosen], "Warnings": None})
+    return call.json({"Volumes": [view(call, v) for v in chosen], "Warnings": None})
 
 
 async def create(call: Call) -> web.StreamResponse:
@@ -41,12 +41,12 @@ async def create(call: Call) -> web.StreamResponse:
     if options := body.strings_map("DriverOpts"):
         raise invalid("DriverOpts", options, "absent: a volume is a directory; mount others with --mount type=bind")
     volume = await call.engine.volumes.create(body.text("Name"), body.strings_map("Labels"))
-    return call.json(_view(call, volume), 201)
+    return call.json(view(call, volume), 201)
 
 
 async def inspect(call: Call) -> web.StreamResponse:
     """GET /volumes/X."""
-    return call.json(_view(call, await call.engine.store.read(lambda tx: tx.find_volume(call.ref))))
+    return call.json(view(call, await call.engine.store.read(lambda tx: tx.find_volume(call.ref))))
 
 
 async def remove(call: Call) -> web.StreamResponse:
@@ -70,7 +70,8 @@ def kept(wanted: Filters, labels: dict[str, str]) -> bool:
     return wanted.labels(labels) and not wanted.any_label(labels, "label!")
 
 
-def _view(call: Call, volume: Volume) -> dict[str, Any]:
+def view(call: Call, volume: Volume) -> dict[str, Any]:
+    """One volume in Docker's JSON."""
     return {
         "CreatedAt": rfc3339(volume.created_at),
         "Driver": "local",

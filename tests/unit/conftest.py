@@ -99,3 +99,12 @@ def clock() -> Clock:
 async def store(tmp_path: Path, clock: Clock) -> AsyncIterator[Store]:
     async with await Store.open(tmp_path / "state.db", clock) as opened:
         yield opened
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[Any]:
+    """The API server in front of an engine without a kernel."""
+    from tests.unit.api_client import served  # only its tests pay for its imports
+
+    async with served(tmp_path) as api:
+        yield api

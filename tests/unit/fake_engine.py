@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,6 +44,7 @@ from hawse.supervisor.runtime.client import AttachOptions
 from hawse.supervisor.runtime.spec import Paths
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx
+from hawse.supervisor.volumes import Volumes
 
 BUSYBOX = Image(
     id=ImageId("sha256:" + "b" * 64), created_at=time.time_ns(), layers=("sha256:x",), tags=("busybox:latest",)
@@ -60,10 +62,12 @@ class FakeEngine:
             paths=lambda i: Paths(state=root / "containers" / i, run=root / "run" / i),
             volume_dir=lambda name: root / "volumes" / name,
             store=store,
+            random=Random(1),
         )
         self.images = FakeImages(store)
         self.networks = FakeNetworks(store)
         self.execs = FakeExecs(self)
+        self.volumes = Volumes(self.parts)  # type: ignore[arg-type]
         self.attached: list[tuple[str, bytes, AttachOptions]] = []
         self.sizes: list[tuple[str, int, int]] = []
         self.tasks: set[asyncio.Task[None]] = set()

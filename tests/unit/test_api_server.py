@@ -8,7 +8,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -17,7 +17,6 @@ import anyio
 import docker
 import docker.errors
 import pytest
-import pytest_asyncio
 from docker.models.containers import Container as DockerContainer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -30,82 +29,8 @@ from hawse.supervisor.errors import NotFound, Unavailable, UserError
 from hawse.supervisor.model import State
 from hawse.supervisor.runtime.logwriter import LogWriter
 from hawse.supervisor.store.store import Store
-from tests.unit.fake_engine import BUSYBOX, FakeEngine
-
-
-class Api:
-    """The served engine, and ways to talk to it that do not block its loop."""
-
-    def __init__(self, engine: FakeEngine, path: Path) -> None:
-        self.engine = engine
-        self.path = path
-
-    async def docker(self, use: Callable[[docker.DockerClient], Any]) -> Any:
-        """Run `use` with a docker-py client, in a thread."""
-
-        def work() -> Any:
-            client = docker.DockerClient(base_url=f"unix://{self.path}", version="1.47", timeout=10)
-            try:
-                return use(client)
-            finally:
-                client.close()
-
-        return await asyncio.to_thread(work)
-
-    async def request(
-        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
-    ) -> tuple[int, dict[str, str], bytes]:
-        """One request; status, headers in lower case, whole body."""
-        reader, writer = await self.send(method, path, body, {"Connection": "close", **(headers or {})})
-        status, fields = await head(reader)
-        rest = await reader.read()
-        writer.close()
-        return status, fields, unchunked(rest) if fields.get("transfer-encoding") == "chunked" else rest
-
-    async def send(
-        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.open_unix_connection(str(self.path))
-        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-        lines = [f"{method} {path} HTTP/1.1", "Host: docker", f"Content-Length: {len(data)}"]
-        lines += [f"{k}: {v}" for k, v in (headers or {}).items()]
-        writer.write("\r\n".join([*lines, "", ""]).encode() + data)
-        return reader, writer
-
-    async def json(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        status, _, data = await self.request(method, path, body)
-        return status, json.loads(data) if data else None
-
-    async def created(self, start: bool = True, **config: Any) -> str:
-        body = {"Image": "busybox", "Cmd": ["cat"], **config}
-        status, answer = await self.json("POST", "/v1.47/containers/create", body)
-        assert status == 201, answer
-        if start:
-            await self.engine.start(answer["Id"])
-        return str(answer["Id"])
-
-
-async def head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
-    text = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).decode()
-    first, *lines = text.strip().split("\r\n")
-    fields = (line.split(": ", 1) for line in lines)
-    return int(first.split()[1]), {name.lower(): value for name, value in fields}
-
-
-def unchunked(data: bytes) -> bytes:
-    whole = b""
-    while data:
-        size, _, data = data.partition(b"\r\n")
-        whole, data = whole + data[: int(size, 16)], data[int(size, 16) + 2 :]
-    return whole
-
-
-async def next_line(reader: asyncio.StreamReader) -> bytes:
-    """The next chunk of a chunked answer."""
-    size = int(await asyncio.wait_for(reader.readuntil(b"\r\n"), 5), 16)
-    data = await reader.readexactly(size)
-    await reader.readexactly(2)
-    return data
+from tests.unit.api_client import Api, head, next_line
+from tests.unit.fake_engine import FakeEngine
 
 
 def half_closed(stream: Any, said: bytes) -> bytes:
@@ -120,16 +45,6 @@ def half_closed(stream: Any, said: bytes) -> bytes:
     stream.close()
     sock.close()
     return heard
-
-
-@pytest_asyncio.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Api]:
-    async with await Store.open(tmp_path / "db") as store:
-        await store.transact(lambda tx: tx.put_image(BUSYBOX))
-        engine = FakeEngine(store, tmp_path)
-        config = Config(root=tmp_path, run_dir=tmp_path)
-        async with serve(make_app(engine, config), config):  # type: ignore[arg-type]
-            yield Api(engine, config.socket_path)
 
 
 async def eventually(condition: Callable[[], Any]) -> None:

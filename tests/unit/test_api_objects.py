@@ -1,0 +1,186 @@
+"""Volumes, space, pruning, top, stats and uploads through the API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+
+import docker
+import docker.errors
+import pytest
+from aiohttp import web
+
+from hawse.supervisor.api import upload
+from hawse.supervisor.api.usage import _CELLS, _columns
+from hawse.supervisor.errors import UserError
+from hawse.supervisor.linux.diskusage import apparent_size
+from hawse.supervisor.linux.features import kernel_version
+from hawse.supervisor.linux.procfs import machine_cpu_ns, processes, traffic
+from tests.unit.api_client import Api, head, next_line
+from tests.unit.test_api_connection import client, served
+
+
+async def test_volumes_by_docker_py(api: Api) -> None:
+    def use(client: docker.DockerClient) -> None:
+        made = client.volumes.create("data", labels={"a": "b"})
+        assert made.attrs["Mountpoint"].endswith("/volumes/data") and os.path.isdir(made.attrs["Mountpoint"])
+        assert [v.name for v in client.volumes.list(filters={"label": "a=b", "dangling": True})] == ["data"]
+        assert client.volumes.list(filters={"dangling": False}) == []
+        made.remove()
+        with pytest.raises(docker.errors.NotFound, match="no such volume"):
+            client.volumes.get("data")
+        anonymous = client.volumes.create()
+        client.volumes.create("named")
+        assert client.volumes.prune()["VolumesDeleted"] == [anonymous.name]
+        assert client.volumes.prune(filters={"all": True, "label!": ["x"]})["VolumesDeleted"] == ["named"]
+
+    await api.docker(use)
+
+
+async def test_a_volume_of_a_container_is_in_use(api: Api) -> None:
+    await api.json("POST", "/volumes/create", {"Name": "data"})
+    await api.created(HostConfig={"Binds": ["data:/data"]})
+    status, answer = await api.json("DELETE", "/volumes/data")
+    assert status == 409 and "volume is in use" in answer["message"]
+    status, answer = await api.json("POST", "/volumes/create", {"Name": "x", "Driver": "nfs"})
+    assert status == 400 and "local" in answer["message"]
+
+
+async def test_pruning_takes_what_does_not_run(api: Api) -> None:
+    running = await api.created()
+    ended = await api.created(Labels={"keep": "1"})
+    await api.engine.end(ended, 0)
+    created = await api.created(start=False)
+    upper = api.engine.parts.paths(created).upper
+    upper.mkdir(parents=True)
+    (upper / "f").write_bytes(b"x" * 1000)
+    _, answer = await api.json("POST", '/containers/prune?filters={"label!":["keep"]}')
+    assert answer == {"ContainersDeleted": [created], "SpaceReclaimed": 1000}
+    _, answer = await api.json("POST", '/containers/prune?filters={"until":["1h"]}')
+    assert answer["ContainersDeleted"] is None
+    _, answer = await api.json("POST", "/containers/prune")
+    assert answer["ContainersDeleted"] == [ended]
+    assert [c.id for c in await api.engine.containers()] == [running]
+
+
+async def test_networks_that_nobody_uses_are_pruned(api: Api) -> None:
+    for name in ("used", "unused"):
+        await api.json("POST", "/networks/create", {"Name": name})
+    await api.created(HostConfig={"NetworkMode": "used"})
+    assert (await api.json("POST", "/networks/prune"))[1] == {"NetworksDeleted": ["unused"]}
+
+
+async def test_system_df_and_sizes(api: Api) -> None:
+    ref = await api.created(HostConfig={"Binds": ["data:/data"]})
+    await api.json("POST", "/volumes/create", {"Name": "data"})
+    upper = api.engine.parts.paths(ref).upper
+    upper.mkdir(parents=True)
+    (upper / "f").write_bytes(b"x" * 500)
+    (api.engine.parts.volume_dir("data") / "g").write_bytes(b"y" * 70)
+    _, df = await api.json("GET", "/system/df")
+    assert df["Volumes"][0]["UsageData"] == {"Size": 70, "RefCount": 1}
+    assert df["Containers"][0]["SizeRw"] == 500 and df["Images"][0]["Containers"] == 1
+    assert (await api.json("GET", f"/containers/{ref}/json?size=1"))[1]["SizeRw"] == 500
+    assert (await api.json("GET", "/containers/json?size=1"))[1][0]["SizeRw"] == 500
+    assert "SizeRw" not in (await api.json("GET", "/containers/json"))[1][0]
+
+
+def test_sizes_count_hard_links_once_and_follow_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 10)
+    os.link(tmp_path / "a", tmp_path / "b")
+    (tmp_path / "loop").symlink_to("/")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "c").write_bytes(b"y" * 5)
+    assert apparent_size(tmp_path) == 15
+    assert apparent_size(tmp_path / "absent") == 0
+
+
+async def test_top_of_a_container_that_does_not_run(api: Api) -> None:
+    ref = await api.created(start=False)
+    status, answer = await api.json("GET", f"/containers/{ref}/top")
+    assert status == 409 and "is not running" in answer["message"]
+    ref = await api.created()
+    assert (await api.json("GET", f"/containers/{ref}/top"))[1]["Titles"][:3] == ["UID", "PID", "PPID"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "columns"),
+    [
+        ("", ("UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD")),
+        ("-o pid,args", ("PID", "COMMAND")),
+        ("-eo PID", ("PID",)),
+    ],
+)
+def test_columns_of_top(arguments: str, columns: tuple[str, ...]) -> None:
+    assert _columns(arguments) == columns
+
+
+def test_an_unknown_form_of_ps_is_refused() -> None:
+    for arguments in ("-o secret", "--forest", "-o"):
+        with pytest.raises(UserError, match="ps_args"):
+            _columns(arguments)
+
+
+def test_our_own_process_as_ps_shows_it() -> None:
+    (own,) = processes([os.getpid(), 2**22])
+    assert (own.pid, own.ppid, own.uid) == (os.getpid(), os.getppid(), os.geteuid())
+    assert "pytest" in own.command and own.resident > 1 << 20 and own.threads >= 1
+    assert machine_cpu_ns() > 0 and traffic("no-such-device").rx_bytes == 0
+    assert kernel_version("6.18.0-rc1+") == (6, 18) and kernel_version("strange") == (0, 0)
+    assert set(_columns("aux")) <= set(_CELLS)
+
+
+async def test_stats_once_and_as_a_stream(api: Api) -> None:
+    ref = await api.created()
+    _, sample = await api.json("GET", f"/containers/{ref}/stats?stream=0&one-shot=1")
+    assert sample["id"] == ref and sample["cpu_stats"]["online_cpus"] == os.cpu_count()
+    assert sample["cpu_stats"]["system_cpu_usage"] > 0 and sample["memory_stats"]["limit"] > 0
+    reader, writer = await api.send("GET", f"/containers/{ref}/stats?stream=1")
+    await head(reader)
+    first, second = json.loads(await next_line(reader)), json.loads(await next_line(reader))
+    assert second["preread"] == first["read"] and second["precpu_stats"] == first["cpu_stats"]
+    await api.engine.remove(ref, force=True)
+    await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 5)
+    writer.close()
+
+
+async def test_an_upload_is_read_in_a_thread_whatever_its_pieces(tmp_path: Path) -> None:
+    data = os.urandom(3_000_000)
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        body = upload.file(request.content)
+        got = await asyncio.to_thread(lambda: b"".join(iter(lambda: body.read(100_001), b"")))
+        return web.Response(text=str(got == data))
+
+    async with served(tmp_path / "s", handle):
+        reader, writer = await client(tmp_path / "s")
+        writer.write(b"PUT /x HTTP/1.1\r\nHost: d\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for start in range(0, len(data), 77_777):
+            piece = data[start : start + 77_777]
+            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            await writer.drain()
+        writer.write(b"0\r\n\r\n")
+        assert (await reader.read()).endswith(b"True")
+        writer.close()
+
+
+async def test_an_upload_that_is_cut_off_is_an_error_and_not_a_short_file(tmp_path: Path) -> None:
+    outcome: asyncio.Future[BaseException | bytes] = asyncio.get_running_loop().create_future()
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        body = upload.file(request.content)
+        try:
+            outcome.set_result(await asyncio.to_thread(body.read))
+        except BaseException as e:
+            outcome.set_result(e)
+        return web.Response()
+
+    async with served(tmp_path / "s", handle):
+        _, writer = await client(tmp_path / "s")
+        writer.write(b"PUT /x HTTP/1.1\r\nHost: d\r\nContent-Length: 100\r\n\r\nonly this")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.close()
+        assert isinstance(await asyncio.wait_for(outcome, 5), OSError)
