@@ -172,6 +172,22 @@ class Engine:
 
             await self.store.transact(rename)
 
+    async def update(self, ref: str, change: Callable[[ContainerConfig], ContainerConfig]) -> Container:
+        """Change limits and restart policy, of a running container at once.  Raises UserError or KernelError, unchanged."""
+        async with self._serial(ref) as container:
+            if container.state in (State.REMOVING, State.DEAD):
+                raise Conflict(f"container {container.name} is {container.state.public}, it cannot be updated")
+            updated = replace(container, config=change(container.config))
+            if container.state.is_alive:
+                Cgroup.open(self.parts.cgroups, container.id).update(updated.config.resources)
+
+            def put(tx: Tx) -> None:
+                tx.put(updated)
+                tx.append(events.ContainerUpdated(container=updated))
+
+            await self.store.transact(put)
+            return updated
+
     async def remove(self, ref: str, *, force: bool = False, volumes: bool = False, by_engine: bool = False) -> None:
         """Remove it with its files and rows.  Raises Conflict when it runs and force is not given."""
         container = await self.container(ref)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from hawse.supervisor.api import look, view_container
+from hawse.supervisor.api import decode_host, look, view_container
 from hawse.supervisor.api.call import Call
 from hawse.supervisor.api.decode import container_config
 from hawse.supervisor.api.filters import Filters
@@ -162,6 +162,13 @@ async def rename(call: Call) -> web.StreamResponse:
         raise UserError("Neither old nor new names may be empty")
     await call.engine.rename(call.ref, name)
     return call.nothing()
+
+
+async def update(call: Call) -> web.StreamResponse:
+    """POST /containers/X/update: limits and restart policy."""
+    body = await call.body()
+    await call.engine.update(call.ref, lambda config: decode_host.update(config, body))
+    return call.json({"Warnings": []})
 
 
 async def remove(call: Call) -> web.StreamResponse:

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from msgspec.structs import replace
+
 from hawse.supervisor.api.body import Body, invalid
 from hawse.supervisor.errors import UserError
 from hawse.supervisor.model import ContainerConfig, Device, Resources, RestartPolicy, Ulimit
@@ -59,15 +61,16 @@ def refuse_unsupported(outer: Body, warnings: list[str]) -> None:
         raise UserError(f"unknown or invalid runtime name: {runtime}")
 
 
-def resources(outer: Body) -> Resources:
-    """Limits; Docker's 0 and -1 mean none."""
+def resources(outer: Body, within: Resources | None = None) -> Resources:
+    """Limits; Docker's 0 and -1 mean none.  `within`: those that hold already, when some are changed."""
     memory = outer.integer("Memory", 0, least=0)
     if 0 < memory < MINIMUM_MEMORY:
         raise UserError(f"Minimum memory limit allowed is 6MB: {memory}", hint="HostConfig.Memory, in bytes")
     swap = outer.integer("MemorySwap", 0, least=-1)
-    if swap > 0 and not memory:
+    held = (within.memory or 0, within.memory_swap or 0) if within else (0, 0)
+    if swap > 0 and not (memory or held[0]):
         raise UserError("You should always set the Memory limit when using Memoryswap limit, see usage")
-    if 0 < swap < memory:
+    if 0 < (swap or held[1]) < (memory or held[0]):
         raise UserError("Minimum memoryswap limit should be larger than memory limit, see usage")
     pids = outer.integer("PidsLimit", 0, least=-1, most=1 << 22)
     shares = outer.integer("CpuShares", 0, least=0, most=262_144)
@@ -82,6 +85,23 @@ def resources(outer: Body) -> Resources:
         cpuset_cpus=cpuset,
         pids_limit=pids if pids > 0 else None,
     )
+
+
+def update(config: ContainerConfig, body: Body) -> ContainerConfig:
+    """POST /containers/X/update: what is absent (or 0, for those limits where 0 means none) stays as it is."""
+    asked, now = resources(body, within=config.resources), config.resources
+    limits = Resources(
+        memory=asked.memory or now.memory,
+        memory_swap=asked.memory_swap or now.memory_swap,
+        cpus=asked.cpus or now.cpus,
+        cpu_shares=asked.cpu_shares or now.cpu_shares,
+        cpuset_cpus=asked.cpuset_cpus or now.cpuset_cpus,
+        pids_limit=asked.pids_limit if "PidsLimit" in body else now.pids_limit,
+    )
+    policy = restart_policy(body) if body.body("RestartPolicy").text("Name") else config.restart
+    if config.auto_remove and policy.name != "no":
+        raise UserError("Restart policy cannot be updated because AutoRemove is enabled for the container")
+    return replace(config, resources=limits, restart=policy)
 
 
 def _cpus(outer: Body) -> float | None:

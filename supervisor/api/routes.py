@@ -73,6 +73,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/containers/{ref}/pause", containers.pause),
     Route("POST", "/containers/{ref}/unpause", containers.unpause),
     Route("POST", "/containers/{ref}/rename", containers.rename),
+    Route("POST", "/containers/{ref}/update", containers.update),
     Route("DELETE", "/containers/{ref}", containers.remove),
     Route("POST", "/containers/{ref}/wait", streams.wait),
     Route("POST", "/containers/{ref}/attach", streams.attach),

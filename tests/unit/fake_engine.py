@@ -145,6 +145,12 @@ class FakeEngine:
 
         await self.store.transact(rename)
 
+    async def update(self, ref: str, change: Callable[[ContainerConfig], ContainerConfig]) -> Container:
+        container = await self.container(ref)
+        updated = replace(container, config=change(container.config))
+        await self.store.transact(lambda tx: tx.put(updated))
+        return updated
+
     async def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
         container = await self.container(ref)
         if container.state.is_alive:

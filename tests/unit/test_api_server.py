@@ -223,6 +223,22 @@ async def test_the_list_is_filtered_bounded_and_newest_first(api: Api) -> None:
     assert status == 400 and "frob" in answer["message"]
 
 
+async def test_update_changes_only_what_is_given(api: Api) -> None:
+    ref = await api.created(HostConfig={"Memory": 100 << 20, "PidsLimit": 7})
+
+    def use(client: docker.DockerClient) -> None:
+        client.containers.get(ref).update(cpu_shares=512, restart_policy={"Name": "always"})
+
+    await api.docker(use)
+    config = (await api.engine.container(ref)).config
+    assert (config.resources.memory, config.resources.cpu_shares, config.resources.pids_limit) == (100 << 20, 512, 7)
+    assert config.restart.name == "always"
+    status, answer = await api.json("POST", f"/containers/{ref}/update", {"MemorySwap": 50 << 20})
+    assert status == 400 and "memoryswap" in answer["message"].lower()
+    await api.json("POST", f"/containers/{ref}/update", {"PidsLimit": -1})
+    assert (await api.engine.container(ref)).config.resources.pids_limit is None
+
+
 # ---- streams
 
 
