@@ -99,7 +99,7 @@ async def _parts(config: Config) -> AsyncIterator[Parts]:
             store=store,
             network=network,
             spawner=spawner,
-            images=Images(config.root, store),
+            images=await Images.open(config.root, store),
             cgroups=cgroup.detect(config.instance),
             seccomp=str(seccomp.default_profile(config.root)),
             clock=time.time_ns,

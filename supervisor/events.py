@@ -199,6 +199,13 @@ class ImageTagged(ImageFact, frozen=True, kw_only=True):
     tag: str = ""
 
 
+class ImageUntagged(ImageFact, frozen=True, kw_only=True):
+    """It lost one of its names, by a removal or to another image."""
+
+    TYPE: ClassVar[str] = "image.untagged"
+    tag: str = ""
+
+
 class ImageRemoved(ImageFact, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "image.removed"
 
@@ -297,6 +304,7 @@ Fact = (
     | NetworkRepaired
     | ImageCreated
     | ImageTagged
+    | ImageUntagged
     | ImageRemoved
     | VolumeCreated
     | VolumeRemoved

@@ -66,6 +66,8 @@ def docker_events(event: Event, network_ids: Mapping[str, str]) -> list[dict[str
             return [_image(event, "import", image.id, image.tags[0] if image.tags else image.id)]
         case facts.ImageTagged(image=image, tag=tag):
             return [_image(event, "tag", image.id, tag)]
+        case facts.ImageUntagged(image=image, tag=tag):
+            return [_image(event, "untag", image.id, tag)]
         case facts.ImageRemoved(image=image):
             return [_image(event, "delete", image.id, image.tags[0] if image.tags else image.id)]
         case facts.VolumeCreated(volume=volume) | facts.VolumeRemoved(volume=volume):

@@ -1,0 +1,69 @@
+"""Layers on disk, and how directories are made and thrown away so that a crash leaves nothing half-done.
+
+    ROOT/layers/<layer id>/    an unpacked layer, owned as its archive says (0-based: containers see it idmapped)
+    ROOT/layers/new-*          one being made; renamed when it is whole
+    ROOT/trash/*               what is being removed; renamed there first, so that nothing is ever half there
+
+A layer without an image, `new-*` and the trash are what a crash may leave; `sweep` removes them at the start.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from hawse.supervisor.linux.tree import remove_tree
+
+_UNFINISHED = "new-"
+
+
+class Layers:
+    """The directories.  Methods block; whoever calls them from the event loop uses a thread where it takes long."""
+
+    def __init__(self, root: Path) -> None:
+        self.directory = root / "layers"
+        self.trash = root / "trash"
+
+    def make(self) -> None:
+        """Nobody but root looks below: layers hold setuid programs and other people's secrets."""
+        for directory in (self.directory, self.trash):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def path(self, layer: str) -> Path:
+        return self.directory / layer
+
+    def begin(self) -> Path:
+        """A new empty directory to make a layer in."""
+        unfinished = self.directory / f"{_UNFINISHED}{secrets.token_hex(8)}"
+        unfinished.mkdir(mode=0o755)
+        unfinished.chmod(0o755)  # whatever the umask
+        return unfinished
+
+    def publish(self, unfinished: Path, layer: str) -> None:
+        """Give it its name.  The same content may be there already: then that is kept, and `unfinished` stays behind."""
+        try:
+            os.rename(unfinished, self.path(layer))
+        except OSError:
+            if not self.path(layer).is_dir():
+                raise
+
+    def discard(self, path: Path) -> Path | None:
+        """Take it out of the way at once; the answer is what `remove_tree` may then take its time for.  Gone: None."""
+        rubbish = self.trash / secrets.token_hex(8)
+        try:
+            os.rename(path, rubbish)
+        except FileNotFoundError:
+            return None
+        return rubbish
+
+    def sweep(self, used: set[str]) -> list[str]:
+        """Remove what no image stands on and what was left half-done; the names of what there was.  At the start only."""
+        swept = []
+        for entry in sorted(self.directory.iterdir()):
+            if entry.name not in used:
+                self.discard(entry)
+                swept.append(entry.name)
+        for entry in sorted(self.trash.iterdir()):
+            remove_tree(entry)
+        return swept
