@@ -180,6 +180,9 @@ class _Sent:
             self.sock.close()
             if self._again is None:
                 raise
+        except BaseException:
+            self.sock.close()
+            raise
         return self._client.send(self._again, self._head_only)()
 
 
@@ -190,6 +193,14 @@ class Client:
         self.path = path
         self._on_absent = on_absent
         self._idle: list[socket.socket] = []
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close what is idle; an answer that is still read closes its own connection."""
+        while self._idle:
+            self._idle.pop().close()
 
     def get(self, path: str, **query: object) -> Any:
         return self.call("GET", path, query)
@@ -242,9 +253,10 @@ class Client:
 
     def _exchange(self, data: bytes, content: Iterable[bytes] | None, head_only: bool) -> Response:
         finish = self.send(data, head_only, resend=content is None)
-        if content is not None:
-            self._upload(finish.sock, content)
-        return finish()
+        whole = content is None or self._upload(finish.sock, content)
+        response = finish()
+        response.reusable = response.reusable and whole
+        return response
 
     def send(self, data: bytes, head_only: bool, *, resend: bool = True) -> _Sent:
         """Send a request; calling the result waits for the answer."""
@@ -263,14 +275,16 @@ class Client:
             pass  # refused before it was read; the reason is in the answer
         return _Sent(self, sock, None, head_only)
 
-    def _upload(self, sock: socket.socket, content: Iterable[bytes]) -> None:
+    def _upload(self, sock: socket.socket, content: Iterable[bytes]) -> bool:
+        """False: the daemon answered before it had everything; what it says is the error."""
         try:
             for piece in content:
                 if piece:
                     sock.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
             sock.sendall(b"0\r\n\r\n")
         except (BrokenPipeError, ConnectionResetError):
-            pass  # the daemon has answered early; what it says is the error
+            return False
+        return True
 
     def release(self, response: Response) -> None:
         """The whole answer was read: the connection can carry the next request, or is of no more use."""
