@@ -23,7 +23,7 @@ from hawse.supervisor.dispatch import Dispatcher, Handler
 from hawse.supervisor.errors import Conflict, NotFound, NotModified
 from hawse.supervisor.execs import Execs
 from hawse.supervisor.linux.cgroup import Cgroup
-from hawse.supervisor.model import Container, ContainerConfig, ContainerId, Endpoint, Exit, State
+from hawse.supervisor.model import Container, ContainerConfig, ContainerId, Endpoint, Exit, Image, State
 from hawse.supervisor.moves import move
 from hawse.supervisor.networks import Networks
 from hawse.supervisor.parts import Context, Parts
@@ -187,6 +187,22 @@ class Engine:
 
             await self.store.transact(put)
             return updated
+
+    async def commit(
+        self, ref: str, *, tag: str = "", changes: Sequence[str] = (), message: str = "", pause: bool = True
+    ) -> Image:
+        """An image of what a container changed; it stands still meanwhile, unless `pause` is off."""
+        async with self._serial(ref) as container:
+            cgroup = Cgroup.open(self.parts.cgroups, container.id)
+            freeze = pause and container.state is State.RUNNING
+            if freeze:
+                cgroup.freeze()
+            try:
+                paths = self.parts.paths(container.id)
+                return await self.images.commit(container, paths, tag=tag, changes=changes, message=message)
+            finally:
+                if freeze:
+                    cgroup.thaw()
 
     async def remove(self, ref: str, *, force: bool = False, volumes: bool = False, by_engine: bool = False) -> None:
         """Remove it with its files and rows.  Raises Conflict when it runs and force is not given."""

@@ -13,6 +13,7 @@ import structlog
 
 from hawse.supervisor import ending, starting
 from hawse.supervisor.errors import HawseError, StartError, Unavailable
+from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import Container, State
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime.client import Shim
@@ -46,6 +47,8 @@ async def _recover_one(parts: Parts, container: Container, watch: Callable[[Shim
                 log.info("container_collected")
             else:
                 parts.shims[container.id] = shim
+                if container.state is State.RUNNING:  # a commit may have had it frozen
+                    Cgroup.open(parts.cgroups, container.id).thaw()
                 watch(shim)
                 log.info("container_adopted", pid=shim.pid)
         except (HawseError, OSError) as e:

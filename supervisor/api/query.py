@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs
 
 from hawse.supervisor.errors import UserError
 
 FALSE = frozenset({"", "0", "no", "false", "none"})
 """What Docker reads as false, in any case; everything else is true."""
+
+MAX_PARAMETERS = 1000
 
 _UNIX = re.compile(r"(-?\d{1,12})(?:\.(\d{1,9}))?\Z")
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))+\Z")
@@ -23,22 +26,35 @@ class Query:
 
     __slots__ = ("_values",)
 
-    def __init__(self, values: Mapping[str, str]) -> None:
+    def __init__(self, values: Mapping[str, Sequence[str]]) -> None:
         self._values = values
+
+    @classmethod
+    def parse(cls, text: str) -> Query:
+        """What stands behind the question mark, still percent-encoded.  Raises UserError."""
+        try:
+            return cls(parse_qs(text, keep_blank_values=True, max_num_fields=MAX_PARAMETERS))
+        except ValueError as e:
+            raise UserError(f"invalid query string: {e}") from None
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
 
+    def texts(self, name: str) -> Sequence[str]:
+        """Every value of a parameter that may be repeated."""
+        return self._values.get(name, ())
+
     def text(self, name: str, default: str = "") -> str:
-        return self._values.get(name, default)
+        """The first one counts, as in Docker."""
+        return next(iter(self.texts(name)), default)
 
     def flag(self, name: str, default: bool = False) -> bool:
-        value = self._values.get(name)
+        value = next(iter(self.texts(name)), None)
         return default if value is None else value.strip().lower() not in FALSE
 
     def integer(self, name: str, default: int, *, least: int = -(1 << 31), most: int = (1 << 31) - 1) -> int:
-        value = self._values.get(name)
-        if value is None or value == "":
+        value = self.text(name)
+        if value == "":
             return default
         try:
             number = int(value)
@@ -50,7 +66,7 @@ class Query:
 
     def timestamp(self, name: str, now: int) -> int | None:
         """Nanoseconds since the epoch, None when absent; "0" counts as absent for `since`, as Docker's clients send it."""
-        value = self._values.get(name)
+        value = self.text(name)
         return parse_timestamp(name, value, now) if value else None
 
 

@@ -88,6 +88,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/commit", images.commit),
     Route("GET", "/images/json", images.listing),
     Route("POST", "/images/create", images.create),
+    Route("POST", "/images/prune", images.prune),
     Route("GET", "/images/{name}/json", images.inspect),
     Route("GET", "/images/{name}/history", images.history),
     Route("POST", "/images/{name}/tag", images.tag),

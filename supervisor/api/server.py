@@ -48,7 +48,8 @@ def make_app(engine: Engine, config: Config) -> Api:
         call = Call(request=request, engine=engine, params={}, query=Query({}), version=(0, 0), id=f"{next(counter):x}")
         try:
             found = router.match(request.method, request.rel_url.raw_path)
-            call.params, call.version, call.query = found.params, found.version, Query(request.query)
+            call.params, call.version = found.params, found.version
+            call.query = Query.parse(request.rel_url.raw_query_string)
             if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
                 request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             return await found.route.handle(call)

@@ -25,6 +25,7 @@ from hawse.supervisor.api import wire
 from hawse.supervisor.config import Config
 from hawse.supervisor.errors import Conflict, Forbidden, NotFound, NotModified, StartError
 from hawse.supervisor.execs import Exec, ExecConfig
+from hawse.supervisor.images.images import Images
 from hawse.supervisor.linux.cgroup import Hierarchy
 from hawse.supervisor.model import (
     Container,
@@ -54,6 +55,8 @@ BUSYBOX = Image(
 class FakeEngine:
     def __init__(self, store: Store, root: Path) -> None:
         self.store = store
+        for directory in ("layers", "trash"):
+            (root / directory).mkdir(exist_ok=True)
         self.parts = SimpleNamespace(
             config=Config(root=root, run_dir=root),
             clock=time.time_ns,
@@ -64,7 +67,7 @@ class FakeEngine:
             store=store,
             random=Random(1),
         )
-        self.images = FakeImages(store)
+        self.images = Images(root, store)
         self.networks = FakeNetworks(store)
         self.execs = FakeExecs(self)
         self.volumes = Volumes(self.parts)  # type: ignore[arg-type]
@@ -145,6 +148,10 @@ class FakeEngine:
 
         await self.store.transact(rename)
 
+    async def commit(self, ref: str, *, pause: bool = True, **given: Any) -> Image:
+        container = await self.container(ref)
+        return await self.images.commit(container, self.parts.paths(container.id), **given)
+
     async def update(self, ref: str, change: Callable[[ContainerConfig], ContainerConfig]) -> Container:
         container = await self.container(ref)
         updated = replace(container, config=change(container.config))
@@ -217,16 +224,6 @@ async def _cat(sock: socket.socket, prefix: bytes, framed: bool) -> None:
             data = await loop.sock_recv(sock, 65536)
             if not data:
                 return
-
-
-class FakeImages:
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    async def resolve(self, ref: str) -> Image:
-        if ref in ("busybox", "busybox:latest", BUSYBOX.id):
-            return BUSYBOX
-        raise NotFound(f"No such image: {ref if ':' in ref else ref + ':latest'}")
 
 
 class FakeNetworks:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
+import tarfile
 from pathlib import Path
 
 import docker
@@ -37,6 +39,67 @@ async def test_volumes_by_docker_py(api: Api) -> None:
         assert client.volumes.prune(filters={"all": True, "label!": ["x"]})["VolumesDeleted"] == ["named"]
 
     await api.docker(use)
+
+
+def archive(**files: bytes) -> bytes:
+    """A root file system as `docker import` takes it, owned by whoever runs the tests."""
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w:gz") as tar:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.uid, info.gid = len(data), os.geteuid(), os.getegid()
+            tar.addfile(info, io.BytesIO(data))
+    return raw.getvalue()
+
+
+async def test_images_by_docker_py(api: Api) -> None:
+    def use(client: docker.DockerClient) -> None:
+        said = client.api.import_image_from_data(
+            archive(hello=b"hi"), repository="mine", tag="v1", changes=["CMD hello", "ENV A=b"]
+        )
+        made = client.images.get("mine:v1")
+        assert json.loads(said)["status"] == made.id
+        assert made.attrs["Config"]["Cmd"] == ["/bin/sh", "-c", "hello"] and made.attrs["Config"]["Env"] == ["A=b"]
+        assert made.tag("other", "v2") and set(client.images.get("mine:v1").tags) == {"mine:v1", "other:v2"}
+        assert [i.id for i in client.images.list(name="other")] == [made.id]
+        assert client.images.list(filters={"dangling": True}) == []
+        assert made.history()[0]["Tags"] == ["mine:v1", "other:v2"]
+        client.images.remove("other:v2")
+        with pytest.raises(docker.errors.ImageNotFound, match="No such image: other:v2"):
+            client.images.get("other:v2")
+        assert client.images.prune(filters={"dangling": False})["SpaceReclaimed"] == sum(
+            i.attrs["Size"] for i in [made]
+        )
+        with pytest.raises(docker.errors.APIError, match="does not talk to registries"):
+            client.images.pull("alpine", tag="3")
+
+    await api.docker(use)
+    assert not list((api.path.parent / "layers").iterdir())
+
+
+async def test_a_container_is_committed(api: Api) -> None:
+    ref = await api.created(Labels={"a": "b"})
+    upper = api.engine.parts.paths(ref).upper
+    upper.mkdir(parents=True)
+    (upper / "new").write_bytes(b"x")
+
+    def use(client: docker.DockerClient) -> None:
+        image = client.containers.get(ref).commit("mine", tag="v2", message="why", changes='CMD ["x"]\nUSER 5')
+        assert image.tags == ["mine:v2"]
+        assert (image.attrs["Config"]["Cmd"], image.attrs["Config"]["User"]) == (["x"], "5")
+        assert image.labels == {"a": "b"}
+
+    await api.docker(use)
+    status, answer = await api.json("POST", "/commit")
+    assert status == 400 and "container" in answer["message"]
+
+
+async def test_an_archive_that_is_none_is_refused_and_leaves_nothing(api: Api) -> None:
+    status, _, body = await api.request("POST", "/images/create?fromSrc=-&repo=x", b"not a tar at all" * 100)
+    assert status == 400 and b"tar" in body
+    assert (await api.json("GET", "/images/x/json"))[0] == 404
+    assert not list((api.path.parent / "layers").iterdir())
+    assert (await api.request("POST", "/images/create?fromSrc=http://x/y.tar"))[0] == 400
 
 
 async def test_a_volume_of_a_container_is_in_use(api: Api) -> None:

@@ -19,12 +19,20 @@ KNOWN = frozenset({"label", "name", "id", "dangling"})
 
 @pytest.mark.parametrize("text", ["1", "true", "True", "yes", "x"])
 def test_what_counts_as_true(text: str) -> None:
-    assert Query({"all": text}).flag("all") is True
+    assert Query({"all": [text]}).flag("all") is True
 
 
 @pytest.mark.parametrize("text", ["", "0", "no", "False", "none"])
 def test_what_counts_as_false(text: str) -> None:
-    assert Query({"all": text}).flag("all", default=True) is False
+    assert Query({"all": [text]}).flag("all", default=True) is False
+
+
+def test_the_first_of_several_values_counts_unless_all_are_asked_for() -> None:
+    query = Query.parse("changes=ENV+a%3D1&changes=CMD%20x&t=&t=5")
+    assert (query.text("changes"), list(query.texts("changes"))) == ("ENV a=1", ["ENV a=1", "CMD x"])
+    assert "t" in query and query.integer("t", 3) == 3
+    with pytest.raises(UserError, match="query string"):
+        Query.parse("&".join(f"k{i}=1" for i in range(2000)))
 
 
 def test_absent_parameters_have_defaults() -> None:
@@ -36,7 +44,7 @@ def test_absent_parameters_have_defaults() -> None:
 @pytest.mark.parametrize("text", ["x", "1.5", "99999999999", "-9"])
 def test_a_bad_number_is_named(text: str) -> None:
     with pytest.raises(UserError, match="limit"):
-        Query({"limit": text}).integer("limit", 0, least=-1)
+        Query({"limit": [text]}).integer("limit", 0, least=-1)
 
 
 @pytest.mark.parametrize(
