@@ -34,8 +34,9 @@ async def watch(parts: Parts, shim: Shim) -> None:
     async with parts.locks.hold(shim.id):  # an exit before `started` is committed waits here for it
         await record_exit(parts, shim.id, info)
         parts.shims.pop(shim.id, None)
-    await shim.release()
-    shim.close()
+        # The lock ends with the shim: it holds the old mounts and the socket's path, which a new start will want.
+        await shim.release()
+        shim.close()
 
 
 async def record_exit(parts: Parts, container_id: ContainerId, info: ExitInfo) -> None:

@@ -26,6 +26,7 @@ class Birth:
         self.pidfd = -1
         self.netlink: socket.socket | None = None
         self._sysfs: dict[int, int] = {}
+        self._mounts = -1
         self.channel, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
     def clone(self) -> None:
@@ -74,6 +75,17 @@ class Birth:
                 if fd >= 0:
                     os.close(fd)
             self._sysfs.clear()
+
+    def hold_mounts(self) -> None:
+        """Keep the mount namespace for as long as the shim lives, so that init does not take it along.
+
+        A dying process first waits until the mounts that only it had are gone (RCU, some 2 ms), and only then can anybody
+        hear of its death.
+        """
+        try:
+            self._mounts = os.open(f"/proc/{self.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            pass  # dead already, and its mounts with it
 
     def open_gate(self) -> None:
         set_limits(self.pid, self.spec.process)

@@ -129,6 +129,7 @@ class Shim:
                 self.phase = "ready"
                 self._begun["gate"] = time.monotonic_ns()
                 self.control.tell({"ev": "ready", "stages": self.stages})
+                self.birth.hold_mounts()
             case "executing":
                 self._executing = True
             case "failed":
