@@ -7,6 +7,7 @@ rows lack it.  Docker's JSON is a *view* of them and lives in api/.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, NewType, TypeVar
@@ -313,8 +314,8 @@ class Image(Record, frozen=True, kw_only=True):
 R = TypeVar("R", bound=Record)
 
 
-def encode(record: Record) -> bytes:
-    """A record as the JSON that the store keeps and events carry."""
+def encode(record: Record | Sequence[Record]) -> bytes:
+    """A record, or several, as the JSON that the store keeps and events carry."""
     return _ENCODER.encode(record)
 
 
