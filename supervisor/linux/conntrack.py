@@ -19,7 +19,7 @@ from hawse.supervisor.linux.netlink import Channel, Message, attribute, attribut
 NETLINK_NETFILTER = 12
 FEW = 2  # up to here one pass of the kernel over its table for each address and direction beats one dump for all
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
-_GET, _DELETE = 1 << 8 | 1, 1 << 8 | 2  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET and _DELETE
+_GET, _DELETE, _STATISTICS = 1 << 8 | 1, 1 << 8 | 2, 1 << 8 | 5  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_*
 _ORIGINAL, _REPLY, _ID, _FILTER = 1, 2, 12, 25  # CTA_*
 _SOURCE, _PROTOCOL, _TO_PORT = 1 << 0, 1 << 3, 1 << 5  # CTA_FILTER_F_*
 _HEAD = struct.pack("=BBH", 2, 0, 0)  # nfgenmsg: AF_INET
@@ -43,6 +43,21 @@ class Conntrack:
     def __init__(self) -> None:
         self._channel = Channel.open(NETLINK_NETFILTER)
         self._filtered = True  # the kernel can delete by filter (about Linux 6.12)
+
+    @classmethod
+    def available(cls) -> bool:
+        """Whether the kernel has ctnetlink and we may use it."""
+        try:
+            channel = Channel.open(NETLINK_NETFILTER)
+        except OSError:
+            return False
+        try:
+            channel.get(Message(_STATISTICS, 0, _HEAD, "connection tracking"))
+        except KernelError:
+            return False
+        finally:
+            channel.close()
+        return True
 
     def close(self) -> None:
         self._channel.close()
@@ -85,21 +100,6 @@ class Conntrack:
         messages = [Message(_DELETE, 0, _HEAD + f.identity, "forget flow", (errno.ENOENT,)) for f in flows]
         for start in range(0, len(messages), 256):
             self._channel.run(messages[start : start + 256])
-
-
-def available() -> bool:
-    """Whether the kernel has ctnetlink and we may use it."""
-    try:
-        channel = Channel.open(NETLINK_NETFILTER)
-    except OSError:
-        return False
-    try:
-        channel.run([Message(1 << 8 | 5, 0, _HEAD, "conntrack statistics")])  # IPCTNL_MSG_CT_GET_STATS
-    except KernelError:
-        return False
-    finally:
-        channel.close()
-    return True
 
 
 def _by_source(direction: int, address: IPv4Address) -> Message:

@@ -32,6 +32,9 @@ _NEIGHBOUR = struct.Struct("=BxHiHBB")
 # IFLA_INET6_ADDR_GEN_MODE none: no link-local IPv6 address, hence no detection traffic and no way around the IPv4 rules.
 _NO_IPV6 = nest(IFLA_AF_SPEC, nest(AF_INET6, attribute(8, b"\x01")))
 
+# A bridge port may send back out where it received: IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA { IFLA_BRPORT_MODE }.
+_HAIRPIN = nest(IFLA_LINKINFO, text(4, "bridge"), nest(5, attribute(4, b"\x01")))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
@@ -45,7 +48,8 @@ class Link:
     mtu: int = 0
     mac: str = ""
     up: bool = False
-    running: bool = False
+    running: bool = False  # up, with a carrier, and its queue is open
+    forwarding: bool = False  # as a port of its bridge it passes packets on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +118,7 @@ def set_link(
     mtu: int = 0,
     group: int | None = None,
     no_ipv6: bool = False,
+    hairpin: bool = False,
     tolerate: tuple[int, ...] = (),
 ) -> Message:
     """Change the link called `name`."""
@@ -130,7 +135,10 @@ def set_link(
         payload += u32(IFLA_GROUP, group)
     if no_ipv6:
         payload += _NO_IPV6
-    return Message(RTM_NEWLINK if no_ipv6 else RTM_SETLINK, 0, payload, f"set link {name}", tolerate)
+    if hairpin:
+        payload += _HAIRPIN
+    # Only the first looks at what belongs to the master; without NLM_F_CREATE it makes nothing.
+    return Message(RTM_NEWLINK if hairpin else RTM_SETLINK, 0, payload, f"set link {name}", tolerate)
 
 
 def delete_link(name: str) -> Message:
@@ -165,7 +173,8 @@ def parse_link(payload: bytes) -> Link:
         mtu=_number(found.get(IFLA_MTU)),
         mac=found.get(IFLA_ADDRESS, b"").hex(":"),
         up=bool(flags & IFF_UP),
-        running=bool(flags & 0x40),
+        running=bool(flags & 0x40),  # IFF_RUNNING
+        forwarding=attributes(info.get(5, b"")).get(1) == b"\x03",  # IFLA_INFO_SLAVE_DATA { IFLA_BRPORT_STATE }
     )
 
 
@@ -197,13 +206,14 @@ def parse_address(payload: bytes) -> tuple[int, IPv4Interface]:
 
 
 def default_route(gateway: IPv4Address, index: int) -> Message:
-    """0.0.0.0/0 through the gateway, replacing another."""
+    """0.0.0.0/0 through the gateway; one that is there already stays, and is success."""
     payload = _ROUTE.pack(AF_INET, 0, 0, 0, 254, RTPROT_HAWSE, 0, 1, 0)  # table main, scope universe, unicast
     return Message(
         RTM_NEWROUTE,
-        CREATE | REPLACE,
+        CREATE | EXCL,
         payload + attribute(5, gateway.packed) + u32(4, index),
         f"route through {gateway}",
+        (errno.EEXIST,),
     )
 
 
