@@ -107,10 +107,16 @@ def _find(tx: Tx, ref: str) -> tuple[Image, str]:
         return tagged, name
     found = tx.image_by_prefix(ref) if reference.may_be_id(ref) else None
     if found is None:
-        near = difflib.get_close_matches(name, tx.image_tags(), n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "see `hawse image ls`; `hawse image import` makes one"
-        raise NotFound(f"No such image: {name}", hint=hint)
+        raise NotFound(f"No such image: {name}", hint=_near(name, tx.image_tags()))
     return found, ""
+
+
+def _near(name: str, known: list[str]) -> str:
+    """A typo is in the repository's name, or it is another tag of the same one."""
+    repositories = [tag.rpartition(":")[0] for tag in known]
+    close = difflib.get_close_matches(name.rpartition(":")[0] or name, repositories, n=3)
+    near = [tag for tag, repository in zip(known, repositories, strict=True) if repository in close][:3]
+    return f"did you mean {' or '.join(near)}?" if near else "see `hawse image ls`; `hawse image import` makes one"
 
 
 def _take_away(tx: Tx, image: Image, tag: str) -> None:
