@@ -156,7 +156,7 @@ def _shutdown(context: Context, options: Options, _: list[str]) -> int:
     pidfd = os.pidfd_open(pid)
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
-            if b"hawse" not in file.read():
+            if b"hawse.supervisor" not in file.read().split(b"\0"):  # with socket activation it may be systemd
                 raise Failure(f"process {pid} holds {context.socket_path} and is no hawse daemon; stop its service")
         signal.pidfd_send_signal(pidfd, signal.SIGTERM)
         ended = select.poll()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hawse.cli.client import Client, quote, query_string
+from hawse.cli.client import Client, query_string, quote
 from hawse.cli.errors import ApiError, Disconnected, Failure, NoDaemon
 from tests.unit.cli_daemon import CliDaemon, Request
 
@@ -142,7 +142,7 @@ def test_an_answer_that_is_cut_short(tmp_path: Path, answer: bytes) -> None:
 @pytest.mark.parametrize("answer", [b"SSH-2.0-x\r\n\r\n", b"\0" * 100_000])
 def test_something_that_is_no_daemon(tmp_path: Path, answer: bytes) -> None:
     thread = raw_server(tmp_path / "s", answer)
-    with pytest.raises(Failure, match="not HTTP|not a hawse daemon"):
+    with pytest.raises(Failure, match=r"not HTTP|not a hawse daemon"):
         Client(str(tmp_path / "s")).get("/x")
     thread.join()
 

@@ -97,7 +97,7 @@ def test_a_list_is_not_shared_between_two_runs() -> None:
         (["-an"], "flag needs an argument: 'n' in -an"),
         (["-a=x"], 'invalid argument "x" for "-a, --all" flag: strconv.ParseBool: parsing "x": invalid syntax'),
         (["-l", "x"], 'invalid argument "x" for "-l, --last" flag: strconv.ParseInt: parsing "x": invalid syntax'),
-        (["-m", "x"], "invalid argument \"x\" for \"-m, --memory\" flag: invalid size: 'x'"),
+        (["-m", "x"], 'invalid argument "x" for "-m, --memory" flag: invalid size: \'x\''),
         (["--proxy=maybe"], 'invalid argument "maybe" for "--proxy" flag'),
     ],
 )

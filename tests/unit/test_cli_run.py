@@ -225,11 +225,11 @@ def test_signals_reach_a_program_that_closed_its_output(daemon: CliDaemon) -> No
         program.code = 5
         program.ended.set()
 
-    daemon.routes = {
-        "POST .*/attach": attach,
-        "POST .*/kill": lambda r: (killed.set(), r.answer(None, 204)),
-        **daemon.routes,
-    }
+    def kill(request: Request) -> None:
+        killed.set()
+        request.answer(None, 204)
+
+    daemon.routes = {"POST .*/attach": attach, "POST .*/kill": kill, **daemon.routes}
     process = daemon.popen("run", "busybox", "x", stdout=subprocess.PIPE)
     assert process.stdout is not None
     with process.stdout:
@@ -428,9 +428,7 @@ def test_a_terminal_is_raw_while_it_runs_and_as_before_after(
     assert not daemon.requests("POST .*/kill"), "ctrl-c is a byte for the program, no signal for us"
 
 
-def test_the_size_is_told_at_first_and_when_it_changes(
-    daemon: CliDaemon, terminal: Callable[..., Terminal]
-) -> None:
+def test_the_size_is_told_at_first_and_when_it_changes(daemon: CliDaemon, terminal: Callable[..., Terminal]) -> None:
     sizes: list[tuple[str, str]] = []
     grown = threading.Event()
 

@@ -59,7 +59,7 @@ DATA: dict[str, Any] = {
         ("{{if .State.Error}}bad{{end}}", ""),
         ('{{if eq .State.Status "exited"}}a{{else if eq .State.Status "running"}}b{{else}}c{{end}}', "b"),
         ("{{if and .ID (not .Empty)}}yes{{end}}", "yes"),
-        ('{{if or .Empty (gt .State.Pid 3)}}yes{{end}}', "yes"),
+        ("{{if or .Empty (gt .State.Pid 3)}}yes{{end}}", "yes"),
         ("{{with .State}}{{.Pid}}{{end}}", "7"),
         ("{{with .None}}x{{else}}y{{end}}", "y"),
         ("{{$x := .ID}}{{$x}}{{$x}}", "abcabc"),

@@ -198,7 +198,7 @@ def test_ulimits_devices_and_restart_policies() -> None:
         (limits.parse_device, "/dev/a:/dev/b:z"),
         (limits.parse_restart, "on-failure:x"),
     ):
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError, match=r"."):
             parse(text)
 
 
