@@ -22,9 +22,10 @@ from typing import Any, Self, TypeVar
 from hawse.supervisor.errors import Bug, HawseError, NotFound, StartError, Unavailable
 from hawse.supervisor.linux import process
 from hawse.supervisor.model import ContainerId, ProcessIdentity
-from hawse.supervisor.runtime.channel import ANSWER_TIMEOUT, Channel, Descriptors, Message, failure
-from hawse.supervisor.runtime.exitrecord import ExitInfo, parse_exit, read_exit_record
-from hawse.supervisor.runtime.protocol import MIN_VERSION, ProcessSpec
+from hawse.supervisor.runtime.channel import ANSWER_TIMEOUT, Channel, Message, failure
+from hawse.supervisor.runtime.exitrecord import ExitInfo, read_exit_record
+from hawse.supervisor.runtime.protocol import ProcessSpec
+from hawse.supervisor.runtime.reports import Reports
 
 NAMESPACES_TIMEOUT = 30.0
 READY_TIMEOUT = 60.0
@@ -54,24 +55,12 @@ class Shim:
     def __init__(
         self, sock: socket.socket, container_id: ContainerId, state_dir: Path, shim_identity: ProcessIdentity
     ) -> None:
-        loop = asyncio.get_running_loop()
         self.id = container_id
         self.state_dir = state_dir
         self.shim_identity = shim_identity
-        self._identity: ProcessIdentity | None = None
-        self.pidfd = -1
-        self.netlink: socket.socket | None = None
-        self.version = 0
-        self._hello: asyncio.Future[None] = _quiet(loop.create_future())
-        self._namespaces: asyncio.Future[None] = _quiet(loop.create_future())
-        self._ready: asyncio.Future[dict[str, int]] = _quiet(loop.create_future())
-        self._started: asyncio.Future[dict[str, int]] = _quiet(loop.create_future())
-        self._exited: asyncio.Future[ExitInfo] = _quiet(loop.create_future())
-        self._lost = asyncio.Event()
-        self._execs: dict[str, asyncio.Future[int]] = {}
-        self._go_rid = 0
         self._closed = False
-        self._channel = Channel(sock, f"the shim of {container_id[:12]}", self._on_event, self._on_lost)
+        self._told = Reports(f"the shim of {container_id[:12]}")
+        self._channel = Channel(sock, self._told.peer, self._told.take, lambda: self._told.lose(let_go=self._closed))
 
     @classmethod
     async def reconnect(cls, socket_path: Path, container_id: ContainerId, state_dir: Path) -> Self:
@@ -92,8 +81,8 @@ class Shim:
             raise Unavailable(f"the shim of {container_id[:12]} is gone")
         shim = cls(sock, container_id, state_dir, identity)
         try:
-            await shim._wait(shim._hello, ANSWER_TIMEOUT, "hello")
-            shim._restore(await shim.state())
+            await shim._wait(shim._told.hello, ANSWER_TIMEOUT, "hello")
+            shim._told.take_state(await shim.state())
         except BaseException:
             shim.close()
             raise
@@ -102,13 +91,23 @@ class Shim:
     @property
     def identity(self) -> ProcessIdentity:
         """Init, the container's first process; known once the namespaces exist."""
-        if self._identity is None:
+        if self._told.identity is None:
             raise Bug(f"container {self.id[:12]} has no first process yet")
-        return self._identity
+        return self._told.identity
 
     @property
     def pid(self) -> int:
         return self.identity.pid
+
+    @property
+    def pidfd(self) -> int:
+        """Of init; -1 when it was gone before this connection."""
+        return self._told.pidfd
+
+    @property
+    def netlink(self) -> socket.socket | None:
+        """A NETLINK_ROUTE socket of the container's own network namespace, until its end."""
+        return self._told.netlink
 
     @property
     def is_connected(self) -> bool:
@@ -116,19 +115,19 @@ class Shim:
 
     async def wait_namespaces(self, timeout: float = NAMESPACES_TIMEOUT) -> None:
         """Until `identity`, `pidfd` and `netlink` are set.  Raises StartError."""
-        await self._start_stage(self._namespaces, timeout, "namespaces")
+        await self._start_stage(self._told.namespaces, timeout, "namespaces")
 
     async def wait_ready(self, timeout: float = READY_TIMEOUT) -> dict[str, int]:
         """Until init is set up and waits at the gate; its stage times in microseconds.  Raises StartError."""
-        return await self._start_stage(self._ready, timeout, "mounts")
+        return await self._start_stage(self._told.ready, timeout, "mounts")
 
     async def open_gate(self, timeout: float = EXEC_TIMEOUT) -> dict[str, int]:
         """Let init exec the user's program, and wait until it has; all stage times.  Raises StartError."""
         try:
-            self._go_rid = await self._channel.post({"op": "go"})
+            self._told.go_rid = await self._channel.post({"op": "go"})
         except Unavailable as e:
             raise StartError(str(e), stage="gate") from e
-        return await self._start_stage(self._started, timeout, "exec")
+        return await self._start_stage(self._told.started, timeout, "exec")
 
     async def wait_exit(self) -> ExitInfo:
         """How the program ended.  Several may wait; it stays known.
@@ -137,20 +136,20 @@ class Shim:
         None.  Raises Unavailable when this object was closed, or the connection broke though the shim lives: reconnect.
         """
         dead = asyncio.ensure_future(self.wait_init_dead(None))
-        lost = asyncio.ensure_future(self._lost.wait())
+        lost = asyncio.ensure_future(self._told.lost.wait())
         try:
-            first: set[asyncio.Future[Any]] = {self._exited, dead, lost}
+            first: set[asyncio.Future[Any]] = {self._told.exited, dead, lost}
             await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-            if not self._exited.done() and not lost.done():
+            if not self._told.exited.done() and not lost.done():
                 await asyncio.wait(first - {dead}, timeout=REPORT_GRACE, return_when=asyncio.FIRST_COMPLETED)
         finally:
             dead.cancel()
             lost.cancel()
-        if self._exited.done():
-            return self._exited.result()
+        if self._told.exited.done():
+            return self._told.exited.result()
         if self._closed:
             raise Unavailable(f"{self._channel.peer} was let go of")
-        if self._lost.is_set() and not await self._is_shim_dead(ANSWER_TIMEOUT):
+        if self._told.lost.is_set() and not await self._is_shim_dead(ANSWER_TIMEOUT):
             raise Unavailable(f"the connection to {self._channel.peer} broke")
         if self.pidfd >= 0:
             # A setuid program loses its parent-death signal (prctl(2)); without its shim it must not live on.
@@ -184,7 +183,7 @@ class Shim:
 
         Raises StartError when it cannot be executed, with docker's exit code.
         """
-        self._execs[exec_id] = _quiet(asyncio.get_running_loop().create_future())
+        self._told.expect_exec(exec_id)
         try:
             with _carried(prefix) as (inline, carrier):
                 message = {
@@ -203,17 +202,20 @@ class Shim:
                     exit_code=answer.get("exit_code", 126),
                 )
         except BaseException:
-            del self._execs[exec_id]
+            del self._told.execs[exec_id]
             raise
         return int(answer["pid"])
 
     async def exec_exit(self, exec_id: str) -> int:
-        """The exit code of an exec, told once.  Raises NotFound for an unknown one, Unavailable when the shim dies first."""
-        future = self._execs.get(exec_id)
+        """The exit code of an exec, told once; 137 when its container ended under it.
+
+        Raises NotFound for an unknown one, Unavailable when this object was closed before.
+        """
+        future = self._told.execs.get(exec_id)
         if future is None:
             raise NotFound(f"No such exec instance: {exec_id}")
         code = await asyncio.shield(future)
-        self._execs.pop(exec_id, None)
+        self._told.execs.pop(exec_id, None)
         return code
 
     async def resize(self, rows: int, cols: int, exec_id: str | None = None) -> None:
@@ -247,6 +249,8 @@ class Shim:
 
     def kill(self, number: int) -> bool:
         """Signal init.  False when it is gone already."""
+        if self.pidfd < 0:
+            return False
         try:
             signal.pidfd_send_signal(self.pidfd, number)
         except ProcessLookupError:
@@ -255,18 +259,13 @@ class Shim:
 
     def close_netlink(self) -> None:
         """Unpin the network namespace."""
-        if self.netlink is not None:
-            self.netlink.close()
-            self.netlink = None
+        self._told.close_netlink()
 
     def close(self) -> None:
         """Let go of every descriptor.  Safe to call twice; the container does not notice."""
         self._closed = True
         self._channel.close()
-        self.close_netlink()
-        if self.pidfd >= 0:
-            fd, self.pidfd = self.pidfd, -1
-            os.close(fd)
+        self._told.close()
 
     async def _dismiss(self, op: str, timeout: float) -> None:
         try:
@@ -311,76 +310,6 @@ class Shim:
         except TimeoutError as e:
             raise Unavailable(f"{self._channel.peer} is stuck: no {what} after {timeout:g} s") from e
 
-    def _restore(self, state: Message) -> None:
-        """Take over what happened before this connection."""
-        phase, stages = state["phase"], state.get("stages") or {}
-        if state.get("pid"):
-            self._identity = ProcessIdentity(
-                pid=state["pid"], start_time=state["start_time"], boot_id=process.boot_id()
-            )
-            self.pidfd = _fd(process.open_pidfd(self._identity))
-            _settle(self._namespaces, None)
-        if phase in ("ready", "running", "exited"):
-            _settle(self._ready, stages)
-        if phase in ("running", "exited"):
-            _settle(self._started, stages)
-        if state.get("exit"):
-            _settle(self._exited, parse_exit(state["exit"]))
-        for exec_id, told in (state.get("execs") or {}).items():
-            future = self._exec(exec_id)
-            if not told["running"]:
-                _settle(future, told["code"])
-
-    def _exec(self, exec_id: str) -> asyncio.Future[int]:
-        if exec_id not in self._execs:
-            self._execs[exec_id] = _quiet(asyncio.get_running_loop().create_future())
-        return self._execs[exec_id]
-
-    def _on_event(self, message: Message, received: Descriptors) -> None:
-        match message.get("ev"):
-            case "hello":
-                self.version = int(message.get("version", 0))
-                if self.version < MIN_VERSION:
-                    _fail(self._hello, Unavailable(f"{self._channel.peer} speaks version {self.version}, too old"))
-                _settle(self._hello, None)
-            case "namespaces" if self._identity is None:
-                self._identity = ProcessIdentity(
-                    pid=message["pid"], start_time=message["start_time"], boot_id=process.boot_id()
-                )
-                self.pidfd = _fd(received.take())
-                if (netlink := received.take()) is not None:
-                    self.netlink = socket.socket(fileno=netlink)
-                _settle(self._namespaces, None)
-            case "ready":
-                _settle(self._ready, message.get("stages") or {})
-            case "started":
-                _settle(self._started, message.get("stages") or {})
-            case "failed":
-                text = message.get("message") or failure("start", message).message
-                self._start_failed(
-                    StartError(text, stage=message.get("stage", ""), exit_code=message.get("exit_code") or 125)
-                )
-            case "error" if message.get("rid") == self._go_rid:
-                self._start_failed(StartError(failure("go", message).message, stage="gate"))
-            case "exited":
-                # Our copy of the netlink socket would keep the network namespace, and so the veth, alive.
-                self.close_netlink()
-                _settle(self._exited, parse_exit(message["exit"]))
-            case "exec_exited":
-                if (future := self._execs.get(message["exec_id"])) is not None:
-                    _settle(future, int(message["code"]))
-
-    def _start_failed(self, error: StartError) -> None:
-        for future in (self._namespaces, self._ready, self._started):
-            _fail(future, error)
-
-    def _on_lost(self) -> None:
-        gone = Unavailable(f"{self._channel.peer} is gone")
-        waited: list[asyncio.Future[Any]] = [self._hello, self._namespaces, self._ready, self._started]
-        for future in (*waited, *self._execs.values()):
-            _fail(future, gone)
-        self._lost.set()
-
 
 def _attach(options: AttachOptions, prefix: bytes) -> Message:
     return {**asdict(options), "prefix": base64.b64encode(prefix).decode()}
@@ -397,23 +326,3 @@ def _carried(prefix: bytes) -> Iterator[tuple[bytes, tuple[int, ...]]]:
         while left:
             left = left[file.write(left) :]
         yield b"", (file.fileno(),)
-
-
-def _fd(fd: int | None) -> int:
-    return -1 if fd is None else fd
-
-
-def _quiet(future: asyncio.Future[Any]) -> asyncio.Future[Any]:
-    """Nobody has to look at it: a start that fails at one stage fails the stages nobody waits for, too."""
-    future.add_done_callback(lambda f: f.cancelled() or f.exception())
-    return future
-
-
-def _settle(future: asyncio.Future[Any], value: Any) -> None:
-    if not future.done():
-        future.set_result(value)
-
-
-def _fail(future: asyncio.Future[Any], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
