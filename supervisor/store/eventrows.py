@@ -115,7 +115,7 @@ class EventRows(Session):
             """SELECT MIN(seq) FROM (SELECT MIN(cursor) + 1 AS seq FROM handlers
                                      UNION ALL SELECT MIN(seq) FROM deliveries WHERE dead = 0)"""
         )[0]
-        first_kept = min(first_kept, head, oldest + limit)
+        first_kept = min(first_kept, oldest + limit)
         if unfinished is not None:
             first_kept = min(first_kept, unfinished)
         self._do("DELETE FROM deliveries WHERE dead = 1 AND seq < ?", first_kept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -274,6 +275,63 @@ async def test_what_waits_behind_a_failure_is_parked_and_keeps_its_order(lab):
     assert got == [other, 1, second, third]
 
 
+async def test_a_long_queue_behind_a_failure_leaves_room_for_the_others(lab, monkeypatch):
+    monkeypatch.setattr(ledger, "WINDOW", 4)
+    got = []
+
+    async def sleep(seconds):
+        await anyio.sleep_forever()
+
+    lab.sleep = sleep
+
+    async def handle(event, _):
+        if event.subject.endswith(lab.samples.container(1).id):
+            raise OSError
+        got.append(event.seq)
+
+    async with lab.running(durable(handle, builtin=True)) as dispatcher:
+        await lab.happen(*[1] * 10)
+        (last,) = await lab.happen(2)
+        await dispatcher.wait_done("h", last)
+    assert got == [11]
+    assert [d.seq for d in await lab.rows()] == list(range(1, 11))
+
+
+async def test_what_is_done_while_it_is_being_parked_leaves_no_row(lab):
+    """The race: the flush that parks the second is still under way when the first succeeds and the second is done."""
+    go_on, got = threading.Event(), []
+
+    def hold(tx):
+        assert go_on.wait(10)
+
+    async with anyio.create_task_group() as tasks:
+
+        async def sleep(seconds):  # called right after the failure was written, before anything is flushed
+            tasks.start_soon(lab.store.transact, hold)
+            await anyio.lowlevel.checkpoint()
+
+        lab.sleep = sleep
+
+        async def handle(event, _):
+            if not lab_failed:
+                lab_failed.append(event.seq)
+                raise OSError
+            got.append(event.seq)
+
+        lab_failed: list[int] = []
+        async with lab.running(durable(handle, builtin=True)) as dispatcher:
+            first, second = await lab.happen(1, 1)
+            await dispatcher.wait_done("h", first)
+            await dispatcher.wait_done("h", second)
+            go_on.set()
+
+            async def written():
+                return await lab.cursor("h") >= second and await lab.rows() == []
+
+            await until(written)
+    assert got == [first, second]
+
+
 async def test_after_the_last_attempt_it_is_a_dead_letter_and_the_next_goes_on(lab):
     got = []
 
@@ -350,20 +408,24 @@ async def test_nothing_that_a_handler_raises_stops_the_dispatcher(lab, raised, s
 
 async def test_handlers_that_fail_on_each_others_failures_come_to_an_end(lab):
     """Failures of hook events are kept in the deliveries, never journalled: else two such handlers feed each other."""
-    runs = 0
+    runs = []
 
-    async def handle(event, _):
-        nonlocal runs
-        runs += 1
-        assert runs < 100
-        raise OSError
+    def failing(name):
+        async def handle(event, _):
+            runs.append((name, event.subject))
+            assert len(runs) < 100
+            raise OSError
 
-    greedy = [Handler(name=n, types=("*",), mode="durable", handle=handle, attempts=2) for n in ("a", "b")]
+        return Handler(name=name, types=("*",), mode="durable", handle=handle, attempts=2)
+
+    greedy = [failing("a"), failing("b")]
     async with lab.running(*greedy) as dispatcher:
         await lab.happen(1)
         await until(lambda: asyncio.sleep(0, dispatcher.lag() == {"a": 0, "b": 0}))
     assert await lab.rows(dead=False) == []
     assert {name for _, name, _, _ in await lab.hooks()} == {"a", "b"}
+    assert ("a", "hook/b") in runs
+    assert ("a", "hook/a") not in runs  # nobody is told of its own runs
     assert len(await lab.hooks()) == 4  # each: failed once, then dead, for the container's event alone
 
 

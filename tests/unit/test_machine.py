@@ -59,7 +59,7 @@ def test_every_pair_is_in_the_table_or_impossible(state, stimulus):
         assert isinstance(caught.value, Bug)
     else:
         after = step(before, stimulus, NOW)
-        assert after.container.state is target
+        assert after.container.state is target  # a container that never ran: see the failed start below
         assert after.container.story == ("created", f"{type(stimulus).__name__}→{target}")
         for fact in after.facts:
             assert fact.container.id == before.id  # type: ignore[union-attr]
@@ -114,6 +114,12 @@ def test_a_failed_start_keeps_why():
     assert after.container.error == "no such file"
     assert after.container.exit is not None and after.container.exit.code == 127
     assert after.container.process is None
+
+
+@pytest.mark.parametrize(("started_at", "state"), [(0, State.CREATED), (NOW - 5, State.EXITED)])
+def test_after_a_failed_start_it_is_what_it_was_before(started_at, state):
+    after = step(container(State.STARTING, started_at=started_at), STIMULI[machine.StartFailed], NOW)
+    assert after.container.state is state
 
 
 def test_a_start_by_a_user_forgets_the_count_of_restarts_and_a_restart_adds_to_it():

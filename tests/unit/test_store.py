@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import signal
 import sqlite3
@@ -130,6 +131,23 @@ async def test_the_leader_of_a_batch_may_be_cancelled(store):
         await asyncio.wait_for(follower, 10)
     assert leader.cancelled()
     assert await store.read(lambda tx: tx.meta("follower")) == "x"
+
+
+async def test_a_failure_that_nobody_waits_for_any_longer_is_no_noise(store):
+    complaints = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+
+    def fail(tx):
+        raise Conflict("no")
+
+    caller = asyncio.ensure_future(store.transact(fail))
+    await asyncio.sleep(0)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    await store.transact(lambda tx: None)
+    gc.collect()
+    assert complaints == []
 
 
 async def test_readers_do_not_wait_for_the_writer_nor_the_writer_for_them(store):

@@ -187,6 +187,17 @@ async def test_readers_of_every_speed_see_every_event_once_in_order(small, store
             await append(store, *range(n, n + 4))
 
 
+async def test_a_reader_holds_a_few_events_however_many_there_are(small, store):
+    """What a stopped reader costs in memory."""
+    await append(store, *range(20))
+    for behind in range(1, 5):
+        position, held = store.journal._newest(20 - behind, None, "")
+        assert [e.seq for e in held] == list(range(21 - behind, 21))[:3]
+        assert position == held[-1].seq
+    _, held = await store.journal._stored(0, None, "")
+    assert [e.seq for e in held] == [1, 2, 3]
+
+
 async def test_a_filter_that_matches_little_is_not_late(small, store, samples):
     """The reader's position moves over what it does not want."""
     stream = store.journal.follow(types=["container.*"])
