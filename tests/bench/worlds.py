@@ -11,7 +11,11 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+import sysconfig
 import tarfile
+import tempfile
+import venv
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +76,8 @@ class World:
             enter = ["unshare", "-m", "--propagation", "private", "sh", "-c", ENTER_ROOT, "enter"]
             inside = [*python, "/run/data", f"/run/data/{files.archive.name}"]
             argv = [*enter, str(root), str(REPOSITORY), str(data), *inside]
-        return self.lab.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY)
+        env = {"HAWSE_BENCH_CLI": str(files.cli)}
+        return self.lab.popen(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY)
 
     def _answer(self) -> Any:
         assert self._hand and self._hand.stdout
@@ -130,6 +135,27 @@ class Files:
     floor: Path
     root: Path
     archive: Path
+    cli: Path  # hawse as its users have it
+
+
+def install(directory: Path) -> Path:
+    """The command of a hawse that is installed from a wheel.
+
+    The repository's own is an editable install, whose import hook costs every start of the command line some 8 ms that no
+    user pays; and a copy stays what it is while somebody edits the tree.
+    """
+    target = directory / "installed"
+    shutil.rmtree(target, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=directory) as build:
+        pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        here = ["--no-deps", "--no-build-isolation"]
+        subprocess.run([*pip, "wheel", *here, "--wheel-dir", build, str(REPOSITORY)], check=True)
+        venv.create(target, symlinks=True)
+        [wheel] = Path(build).glob("hawse-*.whl")
+        subprocess.run([*pip, "--python", str(target / "bin/python"), "install", "--no-deps", str(wheel)], check=True)
+    [site] = (target / "lib").glob("python*/site-packages")
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return target / "bin/hawse"
 
 
 def build(directory: Path) -> Files:
@@ -159,7 +185,14 @@ def build(directory: Path) -> Files:
     archive = directory / "root.tar"
     with tarfile.open(archive, "w") as tar:
         tar.add(root, ".")
-    return Files(directory=directory, probe=directory / "probe", floor=directory / "floor", root=root, archive=archive)
+    return Files(
+        directory=directory,
+        probe=directory / "probe",
+        floor=directory / "floor",
+        root=root,
+        archive=archive,
+        cli=install(directory),
+    )
 
 
 def installed(peers: Path | None) -> list[str]:
