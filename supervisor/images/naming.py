@@ -52,7 +52,8 @@ def add_tag(tx: Tx, ref: str, tag: str) -> Image:
 def remove(tx: Tx, ref: str, *, force: bool) -> Removal:
     """A name goes; with the last one, or named by its id, the image goes too.  Raises Conflict in Docker's words."""
     image, tag = _find(tx, ref)
-    users = [c for c in tx.containers() if c.config.image_id == image.id]
+    # One that has ended and removes itself needs its layers no more, and its user takes it for gone.
+    users = [c for c in tx.containers() if c.config.image_id == image.id and not c.is_leaving]
     if tag:
         left = tuple(t for t in image.tags if t != tag)
         if left or users:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from hawse.supervisor.errors import Conflict, KernelError, NotFound, UserError
 from hawse.supervisor.images.images import MAX_LAYERS, Images
-from hawse.supervisor.model import Container, ContainerConfig, Image, ImageId, State
+from hawse.supervisor.model import Container, ContainerConfig, Exit, Image, ImageId, State
 from hawse.supervisor.runtime.spec import Paths
 from hawse.supervisor.store.store import Store
 
@@ -212,6 +212,17 @@ async def test_an_image_under_a_container_stays(images: Images, store: Store, tm
     forced = await images.remove("app", force=True)
     assert forced.untagged == ("app:latest",) and forced.image is None
     assert directories(tmp_path) == {image.layers[0]}, "the container still stands on it"
+
+
+async def test_a_container_that_removes_itself_holds_nothing(images: Images, store: Store) -> None:
+    image = await images.import_(tar(a="x"), tag="app")
+    config = ContainerConfig(image="app", image_id=image.id, auto_remove=True)
+    for ended, state in ((None, State.RUNNING), (Exit(code=0), State.EXITED)):
+        await store.transact(lambda tx, s=state, e=ended: tx.put(container_of(image, s, config=config, exit=e)))  # type: ignore[misc]
+        if ended is None:
+            with pytest.raises(Conflict):
+                await images.remove("app")
+    assert (await images.remove("app")).image == image
 
 
 async def test_by_id_with_names_in_several_repositories(images: Images) -> None:
