@@ -59,8 +59,8 @@ def _who(binding: PortBinding) -> str:
         if not process.name.isdecimal():
             continue
         try:
-            for descriptor in os.scandir(process / "fd"):
-                if os.readlink(descriptor.path) in wanted:
+            for descriptor in os.listdir(process / "fd"):
+                if os.readlink(process / "fd" / descriptor) in wanted:
                     return f"process {(process / 'comm').read_text().strip()} (pid {process.name})"
         except OSError:  # it has ended, or is not ours to see
             continue

@@ -140,7 +140,7 @@ class World:
     host: Machine
     client: Machine
     core: NetworkCore
-    table: str
+    own_table: bool | None
     _guests: list[Guest] = field(default_factory=list)
 
     def network(
@@ -187,8 +187,7 @@ class World:
     def elements(self) -> list[str]:
         """The published ports in the kernel, as nft shows them."""
         shown = self.host.run("nft", "list", "ruleset")
-        lines = [line.strip().removeprefix("elements = {").strip(" ,}") for line in shown.splitlines()]
-        return [line for line in lines if ("comment" in line and "tcp" in line) or "udp" in line]
+        return [line.strip() for line in shown.splitlines() if " comment " in line and '" : ' in line]
 
     def close(self) -> None:
         for guest in self._guests:
@@ -235,7 +234,7 @@ def own_table(request: pytest.FixtureRequest) -> bool | None:
 async def world(host: Machine, client: Machine, own_table: bool | None) -> AsyncIterator[World]:
     core = NetworkCore(instance="", table="hawse", tag="hawse", own_table=own_table)
     await core.start()
-    made = World(host, client, core, "hawse")
+    made = World(host, client, core, own_table)
     try:
         yield made
     finally:
