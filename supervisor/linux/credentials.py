@@ -46,12 +46,13 @@ def resolve(user: str, extra_groups: Sequence[str], passwd: str, group: str) -> 
     if which:
         gid = _group(which, group)
     elif name is not None:
-        groups = [number for _, number, members in _group_entries(group) if name in members and number != gid]
+        groups = [number for _, number, members in _group_entries(group) if name in members]
     groups += [_group(extra, group) for extra in extra_groups]
     for number in (uid, gid, *groups):
         if not 0 <= number <= MAX_ID:
             raise UnknownUser(f"uids and gids must be in range 0-{MAX_ID}")
-    return Identity(uid=uid, gid=gid, groups=tuple(dict.fromkeys(groups)), home=home or "/")
+    # The primary group is among the supplementary ones, so that giving it up by setgid changes nothing (CVE-2022-36109).
+    return Identity(uid=uid, gid=gid, groups=tuple(dict.fromkeys((gid, *groups))), home=home or "/")
 
 
 def read_database(path: str) -> str:
@@ -60,11 +61,13 @@ def read_database(path: str) -> str:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return ""
-    with open(fd, "rb") as f:
+    try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_DATABASE:
             raise OSError(22, f"{path} is not a plain file of at most {MAX_DATABASE >> 20} MiB")
-        return f.read(MAX_DATABASE).decode(errors="surrogateescape")
+        return os.read(fd, status.st_size).decode(errors="surrogateescape")
+    finally:
+        os.close(fd)
 
 
 def _number(text: str) -> int | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import struct
 from typing import Any
 
@@ -38,7 +37,7 @@ RESOLVE_NO_XDEV = 0x01
 SECCOMP_SET_MODE_FILTER = 1
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
 
-_ARM = platform.machine() == "aarch64"
+_ARM = os.uname().machine == "aarch64"
 _NR_CAPGET = 90 if _ARM else 125
 _NR_CAPSET = 91 if _ARM else 126
 _NR_PIVOT_ROOT = 41 if _ARM else 155

@@ -159,13 +159,12 @@ def _run(spec: ShimSpec, process: ProcessSpec, seccomp: bytes, channel: socket.s
     streams = stdio.make(process, root)
     os.close(root)
     program = Program.prepare(process, seccomp, make_cwd=False)
-    streams.own(program.identity.uid)
     protocol.send(channel, {"ev": "stdio"}, streams.outside)
     for fd in streams.outside:
         os.close(fd)
     # Not before its limits are set.
     init.expect(channel, "go")
-    program.restrict()
+    program.restrict(streams)
     streams.install()
     protocol.send(channel, {"ev": "executing"})
     program.execute()

@@ -91,8 +91,7 @@ class Init:
         self._go(program, streams, stages)
 
     def _go(self, program: Program, streams: Stdio, stages: dict[str, int]) -> None:
-        streams.own(program.identity.uid)
-        program.restrict()
+        program.restrict(streams)
         protocol.send(self.channel, {"ev": "ready", **stages}, streams.outside)
         for fd in streams.outside:
             os.close(fd)

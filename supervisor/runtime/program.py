@@ -28,6 +28,7 @@ from hawse.supervisor.linux.syscalls import (
     prctl,
 )
 from hawse.supervisor.runtime.protocol import ProcessSpec
+from hawse.supervisor.runtime.stdio import Stdio
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_FOUND, NOT_EXECUTABLE, ENGINE_FAILED = 127, 126, 125
@@ -71,8 +72,8 @@ class Program:
             seccomp=seccomp,
         )
 
-    def restrict(self) -> None:
-        """Give up everything but what the program may have.  Raises Failure."""
+    def restrict(self, streams: Stdio) -> None:
+        """Give up everything but what the program may have, which includes its streams.  Raises Failure."""
         who, allowed = self.identity, capabilities.mask(self.spec.caps)
         step = ""
         try:
@@ -82,6 +83,8 @@ class Program:
                 # Without no_new_privs it takes CAP_SYS_ADMIN, which is about to go.
                 step = "install the seccomp filter"
                 install_seccomp(self.seccomp)
+            step = f"change to uid {who.uid}"
+            streams.own(who.uid)
             step = "drop capabilities"
             capabilities.limit_bounding(allowed)
             step = f"set groups {','.join(map(str, who.groups))}"

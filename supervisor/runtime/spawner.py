@@ -34,7 +34,6 @@ def main(fd: int) -> None:
     woken.setblocking(False)
     signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    gc.collect()
     gc.freeze()
     serve(daemon, wake, null)
 

@@ -22,10 +22,13 @@ class Stdio:
     tty: bool
 
     def own(self, uid: int) -> None:
-        """The program's user may open them again (/dev/stdout, /dev/tty), as docker has it.  gid stays (tty, 5)."""
-        for fd in set(self.inside):
-            if self.tty or fd != self.inside[0] or len(self.outside) == 3:  # not the shared /dev/null
-                os.fchown(fd, uid, -1)
+        """The program's user may open them again (/dev/stdout, /dev/tty), as docker has it.  gid stays (tty, 5).
+
+        Raises OSError: EINVAL for an id that the container's map does not hold.
+        """
+        shared = () if self.tty or len(self.outside) == 3 else self.inside[:1]  # /dev/null
+        for fd in set(self.inside) - set(shared):
+            os.fchown(fd, uid, -1)
 
     def install(self) -> None:
         """Become 0, 1 and 2, in a new session, with the terminal as the controlling one."""
