@@ -87,13 +87,15 @@ def forget(tx: Tx, container: Container) -> None:
 
 def _lease(tx: Tx, container_id: ContainerId, request: EndpointRequest, network: Network) -> None:
     assert network.subnet is not None and network.gateway is not None  # bridge networks always have both
-    held = tx.leases(network.name)
+    held = {lease.address: lease.container_id for lease in tx.leases(network.name)}
     address = ipam.allocate(
         network.subnet,
         network.gateway,
-        {lease.address for lease in held},
+        held,
         requested=request.ip,
         hint=tx.last_lease(network.name),
+        network=network.name,
+        owner=lambda address: f"container {holder.name}" if (holder := tx.container(held[address])) else "a container",
     )
     tx.lease(Lease(network=network.name, address=address, container_id=container_id))
 
@@ -161,6 +163,12 @@ def _check(config: ContainerConfig) -> None:
     if not config.argv:
         raise UserError("no command specified", hint="give one after the image, or set CMD in the image")
     spec.capabilities(config)
+    cores = os.cpu_count() or 1
+    if config.resources.cpus is not None and not 0.01 <= config.resources.cpus <= cores:
+        raise UserError(
+            f"Range of CPUs is from 0.01 to {cores}.00, as there are only {cores} CPUs available",
+            hint=f"--cpus {config.resources.cpus:g}",
+        )
     for mount in config.mounts:
         if not mount.target.startswith("/"):
             raise UserError(f"invalid mount path: '{mount.target}' mount path must be absolute")

@@ -65,8 +65,12 @@ async def start(parts: Parts, dispatcher: Dispatcher, container: Container) -> C
     if not await wait_unplugged(parts, container.id, UNPLUG_DEADLINE):
         raise StartError("the network of its last run is still connected", stage="network", hint="see `hawse audit`")
     stages = Stages()
-    with stages.measure("claim"):
-        container = await _claim(parts, container)
+    try:
+        with stages.measure("claim"):
+            container = await _claim(parts, container)
+    except HawseError as e:
+        await _refused(parts, container, e)
+        raise
     faults.point("start.claimed")
     try:
         async with AsyncExitStack() as undo:
@@ -110,6 +114,13 @@ async def _claim(parts: Parts, container: Container) -> Container:
         return move(tx, container, machine.StartRequested(), parts.clock())
 
     return await parts.store.transact(claim)
+
+
+async def _refused(parts: Parts, container: Container, error: HawseError) -> None:
+    """Nothing was changed; the journal still says that it was tried, and `--rm` removes what cannot start."""
+    fact = events.ContainerStartFailed(container=container, stage="claim", error=error.message)
+    parts.attachments.drop(container.id)
+    await parts.store.transact(lambda tx: tx.append(fact))
 
 
 async def _prepare(parts: Parts, container: Container, undo: AsyncExitStack) -> ShimSpec:
