@@ -114,8 +114,10 @@ class Exec:
             self.code = ended[0]
             self.pump.drain(DRAIN_LIMIT, self._finished)
         else:
+            failure = self._failure or birth.failed({})
+            self.pump.say("stderr", f"{failure.message}\r\n".encode())  # its HTTP is over: nobody else can tell it
             self.pump.finish()
-            self._on_failed(self._failure or birth.failed({}))
+            self._on_failed(failure)
 
     def _finished(self) -> None:
         self.is_running = False

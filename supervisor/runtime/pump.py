@@ -98,6 +98,10 @@ class Pump:
         else:
             self._drained()
 
+    def say(self, stream: str, data: bytes) -> None:
+        """To the attached clients, as if the program had written it."""
+        self._deliver(stream, data)
+
     def finish(self) -> None:
         """No more output: tell the clients, as soon as they have read everything."""
         self._finished = True
