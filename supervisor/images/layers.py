@@ -57,13 +57,10 @@ class Layers:
             return None
         return rubbish
 
-    def sweep(self, used: set[str]) -> list[str]:
-        """Remove what no image stands on and what was left half-done; the names of what there was.  At the start only."""
-        swept = []
-        for entry in sorted(self.directory.iterdir()):
+    def sweep(self, used: set[str]) -> None:
+        """Remove what no image stands on and what was left half-done.  At the start only."""
+        for entry in self.directory.iterdir():
             if entry.name not in used:
                 self.discard(entry)
-                swept.append(entry.name)
-        for entry in sorted(self.trash.iterdir()):
+        for entry in self.trash.iterdir():
             remove_tree(entry)
-        return swept
