@@ -30,8 +30,8 @@ from hawse.supervisor.parts import Context, Parts
 from hawse.supervisor.recovery import recover
 from hawse.supervisor.runtime.client import AttachOptions, Shim
 from hawse.supervisor.signal_names import signal_number
-from hawse.supervisor.store.retention import retain
 from hawse.supervisor.store.tx import Tx
+from hawse.supervisor.store.upkeep import upkeep
 from hawse.supervisor.volumes import Volumes
 from hawse.supervisor.waits import Expectation
 
@@ -61,13 +61,13 @@ class Engine:
                 await recover(parts, engine.watch)
                 await tasks.start(engine.dispatcher.run)
                 tasks.start_soon(engine.volumes.sweep)
-                tasks.start_soon(engine._retain_journal)
+                tasks.start_soon(engine._keep_store)
                 yield engine
             tasks.cancel_scope.cancel()
 
-    async def _retain_journal(self) -> None:
+    async def _keep_store(self) -> None:
         config = self.parts.config
-        await retain(self.store, max_age=config.journal_max_age, max_bytes=config.journal_max_bytes)
+        await upkeep(self.store, max_age=config.journal_max_age, max_bytes=config.journal_max_bytes)
 
     def watch(self, shim: Shim) -> None:
         """Follow a running container to its end."""

@@ -19,6 +19,7 @@ from hawse.supervisor.errors import Bug, HawseError, KernelError, Unavailable
 T = TypeVar("T")
 
 BUSY_TIMEOUT = 5.0  # seconds that we wait for another process (a sqlite3 shell) to let go of the write lock
+WAL_PAGES = 8000  # of 4 KiB, after which a commit does itself what Store.checkpoint did not do in time
 WAL_LIMIT = 64 << 20  # bytes that the write-ahead log's file keeps after a checkpoint
 
 
@@ -79,6 +80,7 @@ def _configure_writer(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
     connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
     connection.execute("PRAGMA temp_store = MEMORY")
 

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import anyio
+
 from hawse.supervisor.errors import Bug, Unavailable
 from hawse.supervisor.events import Event
 from hawse.supervisor.model import Container, Endpoint, Image, Lease, Network, Volume
@@ -34,6 +36,7 @@ T = TypeVar("T")
 
 READERS = 2
 BATCH = 256  # functions that share one commit at most
+CHECKPOINT_EVERY = 200  # commits; about a thousand pages
 PRUNE_BATCH = 250  # events deleted in one transaction, so that nobody waits long behind it
 
 
@@ -78,17 +81,21 @@ class Store:
         path: Path,
         clock: Callable[[], int],
         writer: Connection,
+        checkpointer: Connection,
         readers: Sequence[Connection],
         opened: Opened,
     ) -> None:
         self.path = path
         self.clock = clock
         self._writer = writer
+        self._checkpointer = checkpointer
         self._readers = readers[1:]
         self._follower = readers[0]
         self._epochs = opened.epochs
         self._waiting: deque[Work[Any]] = deque()
         self._drain_queued = False
+        self._commits = 0  # since the last checkpoint
+        self._wal_grown = anyio.Event()
         self._closed = False
         self._loop = asyncio.get_running_loop()
         self.journal = Journal(self._read_journal, opened.epochs, oldest=opened.oldest, head=opened.head)
@@ -103,12 +110,14 @@ class Store:
             writer = await Connection.open(path, writable=True)
             undo.push_async_callback(writer.close)
             opened = await writer.run(lambda connection: prepare(connection, boot_id))
+            checkpointer = await Connection.open(path, writable=True)
+            undo.push_async_callback(checkpointer.close)
             readers = []
             for _ in range(1 + READERS):
                 readers.append(await Connection.open(path, writable=False))
                 undo.push_async_callback(readers[-1].close)
             undo.pop_all()
-            return cls(path, clock, writer, readers, opened)
+            return cls(path, clock, writer, checkpointer, readers, opened)
 
     async def __aenter__(self) -> Store:
         return self
@@ -123,8 +132,8 @@ class Store:
         self._closed = True
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._writer.close)
-            for reader in (self._follower, *self._readers):
-                stack.push_async_callback(reader.close)
+            for other in (self._checkpointer, self._follower, *self._readers):
+                stack.push_async_callback(other.close)
             await self._writer.run(mark_clean)
 
     async def transact(self, fn: Callable[[Tx], T]) -> T:
@@ -188,6 +197,15 @@ class Store:
             pruned += gone
             if gone < PRUNE_BATCH:
                 return pruned
+
+    async def wait_wal_grown(self) -> None:
+        """Until enough was committed for a checkpoint to be worth it."""
+        await self._wal_grown.wait()
+
+    async def checkpoint(self) -> None:
+        """Copy what the write-ahead log holds into the database, beside the writer and the readers."""
+        self._commits, self._wal_grown = 0, anyio.Event()
+        await self._checkpointer.run(lambda connection: connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone())
 
     async def _read_journal(self, fn: Callable[[Tx], T]) -> T:
         """Followers share a connection of their own: their long way through the past delays no one else."""
@@ -253,6 +271,9 @@ class Store:
 
     def _settle(self, batch: Sequence[Work[Any]], appended: Sequence[Event]) -> None:
         """Back in the loop, in the order of commits: first the followers wake, then the callers go on."""
+        self._commits += 1
+        if self._commits >= CHECKPOINT_EVERY:
+            self._wal_grown.set()
         self.journal.publish(appended)
         for work in batch:
             work.settle()

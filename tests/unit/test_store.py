@@ -19,6 +19,7 @@ import pytest
 from hawse.supervisor import events
 from hawse.supervisor.errors import Bug, Conflict, HawseError, KernelError, Unavailable
 from hawse.supervisor.store import connection as connection_module
+from hawse.supervisor.store import upkeep
 from hawse.supervisor.store.schema import MIGRATIONS
 from hawse.supervisor.store.store import Store
 
@@ -247,6 +248,22 @@ async def test_another_process_that_holds_the_lock_is_said(store, monkeypatch):
 async def test_a_constraint_that_nobody_foresaw_is_our_bug(store):
     with pytest.raises(Bug, match="NOT NULL"):
         await store.transact(lambda tx: tx.put_meta("k", None))
+
+
+async def test_the_write_ahead_log_is_copied_back_beside_the_writer(store, monkeypatch):
+    monkeypatch.setattr("hawse.supervisor.store.store.CHECKPOINT_EVERY", 1)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(upkeep.keep_checkpointed, store)
+        with anyio.fail_after(10):
+            for burst in range(10):
+                for n in range(20):
+                    await store.transact(lambda tx, n=n, burst=burst: tx.put_meta(f"{burst}-{n}", "x" * 5000))
+                while store._commits or store._checkpointer.in_flight:
+                    await asyncio.sleep(0.001)
+        tasks.cancel_scope.cancel()
+    # begun anew after every burst; else it would hold each of 200 values in two pages
+    assert Path(f"{store.path}-wal").stat().st_size < 200 * 2 * 4096 / 2
+    assert await store.read(lambda tx: len(tx.meta("0-0")) + len(tx.meta("9-19"))) == 10_000
 
 
 async def test_a_closed_store_says_so(tmp_path):

@@ -14,8 +14,8 @@ from hawse.supervisor.store import journal as journal_module
 from hawse.supervisor.store import store as store_module
 from hawse.supervisor.store.deliveries import Delivery
 from hawse.supervisor.store.epochs import Epochs
-from hawse.supervisor.store.retention import retain
 from hawse.supervisor.store.store import Store
+from hawse.supervisor.store.upkeep import retain
 
 E1, E2, E3 = "1" * 32, "2" * 32, "3" * 32
 

@@ -1,0 +1,53 @@
+"""What a store needs while it is used: the journal kept within its bounds, the write-ahead log copied back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import anyio
+import structlog
+
+from hawse.supervisor.errors import HawseError
+from hawse.supervisor.store.store import Store
+
+INTERVAL: Final = 300.0  # seconds between two prunings
+
+log = structlog.get_logger()
+
+
+async def upkeep(store: Store, *, max_age: int, max_bytes: int) -> None:
+    """Both, for ever.  A store that cannot be written is tried again the next time."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(keep_checkpointed, store)
+        await retain(store, max_age=max_age, max_bytes=max_bytes)
+
+
+async def retain(
+    store: Store,
+    *,
+    max_age: int,
+    max_bytes: int,
+    interval: float = INTERVAL,
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+) -> None:
+    """Prune every `interval` seconds."""
+    while True:
+        await sleep(interval)
+        try:
+            pruned = await store.prune(max_age=max_age, max_bytes=max_bytes)
+        except HawseError as e:
+            log.warning("journal_not_pruned", reason=str(e))
+        else:
+            if pruned:
+                log.info("journal_pruned", events=pruned, oldest=store.journal.oldest)
+
+
+async def keep_checkpointed(store: Store) -> None:
+    """Copy the write-ahead log back beside the writer: done by a commit it would hold up that commit for its fsyncs."""
+    while True:
+        await store.wait_wal_grown()
+        try:
+            await store.checkpoint()
+        except HawseError as e:
+            log.warning("store_not_checkpointed", reason=str(e))
