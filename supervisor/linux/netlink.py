@@ -59,11 +59,6 @@ def attributes(data: bytes | memoryview, offset: int = 0) -> dict[int, bytes]:
     return found
 
 
-def header(kind: int, flags: int, sequence: int, payload: bytes) -> bytes:
-    """A whole message, padded."""
-    return _HEADER.pack(len(payload) + 16, kind, flags, sequence, 0) + payload + bytes(-len(payload) % 4)
-
-
 @dataclass(frozen=True, slots=True)
 class Message:
     """A request or an answer without its header.  `what` names it in errors: "create veth h-12"."""
@@ -161,7 +156,9 @@ class Channel:
         parts = []
         for message in messages:
             self._sequence += 1
-            parts.append(header(message.kind, message.flags | flags | REQUEST, self._sequence, message.payload))
+            payload = message.payload + bytes(-len(message.payload) % 4)
+            flags_of_it = message.flags | flags | REQUEST
+            parts.append(_HEADER.pack(len(payload) + 16, message.kind, flags_of_it, self._sequence, 0) + payload)
         self._socket.send(b"".join(parts))
         return first
 

@@ -4,9 +4,9 @@ The library is not thread-safe and blocks, so everything runs in one thread.  Tr
 committed are committed together (the fixed cost, a cache of the tables' heads, is paid once); when such a group fails, each
 is tried alone, so that nobody suffers for another's mistake.
 
-`claim` marks a table `owner, persist` (Linux 6.9): other programs, `nft flush ruleset` included, cannot change it, and
-it outlives us.  The owner is the netlink socket that asked, and libnftables before 1.1 has no words for it; so we ask
-through the library's own socket, which stays open as long as the context.
+`claim` marks a table `owner, persist`: other programs, `nft flush ruleset` included, cannot change it, and it outlives us.
+That needs Linux 6.9 and a library that knows the word.  The flag could be set past an older library (the owner is its
+socket), but must not be: that one, in the user's `nft --json` too, reads beyond an array when it lists such a table.
 """
 
 from __future__ import annotations
@@ -16,25 +16,18 @@ import ctypes
 import errno
 import json
 import os
-import socket
-import struct
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
 from hawse.supervisor.errors import KernelError, Unavailable
-from hawse.supervisor.linux.netlink import ACK, CREATE, NLMSG_ERROR, REQUEST, attribute, header, parse, text
 from hawse.supervisor.linux.worker import Worker
 
 LIBRARY = "libnftables.so.1"
 OUTPUT_JSON = 1 << 4  # nft_ctx_output_set_flags(3)
 OUTPUT_TERSE = 1 << 11
 GROUP_LIMIT = 64  # transactions committed together at most, so that the first of them need not wait long
-
-NETLINK_NETFILTER = 12
-TABLE_OWNER, TABLE_PERSIST = 2, 4
-_NEWTABLE, _BATCH_BEGIN, _BATCH_END = 10 << 8, 16, 17
 _ERRNOS = {os.strerror(number): number for number in errno.errorcode}
 
 
@@ -64,7 +57,6 @@ class Nft:
         self._queue: deque[_Transaction] = deque()
         self._library: ctypes.CDLL | None = None
         self._context: int | None = None
-        self._descriptor = -1  # the library's socket; looked at, never kept open beyond the context
 
     async def open(self) -> None:
         """Load the library.  Raises Unavailable when it is not installed."""
@@ -90,11 +82,17 @@ class Nft:
         return await self._worker.run(self._list, what, terse)
 
     async def claim(self, table: str) -> bool:
-        """Create table inet `table` if need be, and own it; False where the kernel cannot.
+        """Create table inet `table` if need be, and own it; False where kernel or library cannot.
 
-        Raises KernelError EPERM when another living process owns it.
+        Raises NftError EPERM when another living process owns it.
         """
-        return await self._worker.run(self._claim, table)
+        try:
+            await self.run(f"add table inet {table} {{ flags owner, persist; }}")
+        except NftError as e:
+            if e.errno in (errno.EOPNOTSUPP, errno.EINVAL):
+                return False
+            raise
+        return True
 
     # In the worker's thread from here on.
 
@@ -115,20 +113,17 @@ class Nft:
         ):
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
-        before = _netfilter_sockets()
         context = library.nft_ctx_new(0)
         if not context:
             raise Unavailable("nft_ctx_new failed", hint="is nf_tables in the kernel, and is this root?")
         library.nft_ctx_buffer_output(context)
         library.nft_ctx_buffer_error(context)
         self._library, self._context = library, context
-        if len(opened := _netfilter_sockets() - before) == 1:
-            self._descriptor = opened.pop()
 
     def _close(self) -> None:
         if self._library and self._context:
             self._library.nft_ctx_free(self._context)
-            self._context, self._descriptor = None, -1
+            self._context = None
 
     def _execute(self, text: str, flags: int = 0) -> bytes:
         if not self._library or not self._context:
@@ -168,47 +163,3 @@ class Nft:
     def _list(self, what: str, terse: bool) -> list[dict[str, Any]]:
         output = self._execute(f"list {what}", OUTPUT_JSON | (OUTPUT_TERSE if terse else 0))
         return [dict(item) for item in json.loads(output)["nftables"]] if output.strip() else []
-
-    def _claim(self, table: str) -> bool:
-        if self._descriptor < 0:
-            return False
-        with socket.socket(fileno=os.dup(self._descriptor)) as channel:
-            number = _new_table(channel, table, TABLE_OWNER | TABLE_PERSIST)
-        if number in (errno.EOPNOTSUPP, errno.EINVAL):
-            return False
-        if number:
-            raise KernelError("nft claim table inet", number, table)
-        return True
-
-
-def _new_table(channel: socket.socket, table: str, flags: int) -> int:
-    """The errno of the kernel's answer (0 = done).  libnftables ignores answers to sequence numbers not its own."""
-    attributes = text(1, table) + attribute(2, struct.pack("!I", flags))
-    head = struct.pack("=BBH", 1, 0, 0)  # nfgenmsg: NFPROTO_INET, version, resource id
-    batch = struct.pack("=BBH", 0, 0, socket.htons(10))  # resource id NFNL_SUBSYS_NFTABLES
-    channel.sendto(
-        header(_BATCH_BEGIN, REQUEST, 1, batch)
-        + header(_NEWTABLE, REQUEST | ACK | CREATE, 2, head + attributes)
-        + header(_BATCH_END, REQUEST, 3, batch),
-        (0, 0),
-    )
-    while True:
-        # The kernel has answered before sendto returns; the socket is non-blocking, as the library made it.
-        for kind, _, sequence, payload in parse(channel.recv(65536)):
-            if kind == NLMSG_ERROR and sequence in (1, 2):  # of the batch or of the table
-                return -int(struct.unpack_from("=i", payload)[0])
-
-
-def _netfilter_sockets() -> set[int]:
-    """Our descriptors that are NETLINK_NETFILTER sockets."""
-    found = set()
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            if not os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
-                continue
-            with socket.socket(fileno=os.dup(int(name))) as s:
-                if s.family == socket.AF_NETLINK and s.proto == NETLINK_NETFILTER:
-                    found.add(int(name))
-        except OSError:  # closed meanwhile
-            continue
-    return found

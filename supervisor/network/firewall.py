@@ -144,7 +144,7 @@ class Firewall:
         chains = await self._chains()
         if self._own is not False:
             try:
-                self._owned = await self._nft.claim(self.table)
+                self._owned = self._own = await self._nft.claim(self.table)
             except KernelError as e:
                 if e.errno != errno.EPERM:
                     raise
