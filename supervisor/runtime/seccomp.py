@@ -174,6 +174,8 @@ class _Known:
 
 
 # by number, oldest first; the first is of Linux 4.18, which every libseccomp that has clone3 knows
-_LATEST = ("rseq", "clone3", "openat2", "faccessat2", "epoll_pwait2", "quotactl_fd", "memfd_secret", "process_mrelease")
-_LATEST += ("futex_waitv", "set_mempolicy_home_node", "cachestat", "fchmodat2", "map_shadow_stack", "futex_wake")
-_LATEST += ("futex_wait", "futex_requeue", "statmount", "listmount", "lsm_list_modules", "mseal", "removexattrat")
+_LATEST = """
+    rseq clone3 openat2 faccessat2 epoll_pwait2 quotactl_fd memfd_secret process_mrelease futex_waitv
+    set_mempolicy_home_node cachestat fchmodat2 map_shadow_stack futex_wake futex_wait futex_requeue statmount listmount
+    lsm_list_modules mseal removexattrat
+""".split()

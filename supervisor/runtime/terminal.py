@@ -73,14 +73,12 @@ class DetachScanner:
             return data, False
         out = bytearray()
         for byte in data:
-            if byte == self._keys[self._seen]:
-                self._seen += 1
-                if self._seen == len(self._keys):
-                    self._seen = 0
-                    return bytes(out), True
-                continue
-            out += self._keys[: self._seen]
-            self._seen = 1 if byte == self._keys[0] else 0
-            if not self._seen:
-                out.append(byte)
+            held = self._keys[: self._seen] + bytes((byte,))
+            while not self._keys.startswith(held):
+                out.append(held[0])
+                held = held[1:]
+            self._seen = len(held)
+            if held == self._keys:
+                self._seen = 0
+                return bytes(out), True
         return bytes(out), False
