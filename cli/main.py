@@ -20,6 +20,10 @@ _VALUED = {"--host": "host", "-H": "host", "--root": "root", "--run-dir": "run-d
 
 def main() -> int:
     """The console script.  Ends the process itself: tearing the interpreter down would cost more than a short verb."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # started with it closed
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for as long as we live
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a name must not break a table
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()

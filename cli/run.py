@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from hawse.cli import container_body
 from hawse.cli.container_flags import CONTAINER, FOREGROUND
@@ -80,13 +81,16 @@ def _image(context: Context, command: Command, options: Options, arguments: list
 
 def _create(context: Context, options: Options, body: dict[str, Any]) -> str:
     """The new container's id, written to --cidfile as well.  Warnings go to stderr."""
-    import sys
-
     if options.cidfile and os.path.lexists(options.cidfile):
         raise Failure(
             f"container ID file found, make sure the other container isn't running or delete {options.cidfile}",
             USAGE_ERROR,
         )
+    if options.tty:
+        from hawse.cli.terminal import size
+
+        if console := size() or size(0):
+            body["HostConfig"]["ConsoleSize"] = list(console)
     answer = context.client.post("/containers/create", body, name=options.name or None)
     for warning in answer.get("Warnings") or ():
         print(f"WARNING: {warning}", file=sys.stderr)
