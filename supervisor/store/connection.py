@@ -55,6 +55,8 @@ class Connection(aiosqlite.Connection):
             raise translate(e, path) from e
         try:
             await connection.run(_configure_writer if writable else _configure_reader)
+            # The first read opens the -wal file: now, so that later the daemon's descriptors do not grow.
+            await connection.run(lambda opened: opened.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone())
         except BaseException:
             await connection.close()
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import random
 import signal
 import sqlite3
@@ -290,6 +291,21 @@ async def test_the_file_is_for_its_owner_only(store):
     await store.transact(lambda tx: tx.put_meta("k", "v"))
     for suffix in ("", "-wal", "-shm"):
         assert stat.S_IMODE(Path(f"{store.path}{suffix}").stat().st_mode) == 0o600
+
+
+async def test_use_opens_no_further_descriptors(store):
+    """What is open after opening is what stays open; leak checks count them."""
+
+    def count():
+        return len(os.listdir("/proc/self/fd"))
+
+    opened = count()
+    await asyncio.gather(*(store.read(lambda tx: tx.containers()) for _ in range(10)))
+    await store.transact(lambda tx: tx.put_meta("k", "v"))
+    await store.checkpoint()
+    async for _ in store.journal.follow_seq(0, until=store.journal.head):
+        pass
+    assert count() == opened
 
 
 async def test_a_file_that_is_no_database_is_refused_with_a_way_out(tmp_path):
