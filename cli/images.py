@@ -51,7 +51,7 @@ def _ls(context: Context, options: Options, names: list[str]) -> int:
         wanted.append(("reference", names[0]))
     found = context.client.get("/images/json", all=options.all or None, filters=filters(wanted))
     found.sort(key=lambda image: image["Created"], reverse=True)
-    if options.quiet and not options.format:
+    if options.quiet:
         for one in found:
             print(one["Id"] if options.no_trunc else short_id(one["Id"]))
         return 0
@@ -101,7 +101,7 @@ def _tag(context: Context, options: Options, names: list[str]) -> int:
 
 def _history(context: Context, options: Options, names: list[str]) -> int:
     found = context.client.get(f"/images/{quote(names[0], b'/:@')}/history")
-    if options.quiet and not options.format:
+    if options.quiet:
         for one in found:
             print(one["Id"] if options.no_trunc else short_id(one["Id"]))
         return 0

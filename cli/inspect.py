@@ -34,7 +34,10 @@ def show(context: Context, options: Options, names: list[str], kinds: tuple[str,
     if options.format not in ("", "json"):
         from hawse.cli.template import Template
 
-        template = Template(options.format)
+        try:
+            template = Template(options.format)
+        except Failure as e:
+            raise Failure(e.message, 64) from None
     found: list[dict[str, Any]] = []
     errors = []
     for name in names:

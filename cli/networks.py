@@ -58,7 +58,7 @@ def _create(context: Context, options: Options, names: list[str]) -> int:
 
 def _ls(context: Context, options: Options, _: list[str]) -> int:
     found = sorted(context.client.get("/networks", filters=filters(options.filter)), key=lambda n: n["Name"])
-    if options.quiet and not options.format:
+    if options.quiet:
         for one in found:
             print(one["Id"] if options.no_trunc else short_id(one["Id"]))
         return 0

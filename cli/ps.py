@@ -45,7 +45,7 @@ def _ps(context: Context, options: Options, _: list[str]) -> int:
         size=options.size or "Size" in options.format or None,
         filters=filters(options.filter),
     )
-    if options.quiet and not options.format:
+    if options.quiet:
         for one in found:
             print(one["Id"] if options.no_trunc else short_id(one["Id"]))
         return 0
@@ -83,32 +83,31 @@ def row(one: dict[str, Any], now: float, truncate: bool) -> dict[str, Any]:
 
 
 def ports(published: list[dict[str, Any]]) -> str:
-    """`0.0.0.0:8080->80/tcp, 443/tcp`: neighbours that go to neighbours are one range."""
-    # one entry: [address, host port, port, protocol, how many more follow]
-    runs: list[list[Any]] = []
+    """`443/tcp, 0.0.0.0:8080->80/tcp`: neighbours are one range where the number is the same outside and inside."""
+    runs: dict[tuple[str, str], list[list[int]]] = {}  # (address, protocol) → [first, last]
+    moved = []
     for p in sorted(
-        published, key=lambda p: (p.get("IP") or "", p["Type"], p["PrivatePort"], p.get("PublicPort") or 0)
+        published, key=lambda p: (p["PrivatePort"], p.get("IP") or "", p.get("PublicPort") or 0, p["Type"])
     ):
-        address, host, port, proto = p.get("IP") or "", p.get("PublicPort") or 0, p["PrivatePort"], p["Type"]
-        last = runs[-1] if runs else None
-        if (
-            last
-            and [last[0], last[3]] == [address, proto]
-            and port == last[2] + last[4] + 1
-            and host == (last[1] + last[4] + 1 if last[1] else 0)
-        ):
-            last[4] += 1
+        address, port, proto = p.get("IP") or "", p["PrivatePort"], p["Type"]
+        if address and p.get("PublicPort") != port:
+            moved.append(f"{_host(address)}:{p.get('PublicPort')}->{port}/{proto}")
+            continue
+        found = runs.setdefault((address, proto), [])
+        if found and port == found[-1][1] + 1:
+            found[-1][1] = port
         else:
-            runs.append([address, host, port, proto, 0])
-    return ", ".join(_run(*run) for run in sorted(runs, key=lambda run: (run[1] == 0, run[2], run[3])))
+            found.append([port, port])
+    return ", ".join([_run(*key, *run) for key, all_ in runs.items() for run in all_] + moved)
 
 
-def _run(address: str, host: int, port: int, proto: str, more: int) -> str:
-    inside = f"{port}-{port + more}/{proto}" if more else f"{port}/{proto}"
-    if not host:
-        return inside
-    outside = f"{host}-{host + more}" if more else str(host)
-    return f"{f'[{address}]' if ':' in address else address}:{outside}->{inside}"
+def _run(address: str, proto: str, first: int, last: int) -> str:
+    numbers = f"{first}-{last}" if last > first else str(first)
+    return f"{_host(address)}:{numbers}->{numbers}/{proto}" if address else f"{numbers}/{proto}"
+
+
+def _host(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
 
 
 def _size(one: dict[str, Any]) -> str:

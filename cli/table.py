@@ -35,7 +35,7 @@ def show(
     """
     if format == "json":
         for row in rows:
-            print(json.dumps(plain(row), ensure_ascii=False))
+            print(json.dumps(plain(row), ensure_ascii=False, sort_keys=True, separators=(",", ":")))
         return
     if format in ("", "table"):
         colour = paint if coloured() else None

