@@ -90,9 +90,10 @@ class EventRows(Session):
         return int(row[0]) if row else 1
 
     def seq_at(self, time: int) -> int:
-        """The seq after which to read for everything since that time."""
-        row = self._one("SELECT MIN(seq) FROM events WHERE time >= ?", time)
-        return int(row[0]) - 1 if row[0] is not None else self.head()
+        """The seq after which to read for everything since that time, as the clock was when it was written."""
+        # MIN(seq) would look through the whole journal, by seq or by time; the first by time is one step in the index.
+        row = self._one("SELECT seq FROM events WHERE time >= ? ORDER BY time, seq LIMIT 1", time)
+        return int(row[0]) - 1 if row else self.head()
 
     def journal_bytes(self) -> int:
         """About how many bytes the kept events take."""
@@ -109,7 +110,7 @@ class EventRows(Session):
         letters go with their events.  How many events went.
         """
         oldest, head = self.oldest(), self.head()
-        by_age = self._one("SELECT MIN(seq) FROM events WHERE time >= ?", before)[0] or head
+        by_age = min(self.seq_at(before) + 1, head)
         first_kept = max(by_age, self._first_within(max_bytes, oldest, head))
         unfinished = self._one(
             """SELECT MIN(seq) FROM (SELECT MIN(cursor) + 1 AS seq FROM handlers
