@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import errno
 import struct
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
+from hawse.supervisor.linux.device import Link, Route
 from hawse.supervisor.linux.netlink import CREATE, EXCL, REPLACE, Message, attribute, attributes, nest, text, u32
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
-RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
-RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
-RTM_NEWNEIGH, RTM_DELNEIGH = 28, 29
+RTM_NEWADDR, RTM_GETADDR = 20, 22
+RTM_NEWROUTE, RTM_GETROUTE = 24, 26
+RTM_DELNEIGH = 29
 GROUP_LINK = 1  # RTNLGRP_LINK
 AF_INET, AF_INET6, AF_BRIDGE, AF_UNSPEC = 2, 10, 7, 0
 IFF_UP = 1
 RTPROT_HAWSE = 104  # our mark on routes; the numbers from 64 on without a name are free for anyone (rtnetlink.h)
 
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 5, 10, 18
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 10, 18
 IFLA_NET_NS_PID, IFLA_IFALIAS, IFLA_AF_SPEC, IFLA_GROUP, IFLA_EXT_MASK = 19, 20, 26, 27, 29
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
 IFLA_BR_FORWARD_DELAY, IFLA_BR_STP_STATE = 1, 5
@@ -34,32 +34,6 @@ _NO_IPV6 = nest(IFLA_AF_SPEC, nest(AF_INET6, attribute(8, b"\x01")))
 
 # A bridge port may send back out where it received: IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA { IFLA_BRPORT_MODE }.
 _HAIRPIN = nest(IFLA_LINKINFO, text(4, "bridge"), nest(5, attribute(4, b"\x01")))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
-    """A network device as the kernel describes it.  `alias` is where our owner tag is."""
-
-    index: int
-    name: str
-    kind: str = ""
-    alias: str = ""
-    master: int = 0
-    mtu: int = 0
-    mac: str = ""
-    up: bool = False
-    running: bool = False  # up, with a carrier, and its queue is open
-    forwarding: bool = False  # as a port of its bridge it passes packets on
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """An IPv4 route; `index` is the device's, 0 for those without one."""
-
-    network: IPv4Network
-    index: int
-    table: int
-    kind: int  # 1 = unicast
 
 
 def _mac(value: str) -> bytes:
@@ -114,8 +88,6 @@ def set_link(
     up: bool = False,
     alias: str | None = None,
     master: int | None = None,
-    mac: str = "",
-    mtu: int = 0,
     group: int | None = None,
     no_ipv6: bool = False,
     hairpin: bool = False,
@@ -127,10 +99,6 @@ def set_link(
         payload += text(IFLA_IFALIAS, alias)
     if master is not None:
         payload += u32(IFLA_MASTER, master)
-    if mac:
-        payload += attribute(IFLA_ADDRESS, _mac(mac))
-    if mtu:
-        payload += u32(IFLA_MTU, mtu)
     if group is not None:
         payload += u32(IFLA_GROUP, group)
     if no_ipv6:

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from hawse.supervisor.errors import Bug, UserError
 from hawse.supervisor.linux import sysctl
-from hawse.supervisor.linux.rtnetlink import Link
+from hawse.supervisor.linux.device import Link
 from hawse.supervisor.model import Container, Endpoint, EndpointRequest, Network, PortBinding
 from hawse.supervisor.network import elements, names
 from hawse.supervisor.network.elements import Element

@@ -44,11 +44,6 @@ def allocate(
     )
 
 
-def capacity(subnet: IPv4Network) -> int:
-    """How many containers fit."""
-    return max(0, subnet.num_addresses - 3)
-
-
 def _check(
     address: IPv4Address,
     subnet: IPv4Network,

@@ -22,8 +22,8 @@ import anyio
 
 from hawse.supervisor.errors import Conflict, KernelError, Unavailable
 from hawse.supervisor.linux import rtnetlink
+from hawse.supervisor.linux.device import Link, Route
 from hawse.supervisor.linux.netlink import Channel, Message, parse
-from hawse.supervisor.linux.rtnetlink import Link, Route
 from hawse.supervisor.linux.worker import Worker
 
 T = TypeVar("T")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
 
-from hawse.supervisor.linux.rtnetlink import Link
+from hawse.supervisor.linux.device import Link
 from hawse.supervisor.network.elements import Element
 from hawse.supervisor.network.names import Owner
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,6 @@ def test_a_veth_fits_and_is_recognised(container: str, network: str, instance: s
     assert len(name) <= 15 and name == names.veth(container, network, instance)
     assert names.is_veth(name, instance)
     assert not names.is_veth(name, instance + "x")
-    names.check_device(name)
 
 
 def test_a_thousand_veths_do_not_clash() -> None:
@@ -32,7 +33,7 @@ def test_a_thousand_veths_do_not_clash() -> None:
 @given(NETWORKS, INSTANCES, st.lists(NETWORKS))
 def test_a_bridge_fits_and_is_nobody_elses(network: str, instance: str, taken: list[str]) -> None:
     name = names.bridge(network, instance, [*taken, "eth0"])
-    names.check_device(name)
+    assert re.fullmatch(r"[a-zA-Z0-9_.-]{1,15}", name) and name not in ("lo", "all", "default")
     assert name not in (*taken, "eth0")
 
 
@@ -74,9 +75,3 @@ def test_foreign_tags(text: str) -> None:
 def test_network_names_that_are_refused(name: str) -> None:
     with pytest.raises(UserError):
         names.check_network(name)
-
-
-@pytest.mark.parametrize("name", ["", "a" * 16, "a/b", "a b", "a:b", "..", "all", "é", "a\n"])
-def test_device_names_that_are_refused(name: str) -> None:
-    with pytest.raises(UserError):
-        names.check_device(name)
