@@ -192,6 +192,10 @@ class Lab:
             out, err = process.communicate()
             result = Result(argv=tuple(map(str, argv)), code=-1, stdout=out, stderr=err)
             raise AssertionError(f"not done after {timeout} s: {result}") from None
+        except BaseException:  # the test was given up: a process left behind would hold the lab's directory
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            raise
         code = process.returncode if process.returncode >= 0 else 128 - process.returncode
         result = Result(argv=tuple(map(str, argv)), code=code, stdout=out, stderr=err)
         if check and code:

@@ -35,9 +35,9 @@ class Keeper:
         return self._lab, self._fresh
 
     def discard(self) -> None:
-        if self._lab is not None:
-            self._lab.close()
-        self._lab = self._fresh = None
+        lab, self._lab, self._fresh = self._lab, None, None
+        if lab is not None:
+            lab.close()
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ def test_01_cleanup_does_not_depend_on_the_command_line(lab: Lab) -> None:
     eventually(lambda: (links(lab), cgroups(f"hawse_{lab.instance}")) == before)
     lab.hawse("rm", identifier)
 
-    script = "wget -q -T 2 -O - http://127.0.0.1/index.html"
+    script = "wget -q -O - http://127.0.0.1/index.html"
     with lab.pty(["hawse", "run", "-it", "--rm", "--name", "shell", "busybox", "sh"]) as terminal:
         terminal.expect("/ # ")
         terminal.type("httpd -h /www; echo rea''dy\n")

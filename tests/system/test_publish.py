@@ -17,6 +17,11 @@ from tests.lab.waiting import eventually
 
 HTTPD = ("httpd", "-f", "-p", "80", "-h", "/www")
 HELLO = b"hello from busybox\n"
+UDP_ECHO = """
+use IO::Socket::INET;
+my $socket = IO::Socket::INET->new(LocalPort => 53, Proto => "udp") or die $!;
+while ($socket->recv(my $data, 1500)) { $socket->send($data) }
+"""
 
 
 @pytest.fixture
@@ -76,14 +81,14 @@ def test_from_the_host_by_its_address_and_by_loopback(lab: Lab, web: str) -> Non
 
 def test_hairpin_from_itself_and_from_a_neighbour(lab: Lab, web: str) -> None:
     url = f"http://{HOST}:8080/index.html"
-    assert lab.hawse("exec", web, "wget", "-q", "-T", "5", "-O", "-", url).stdout == HELLO
-    assert lab.hawse("run", "--rm", "busybox", "wget", "-q", "-T", "5", "-O", "-", url).stdout == HELLO
+    assert lab.hawse("exec", web, "timeout", "5", "wget", "-q", "-O", "-", url).stdout == HELLO
+    assert lab.hawse("run", "--rm", "busybox", "timeout", "5", "wget", "-q", "-O", "-", url).stdout == HELLO
 
 
 def test_from_a_container_of_another_network_by_the_hosts_address(lab: Lab, web: str) -> None:
     lab.hawse("network", "create", "other")
     url = f"http://{HOST}:8080/index.html"
-    shown = lab.hawse("run", "--rm", "--network", "other", "busybox", "wget", "-q", "-T", "5", "-O", "-", url)
+    shown = lab.hawse("run", "--rm", "--network", "other", "busybox", "timeout", "5", "wget", "-q", "-O", "-", url)
     assert shown.stdout == HELLO
     lab.hawse("network", "rm", "other")
 
@@ -209,11 +214,13 @@ def test_udp_is_answered_from_the_address_that_was_asked(lab: Lab, vantage: str)
 
 def test_containers_reach_out_as_the_host(lab: Lab) -> None:
     with lab.internet.listen(9000) as listener:
-        lab.hawse("run", "--rm", "busybox", "sh", "-c", f"echo hi | nc -w 5 {INTERNET} 9000")
+        lab.hawse("run", "-d", "--name", "out", "busybox", "sh", "-c", f"echo hi | nc -w 5 {INTERNET} 9000")
         connection, peer = listener.accept()
         with connection:
             connection.settimeout(5)
             assert (connection.recv(10), peer[0]) == (b"hi\n", UPLINK)
+    assert lab.hawse("wait", "out").out == "0\n"
+    lab.hawse("rm", "out")
 
 
 def test_a_thousandth_port_is_one_element_not_one_rule(lab: Lab) -> None:
