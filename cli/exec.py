@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 
 from hawse.cli import detach
-from hawse.cli.client import Response, quote
+from hawse.cli.client import quote
 from hawse.cli.container_body import environment
 from hawse.cli.context import Context
 from hawse.cli.errors import ApiError, Failure
 from hawse.cli.flags import Command, Flag, Options
+from hawse.cli.response import Response
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from hawse.cli.errors import Failure
+from hawse.cli.kinds import DEFAULTS, KINDS, REPEATED, WORDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 USAGE_ERROR = 125
 """Docker's exit code for a wrong flag."""
-_TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
-_FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 
 
 class Flag:
@@ -41,7 +40,7 @@ class Flag:
         completes: str = "",
     ) -> None:
         self.name, self.short, self.kind, self.help = name, short, kind, help
-        self.default = default if default is not None else _DEFAULTS.get(kind)
+        self.default = default if default is not None else DEFAULTS.get(kind)
         self.aliases, self.hidden, self.completes = aliases, hidden, completes
 
     def spelled(self) -> str:
@@ -64,7 +63,7 @@ class Options:
     def put(self, flag: Flag, value: Any) -> None:
         attribute = flag.name.replace("-", "_")
         self._given.add(flag.name)
-        if flag.kind in _REPEATED:
+        if flag.kind in REPEATED:
             getattr(self, attribute).append(value)
         else:
             setattr(self, attribute, value)
@@ -209,7 +208,7 @@ class Command:
 def _flag_row(flag: Flag) -> tuple[str, str]:
     left = f"  {f'-{flag.short}, ' if flag.short else '    '}--{flag.name}"
     if flag.kind != "bool":
-        left += f" {_WORDS.get(flag.kind, flag.kind)}"
+        left += f" {WORDS.get(flag.kind, flag.kind)}"
     default = ""
     if flag.default not in (None, [], "", False, 0, -1):
         default = f' (default "{flag.default}")' if isinstance(flag.default, str) else f" (default {_go(flag.default)})"
@@ -238,86 +237,3 @@ def _columns(rows: list[tuple[str, str]]) -> list[str]:
             line = f"{line} {word}" if line else word
         lines.append((left.ljust(width) + line).rstrip())
     return lines
-
-
-def parse_bool(text: str) -> bool:
-    if text in _TRUE:
-        return True
-    if text in _FALSE:
-        return False
-    raise ValueError(f'strconv.ParseBool: parsing "{text}": invalid syntax')
-
-
-def _integer(text: str) -> int:
-    if not (text.isascii() and text.removeprefix("-").isdigit()):
-        raise ValueError(f'strconv.ParseInt: parsing "{text}": invalid syntax')
-    return int(text)
-
-
-def _filter(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError("bad format of filter (expected name=value)")
-    return name.strip().lower(), value.strip()
-
-
-def _bytes(text: str) -> int:
-    from hawse.cli.units import parse_bytes
-
-    return -1 if text == "-1" else parse_bytes(text)
-
-
-def _decimal(text: str) -> int:
-    from hawse.cli.units import parse_nano_cpus
-
-    return parse_nano_cpus(text)
-
-
-def _duration(text: str) -> int:
-    from hawse.cli.units import parse_duration
-
-    return parse_duration(text)
-
-
-def _environment(text: str) -> str:
-    if not text or text.startswith("="):
-        raise ValueError(f"invalid environment variable: {text}")
-    return text
-
-
-def _mount(text: str) -> dict[str, Any]:
-    from hawse.cli.mounts import parse_mount
-
-    return parse_mount(text)
-
-
-def _ulimit(text: str) -> dict[str, Any]:
-    from hawse.cli.limits import parse_ulimit
-
-    return parse_ulimit(text)
-
-
-KINDS: dict[str, Callable[[str], Any]] = {
-    "bool": parse_bool,
-    "string": str,
-    "int": _integer,
-    "list": str,
-    "env": _environment,
-    "filter": _filter,
-    "bytes": _bytes,
-    "decimal": _decimal,
-    "duration": _duration,
-    "mount": _mount,
-    "ulimit": _ulimit,
-}
-_REPEATED = frozenset({"list", "env", "filter", "mount", "ulimit"})
-_DEFAULTS: dict[str, Any] = {
-    "bool": False,
-    "string": "",
-    "int": 0,
-    "bytes": 0,
-    "decimal": 0,
-    "duration": 0,
-    **{kind: [] for kind in ("list", "env", "filter", "mount", "ulimit")},
-}
-_WORDS = {"env": "list"}

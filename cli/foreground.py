@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable
 
 from hawse.cli import detach
-from hawse.cli.client import Client, Response, quote
+from hawse.cli.client import Client, quote
 from hawse.cli.errors import ApiError, Disconnected, Failure, NoDaemon
+from hawse.cli.response import Response
 from hawse.cli.signals import SignalQueue, forwardable
 from hawse.cli.stream import Stream
 from hawse.cli.terminal import RawTerminal, size

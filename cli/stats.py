@@ -7,10 +7,11 @@ import json
 import select
 import sys
 
-from hawse.cli.client import Client, Response, quote
+from hawse.cli.client import Client, quote
 from hawse.cli.context import Context
 from hawse.cli.errors import ApiError
 from hawse.cli.flags import Command, Flag, Options
+from hawse.cli.response import Response
 from hawse.cli.table import FORMAT, show
 from hawse.cli.units import short_id, size
 

@@ -13,8 +13,8 @@ import select
 import stat
 from collections.abc import Callable
 
-from hawse.cli.client import Response
 from hawse.cli.detach import DetachKeys
+from hawse.cli.response import Response
 from hawse.supervisor.api import wire
 
 TYPE_CHECKING = False
