@@ -199,7 +199,7 @@ def hawse(data: str) -> Engine:
         cli=command,
         socket=os.environ.get("HAWSE_HOST", f"{os.environ['HAWSE_RUN_DIR']}/hawse.sock").removeprefix("unix://"),
         server=[*command, "daemon"],
-        processes=("hawse",),
+        processes=("hawse-spawner", "hawse-shim"),
     )
 
 

@@ -304,31 +304,13 @@ def engine_processes(engine: Engine) -> list[tuple[int, str]]:
         with suppress(OSError):
             if os.readlink(f"/proc/{entry}/ns/pid") != mine:
                 continue
-            with open(f"/proc/{entry}/cmdline", "rb") as file:
-                argv = file.read().split(b"\0")
-            with open(f"/proc/{entry}/stat") as file:
-                stat = file.read()
-            comm, parent = stat[stat.index("(") + 1 : stat.rindex(")")], int(stat[stat.rindex(")") + 2 :].split()[1])
-            if engine.name == "hawse":
-                if role := hawse_role(engine, int(entry), parent, argv):
-                    found.append((int(entry), role))
+            with open(f"/proc/{entry}/comm") as file:
+                comm = file.read().strip()
+            if engine.name == "hawse" and engine.child and int(entry) == engine.child.pid:
+                found.append((int(entry), "daemon"))
             elif any(comm.startswith(name[:15]) for name in engine.processes):
                 found.append((int(entry), comm))
     return found
-
-
-def hawse_role(engine: Engine, pid: int, parent: int, argv: list[bytes]) -> str:
-    """daemon, spawner, shim or "".
-
-    The spawner is the daemon's child and an interpreter without site-packages (-I -S); a shim is the spawner's fork and
-    shares its command line unless it renames itself.
-    """
-    daemon = engine.child.pid if engine.child else 0
-    if pid == daemon:
-        return "daemon"
-    if (b"-I" in argv and b"-S" in argv) or any(a.startswith(b"hawse") for a in argv[:1]):
-        return "spawner" if parent == daemon else "shim"
-    return ""
 
 
 def main() -> None:

@@ -61,8 +61,8 @@ def table(
 
 def ratio(by_engine: Mapping[str, Sequence[Sequence[float]]], peer: str) -> str:
     mine, theirs = flatten(by_engine.get("hawse", [])), flatten(by_engine.get(peer, []))
-    if not mine or not theirs or statistics.median(theirs) == 0:
-        return "-"
+    if not mine or not theirs or min(*mine, *theirs) < 0 or statistics.median(theirs) == 0:
+        return "-"  # a difference, or nothing to compare with
     return f"{statistics.median(mine) / statistics.median(theirs):.2f}"
 
 
