@@ -105,6 +105,11 @@ class Daemon:
         finally:
             os.close(pidfd)
 
+    def wait_dead(self, timeout: float = 15) -> None:
+        """Until the one that was started last has ended by itself (a crash point)."""
+        assert self._process is not None
+        self._process.wait(timeout)
+
     def kill9(self) -> None:
         self.signal(signal.SIGKILL)
 
