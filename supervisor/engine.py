@@ -18,7 +18,7 @@ import anyio.abc
 import structlog
 from msgspec.structs import replace
 
-from hawse.supervisor import creating, ending, events, machine, names, starting
+from hawse.supervisor import creating, ending, events, machine, names, repairs, starting
 from hawse.supervisor.dispatch import Dispatcher, Handler
 from hawse.supervisor.errors import Conflict, NotFound, NotModified
 from hawse.supervisor.execs import Execs
@@ -27,6 +27,7 @@ from hawse.supervisor.model import Container, ContainerConfig, ContainerId, Endp
 from hawse.supervisor.moves import move
 from hawse.supervisor.networks import Networks
 from hawse.supervisor.parts import Context, Parts
+from hawse.supervisor.reconcile import Action
 from hawse.supervisor.recovery import recover
 from hawse.supervisor.runtime.client import AttachOptions, Shim
 from hawse.supervisor.signal_names import signal_number
@@ -34,6 +35,7 @@ from hawse.supervisor.store.tx import Tx
 from hawse.supervisor.store.upkeep import upkeep
 from hawse.supervisor.volumes import Volumes
 from hawse.supervisor.waits import Expectation
+from hawse.supervisor.watch.keeper import Keeper
 
 log = structlog.get_logger()
 
@@ -49,6 +51,7 @@ class Engine:
         self.volumes = Volumes(parts)
         self.dispatcher = Dispatcher(parts.store, handlers, Context(parts=parts, engine=self))
         self.execs = Execs(parts, tasks)
+        self.keeper = Keeper(parts, self._finish_removal)
         self._tasks = tasks
 
     @classmethod
@@ -60,6 +63,7 @@ class Engine:
             with parts.store.journal.subscribe(parts.waits.told):
                 await recover(parts, engine.watch)
                 await tasks.start(engine.dispatcher.run)
+                tasks.start_soon(engine.keeper.run)
                 tasks.start_soon(engine.volumes.sweep)
                 tasks.start_soon(engine._keep_store)
                 yield engine
@@ -292,6 +296,20 @@ class Engine:
     async def resize(self, ref: str, rows: int, cols: int) -> None:
         container = await self.container(ref)
         await self._shim(container).resize(rows, cols)
+
+    async def audit(self, *, repair: bool = False) -> list[Action]:
+        """What is off between records and world; with `repair` it is put right first and told as it was."""
+        actions = await repairs.audit(self.parts)
+        if repair:
+            for action in actions:
+                await repairs.apply(self.parts, action, self._finish_removal)
+        return actions
+
+    async def _finish_removal(self, container_id: str) -> None:
+        try:
+            await self.remove(container_id, volumes=True, by_engine=True)
+        except NotFound:
+            pass
 
     # ---- inner ---------------------------------------------------------------------------------------------------
 

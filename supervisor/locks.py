@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import anyio
 
@@ -11,11 +11,24 @@ import anyio
 class KeyedLocks:
     def __init__(self) -> None:
         self._locks: dict[str, tuple[anyio.Lock, int]] = {}
+        self._watchers: list[set[str]] = []
+
+    @contextmanager
+    def watching(self) -> Iterator[set[str]]:
+        """The keys that are held or wanted at any moment within the block, so far."""
+        seen = set(self._locks)
+        self._watchers.append(seen)
+        try:
+            yield seen
+        finally:
+            self._watchers = [watcher for watcher in self._watchers if watcher is not seen]
 
     @asynccontextmanager
     async def hold(self, key: str) -> AsyncIterator[None]:
         lock, users = self._locks.get(key, (anyio.Lock(), 0))
         self._locks[key] = (lock, users + 1)
+        for seen in self._watchers:
+            seen.add(key)
         try:
             async with lock:
                 yield

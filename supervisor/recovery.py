@@ -1,58 +1,93 @@
-"""What a fresh daemon does before it answers anybody: find the containers that the last one left.
+"""What a fresh daemon does before it answers anybody: find what the last one left, and bring records and world together.
 
-A container whose shim answers is adopted; one whose shim has ended is collected from its exit record; one that was being
-started is unwound.  The network core then brings bridges and elements back to what the records say.
+A container whose shim answers is adopted; one whose shim is gone is collected from its exit record, and whatever lives of it
+is ended; one that was being started is unwound; one that was being removed is removed.  Ports of what runs are checked to be
+in the table.  What then belongs to nobody is swept by the same plan that `hawse audit` prints.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
 
 import anyio
 import structlog
 
-from hawse.supervisor import ending, starting
+from hawse.supervisor import repairs, starting
 from hawse.supervisor.errors import HawseError, StartError, Unavailable
+from hawse.supervisor.events import DaemonRecovered
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import Container, State
 from hawse.supervisor.parts import Parts
+from hawse.supervisor.reconcile import Kind
 from hawse.supervisor.runtime.client import Shim
-from hawse.supervisor.runtime.exitrecord import ExitInfo, read_exit_record
 
 log = structlog.get_logger()
 
+LATER = frozenset({Kind.FINISH_REMOVAL, Kind.UNPLUG})
+"""What the durable handlers do when the dispatcher runs: removals wait for them, endpoints are theirs."""
+
 
 async def recover(parts: Parts, watch: Callable[[Shim], None]) -> None:
-    """Bring records and processes together.  One bad container is logged and does not stop the others."""
-    for network in await parts.store.read(lambda tx: tx.networks()):
-        await parts.network.ensure(network)
+    """One bad container or network is logged and does not stop the others."""
+    begun = time.perf_counter_ns()
+    counts: Counter[str] = Counter()
     async with anyio.create_task_group() as group:
+        for network in await parts.store.read(lambda tx: tx.networks()):
+            await _try("network_not_recovered", network.name, parts.network.ensure(network))
         for container in await parts.store.read(lambda tx: tx.containers()):
             if container.state.is_alive:
-                group.start_soon(_recover_one, parts, container, watch)
+                group.start_soon(_recover_one, parts, container, watch, counts)
+    running = await parts.store.read(repairs.published)
+    counts["repaired"] += len(await parts.network.restore(running))
+    for action in await repairs.audit(parts):
+        if action.kind not in LATER:
+            log.info("swept", object=action.object, problem=action.problem)
+            counts["repaired"] += 1
+            await _try("sweep_failed", action.object, repairs.apply(parts, action, _later))
+    fact = DaemonRecovered(
+        adopted=counts["adopted"],
+        collected=counts["collected"],
+        repaired=counts["repaired"],
+        took_us=(time.perf_counter_ns() - begun) // 1000,
+    )
+    await parts.store.transact(lambda tx: tx.append(fact))
 
 
-async def _recover_one(parts: Parts, container: Container, watch: Callable[[Shim], None]) -> None:
+async def _later(container_id: str) -> None:
+    """Removals are finished when the dispatcher runs."""
+
+
+async def _try(failed: str, what: str, act: Awaitable[None]) -> None:
+    try:
+        await act
+    except (HawseError, OSError) as e:
+        log.error(failed, what=what, error=str(e))
+
+
+async def _recover_one(parts: Parts, container: Container, watch: Callable[[Shim], None], counts: Counter[str]) -> None:
     with structlog.contextvars.bound_contextvars(container=container.id[:12]):
-        try:
-            shim = await _reconnect(parts, container)
-            if container.state is State.STARTING:
-                await starting.unwind(parts, container, shim, StartError("the daemon was stopped", stage="engine"))
-            elif shim is None:
-                ended = read_exit_record(parts.paths(container.id).state) or ExitInfo(
-                    code=None, reason="its shim left no exit record"
-                )
-                async with parts.locks.hold(container.id):
-                    await ending.record_exit(parts, container.id, ended)
-                log.info("container_collected")
-            else:
-                parts.shims[container.id] = shim
-                if container.state is State.RUNNING:  # a commit may have had it frozen
-                    Cgroup.open(parts.cgroups, container.id).thaw()
-                watch(shim)
-                log.info("container_adopted", pid=shim.pid)
-        except (HawseError, OSError) as e:
-            log.error("container_not_recovered", error=str(e))
+        await _try("container_not_recovered", container.name, _adopt(parts, container, watch, counts))
+
+
+async def _adopt(parts: Parts, container: Container, watch: Callable[[Shim], None], counts: Counter[str]) -> None:
+    shim = await _reconnect(parts, container)
+    if container.state is State.STARTING:
+        await starting.unwind(parts, container, shim, StartError("the daemon was stopped", stage="engine"))
+        log.info("start_unwound")
+    elif shim is None:
+        async with parts.locks.hold(container.id):
+            await repairs.collect(parts, container.id)
+        counts["collected"] += 1
+        log.info("container_collected")
+    else:
+        parts.shims[container.id] = shim
+        if container.state is State.RUNNING:  # a commit may have had it frozen
+            Cgroup.open(parts.cgroups, container.id).thaw()
+        watch(shim)
+        counts["adopted"] += 1
+        log.info("container_adopted", pid=shim.pid)
 
 
 async def _reconnect(parts: Parts, container: Container) -> Shim | None:

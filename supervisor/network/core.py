@@ -208,6 +208,16 @@ class NetworkCore:
 
     # Repairs.
 
+    async def mend(self, network: Network) -> None:
+        """`ensure`, whatever it looks like: device, address, state, settings and set elements are made right."""
+        if network.bridge:
+            async with self._locks.setdefault(network.name, anyio.Lock()):
+                await self._make(network)
+
+    async def delete_link(self, name: str) -> None:
+        """A device of ours that belongs to nobody.  Gone is success."""
+        await self._links.delete(name)
+
     async def restore(self, endpoints: Iterable[Endpoint]) -> list[Element]:
         """After a restart: what these endpoints publish is in the table; one look if it is.  What was missing."""
         wanted = [element for endpoint in endpoints for element in elements.of_endpoint(endpoint, self._mark)]

@@ -1,0 +1,267 @@
+"""The plan: what the records say, what the kernel and the disk have, and what follows.  Pure.
+
+One plan serves the start of a daemon, drift, the periodic check and `hawse audit`; who applies it is repairs.py.  Only what
+carries our tag is ever named in an action.  A container or network that somebody is working on right now (`busy`: ids, and
+"network/NAME") is not judged, and neither is anything that belongs to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Interface
+
+from hawse.supervisor.model import Container, ContainerId, Endpoint, Network, State
+from hawse.supervisor.network import elements
+from hawse.supervisor.network.elements import Element
+from hawse.supervisor.network.observed import Observed
+
+SETTLE_NS = 5_000_000_000
+"""An ended container's cables are its disconnect handler's business for so long after its exit."""
+
+SYSCTLS = {"ip_forward": "1", "route_localnet": "1", "accept_ra": "0"}
+
+
+class Kind(StrEnum):
+    """What to do; the value says it to people."""
+
+    RESTORE_TABLE = "put the rules and elements back"
+    MEND_NETWORK = "make the bridge, its address and settings right"
+    REPLUG = "lay the cable anew"
+    ATTACH = "put the cable back on its bridge"
+    COLLECT = "write its exit down"
+    UNPLUG = "release the endpoint"
+    FINISH_REMOVAL = "finish the removal"
+    DISCARD_ELEMENTS = "delete the elements"
+    DELETE_LINK = "delete the device"
+    REMOVE_CGROUP = "kill what is left in it and remove it"
+    REMOVE_STATE = "remove the files"
+    REMOVE_RUN = "remove the run directory"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """One thing that is off and its remedy.  `object` names it as people would look for it: "link h-0123456789ab"."""
+
+    kind: Kind
+    object: str
+    problem: str
+    network: str = ""
+    container_id: str = ""
+    elements: tuple[Element, ...] = ()
+
+    @property
+    def remedy(self) -> str:
+        return self.kind.value
+
+    def describe(self) -> str:
+        return f"{self.object}: {self.problem} → {self.remedy}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records:
+    """What should be."""
+
+    containers: Mapping[ContainerId, Container]
+    networks: Mapping[str, Network]
+    endpoints: Sequence[Endpoint]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What is: one look at the network, the cgroups, our directories, and whose shims we are connected to."""
+
+    network: Observed
+    cgroups: frozenset[str] = frozenset()
+    state_dirs: frozenset[str] = frozenset()
+    run_dirs: frozenset[str] = frozenset()
+    shims: frozenset[str] = frozenset()
+
+
+def plan(records: Records, seen: Seen, *, mark: str, busy: Collection[str], now: int) -> list[Action]:
+    """Networks first, then cables and elements, then containers, then what belongs to nobody.  `now` in ns."""
+    return [
+        *_networks(records, seen, busy),
+        *_cables(records, seen, busy),
+        *_elements(records, seen, mark, busy),
+        *_containers(records, seen, busy, now),
+        *_orphans(records, seen, busy),
+    ]
+
+
+def _networks(records: Records, seen: Seen, busy: Collection[str]) -> Iterator[Action]:
+    for network in records.networks.values():
+        if not network.bridge or _lock(network.name) in busy:
+            continue
+        problem = _bridge_problem(network, seen.network)
+        if problem:
+            yield Action(
+                kind=Kind.MEND_NETWORK, object=f"bridge {network.bridge}", problem=problem, network=network.name
+            )
+
+
+def _lock(network: str) -> str:
+    return f"network/{network}"
+
+
+def _bridge_problem(network: Network, observed: Observed) -> str:
+    there = observed.links.get(network.bridge)
+    if there is None:
+        return "missing"
+    if not there.link.up:
+        return "down"
+    if network.gateway and network.subnet:
+        address = IPv4Interface((network.gateway, network.subnet.prefixlen))
+        if address not in there.addresses:
+            return f"address {address} missing"
+    for name, value in observed.sysctls.items():
+        *_, device, setting = name.split(".")
+        wanted = SYSCTLS.get(setting)
+        if wanted is not None and value not in (None, wanted) and device in (network.bridge, "ipv4"):
+            return f"sysctl {name} is {value}, not {wanted}"
+    return ""
+
+
+def _cables(records: Records, seen: Seen, busy: Collection[str]) -> Iterator[Action]:
+    for endpoint in records.endpoints:
+        container = records.containers.get(endpoint.container_id)
+        network = records.networks.get(endpoint.network)
+        if container is None or network is None or {container.id, _lock(network.name)} & set(busy):
+            continue
+        if not _plugged(container, seen):
+            continue
+        there = seen.network.links.get(endpoint.veth)
+        kind, problem = Kind.ATTACH, ""
+        if there is None:
+            kind, problem = Kind.REPLUG, "missing"
+        elif there.master != network.bridge:
+            problem = f"not on bridge {network.bridge}"
+        elif not there.link.up:
+            problem = "down"
+        if problem:
+            yield Action(
+                kind=kind,
+                object=f"link {endpoint.veth}",
+                problem=problem,
+                network=network.name,
+                container_id=container.id,
+            )
+
+
+def _plugged(container: Container, seen: Seen) -> bool:
+    """It runs, so its cables have to be in."""
+    return container.state in (State.RUNNING, State.PAUSED) and container.id in seen.shims
+
+
+def _elements(records: Records, seen: Seen, mark: str, busy: Collection[str]) -> Iterator[Action]:
+    wanted: set[Element] = set()
+    owned: set[tuple[str, str]] = set()
+    for network in records.networks.values():
+        owned.add(("", network.name))
+        if network.bridge and _lock(network.name) not in busy:
+            wanted.update(elements.of_network(network, mark))
+    for endpoint in records.endpoints:
+        container = records.containers.get(endpoint.container_id)
+        owned.add((endpoint.container_id, endpoint.network))
+        if container and container.id not in busy and _plugged(container, seen):
+            wanted.update(elements.of_endpoint(endpoint, mark))
+    present = set(seen.network.elements)
+    missing = tuple(sorted(wanted - present, key=_element_order))
+    table = "table rules" if not seen.network.table_intact else ""
+    if records.networks and (missing or table):
+        names = ", ".join([table] * bool(table) + [f"{e.place} {' . '.join(e.key)}" for e in missing[:3]])
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        yield Action(
+            kind=Kind.RESTORE_TABLE,
+            object="nftables table",
+            problem=f"missing: {names}{more}",
+            elements=missing,
+            container_id=_only_owner(missing),
+        )
+    stray: dict[str, list[Element]] = {}
+    for element in present - wanted:
+        tag, container_id, network_name = (*element.comment.split(":"), "", "")[:3]
+        if tag == mark and container_id not in busy and (container_id, network_name) not in owned:
+            stray.setdefault(element.comment, []).append(element)
+    for comment, found in sorted(stray.items()):
+        _, container_id, network_name = comment.split(":")
+        yield Action(
+            kind=Kind.DISCARD_ELEMENTS,
+            object=f"elements of {comment}",
+            problem=f"{len(found)} without an owner",
+            container_id=container_id,
+            network=network_name,
+            elements=tuple(sorted(found, key=_element_order)),
+        )
+
+
+def _only_owner(missing: Sequence[Element]) -> str:
+    """The container, when all that is missing is one's."""
+    owners = {element.comment.split(":")[1] for element in missing if element.comment.count(":") == 2}
+    return owners.pop() if len(owners) == 1 else ""
+
+
+def _element_order(element: Element) -> tuple[str, tuple[str, ...]]:
+    return element.place, element.key
+
+
+def _containers(records: Records, seen: Seen, busy: Collection[str], now: int) -> Iterator[Action]:
+    plugged: dict[str, list[Endpoint]] = {}
+    for endpoint in records.endpoints:
+        plugged.setdefault(endpoint.container_id, []).append(endpoint)
+    for container in records.containers.values():
+        if container.id in busy:
+            continue
+        if container.state.is_alive and container.id not in seen.shims:
+            yield Action(
+                kind=Kind.COLLECT,
+                object=f"container {container.name}",
+                problem=f"recorded as {container.state.public}, and it has no keeper",
+                container_id=container.id,
+            )
+        elif container.state is State.REMOVING:
+            yield Action(
+                kind=Kind.FINISH_REMOVAL,
+                object=f"container {container.name}",
+                problem="half removed",
+                container_id=container.id,
+            )
+        elif not container.state.is_alive and now - container.finished_at > SETTLE_NS:
+            for endpoint in plugged.get(container.id, ()):
+                yield Action(
+                    kind=Kind.UNPLUG,
+                    object=f"endpoint {container.name} on {endpoint.network}",
+                    problem="still recorded though the container has ended",
+                    container_id=container.id,
+                    network=endpoint.network,
+                )
+
+
+def _orphans(records: Records, seen: Seen, busy: Collection[str]) -> Iterator[Action]:
+    known = set(records.containers)
+    alive = {c.id for c in records.containers.values() if c.state.is_alive}
+    veths = {endpoint.veth for endpoint in records.endpoints}
+    bridges = {network.bridge for network in records.networks.values()}
+    for name, there in sorted(seen.network.links.items()):
+        owner = there.owner
+        if name in veths or name in bridges or (owner and owner.container_id in busy):
+            continue
+        if owner and _lock(owner.network) in busy:
+            continue
+        if owner is None and busy:
+            continue  # an untagged veth may be one that is being made
+        whose = f"{owner.container_id[:12] or 'network'} {owner.network}" if owner else "a half-made cable"
+        yield Action(kind=Kind.DELETE_LINK, object=f"link {name}", problem=f"left by {whose}")
+    for kind, found, wanted, what in (
+        (Kind.REMOVE_CGROUP, seen.cgroups, alive, "cgroup"),
+        (Kind.REMOVE_STATE, seen.state_dirs, known, "directory containers/"),
+        (Kind.REMOVE_RUN, seen.run_dirs, known, "run directory containers/"),
+    ):
+        for container_id in sorted(found - wanted - set(busy)):
+            yield Action(
+                kind=kind,
+                object=f"{what}{' ' if not what.endswith('/') else ''}{container_id}",
+                problem="of no running container" if wanted is alive else "of no container",
+                container_id=container_id,
+            )

@@ -1,0 +1,157 @@
+"""Looking and applying: the records and the world as the plan wants them, and its actions carried out.
+
+Everything applied is idempotent and looks again under the container's lock, since the world may have moved on between the
+look and the act.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from hawse.supervisor import ending, events
+from hawse.supervisor.linux import process
+from hawse.supervisor.linux.cgroup import Cgroup
+from hawse.supervisor.model import Container, ContainerId, Endpoint, State
+from hawse.supervisor.parts import Parts
+from hawse.supervisor.reconcile import Action, Kind, Records, Seen, plan
+from hawse.supervisor.runtime.exitrecord import ExitInfo, read_exit_record
+from hawse.supervisor.store.tx import Tx
+
+ID = re.compile(r"[0-9a-f]{64}\Z")
+
+
+async def audit(parts: Parts) -> list[Action]:
+    """Look at everything and plan; changes nothing."""
+    with parts.locks.watching() as busy:  # what was being worked on during the looks is not judged
+        seen = await look(parts)
+        records = await parts.store.read(_records)
+        return plan(records, seen, mark=parts.config.tag, busy=busy, now=parts.clock())
+
+
+async def look(parts: Parts) -> Seen:
+    return Seen(
+        network=await parts.network.observe(),
+        cgroups=frozenset(parts.cgroups.owners()),
+        state_dirs=_directories(parts.config.root / "containers"),
+        run_dirs=_directories(parts.config.run_dir / "containers"),
+        shims=frozenset(parts.shims),
+    )
+
+
+def _records(tx: Tx) -> Records:
+    return Records(
+        containers={c.id: c for c in tx.containers()},
+        networks={n.name: n for n in tx.networks()},
+        endpoints=tx.endpoints(),
+    )
+
+
+def _directories(path: Path) -> frozenset[str]:
+    try:
+        return frozenset(entry.name for entry in os.scandir(path) if ID.match(entry.name))
+    except FileNotFoundError:
+        return frozenset()
+
+
+async def apply(parts: Parts, action: Action, finish_removal: Callable[[str], Awaitable[None]]) -> None:
+    """Carry one action out.  Raises HawseError when it cannot be done; it will be planned again."""
+    container_id = ContainerId(action.container_id)
+    match action.kind:
+        case Kind.RESTORE_TABLE:
+            await parts.network.restore(await parts.store.read(published))
+            await parts.network.heal()
+        case Kind.MEND_NETWORK:
+            network = await parts.store.read(lambda tx: tx.network(action.network))
+            if network is not None:
+                await parts.network.mend(network)
+        case Kind.REPLUG | Kind.ATTACH:
+            async with parts.locks.hold(container_id):
+                await _replug(parts, container_id, action)
+        case Kind.COLLECT:
+            async with parts.locks.hold(container_id):
+                if container_id not in parts.shims:
+                    await collect(parts, container_id)
+        case Kind.UNPLUG:
+            async with parts.locks.hold(container_id):
+                await unplug(parts, container_id)
+        case Kind.FINISH_REMOVAL:
+            await finish_removal(container_id)
+        case Kind.DISCARD_ELEMENTS:
+            await parts.network.discard(action.elements)
+        case Kind.DELETE_LINK:
+            await parts.network.delete_link(action.object.removeprefix("link "))
+        case Kind.REMOVE_CGROUP:
+            Cgroup.open(parts.cgroups, container_id).remove()
+        case Kind.REMOVE_STATE:
+            await parts.images.discard(parts.paths(container_id))
+        case Kind.REMOVE_RUN:
+            shutil.rmtree(parts.paths(container_id).run, ignore_errors=True)  # a few files on tmpfs
+
+
+async def _replug(parts: Parts, container_id: ContainerId, action: Action) -> None:
+    def current(tx: Tx) -> tuple[Container | None, list[Endpoint]]:
+        return tx.container(container_id), tx.endpoints(container_id)
+
+    container, endpoints = await parts.store.read(current)
+    network = await parts.store.read(lambda tx: tx.network(action.network))
+    shim = parts.shims.get(container_id)
+    if container is None or network is None or shim is None or not container.state.is_alive:
+        return
+    for endpoint in endpoints:
+        if endpoint.network != action.network:
+            continue
+        if action.kind is Kind.ATTACH:
+            await parts.network.attach(network, endpoint)
+            continue
+        inside = await shim.netlink_socket()
+        try:
+            await parts.network.plug(network, endpoint, inside, shim.pid)
+        finally:
+            inside.close()  # it pins the network namespace
+
+
+def published(tx: Tx) -> list[Endpoint]:
+    """Endpoints of containers that run."""
+    alive = {c.id for c in tx.containers() if c.state in (State.RUNNING, State.PAUSED)}
+    return [endpoint for endpoint in tx.endpoints() if endpoint.container_id in alive]
+
+
+async def collect(parts: Parts, container_id: ContainerId) -> None:
+    """A container whose keeper is gone: end what may live of it, write its exit down.  The caller holds its lock."""
+    container = await parts.store.read(lambda tx: tx.container(container_id))
+    if container is None or not container.state.is_alive:
+        return
+    restarted = container.process is not None and container.process.boot_id != process.boot_id()
+    info = read_exit_record(parts.paths(container_id).state)
+    if info is None:
+        reason = "the machine was restarted" if restarted else "its shim ended without an exit record"
+        info = ExitInfo(code=None, reason=reason)
+    if not restarted:
+        Cgroup.open(parts.cgroups, container_id).kill()  # nobody keeps it: no process without a keeper
+    await ending.record_exit(parts, container_id, info)
+
+
+async def unplug(parts: Parts, container_id: ContainerId) -> None:
+    """Release the endpoints of a container that has ended.  The caller holds its lock."""
+
+    def current(tx: Tx) -> tuple[Container | None, list[Endpoint]]:
+        return tx.container(container_id), tx.endpoints(container_id)
+
+    container, endpoints = await parts.store.read(current)
+    if container is None or container.state.is_alive:
+        return
+    for endpoint in endpoints:
+        network = await parts.store.read(lambda tx: tx.network(endpoint.network))  # noqa: B023  awaited at once
+        if network is not None:
+            await parts.network.unplug(network, endpoint, grace=0)
+
+    def released(tx: Tx) -> None:
+        for endpoint in tx.endpoints(container_id):
+            tx.delete_endpoint(container_id, endpoint.network)
+            tx.append(events.NetworkDisconnected(container=container, endpoint=endpoint))
+
+    await parts.store.transact(released)

@@ -1,0 +1,133 @@
+"""The keeper: woken by the kernel's news and now and then by the clock, it plans, repairs and says so.
+
+News are gathered for a moment, so that `nft flush ruleset` on a host with a hundred containers is one look and not three
+hundred.  An object that keeps breaking is repaired ever more rarely (limiter.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+import anyio
+import structlog
+
+from hawse.supervisor import events, repairs
+from hawse.supervisor.errors import HawseError
+from hawse.supervisor.events import Event, NetworkRepaired
+from hawse.supervisor.model import Network, State
+from hawse.supervisor.parts import Parts
+from hawse.supervisor.reconcile import Action, Kind
+from hawse.supervisor.store.tx import Tx
+from hawse.supervisor.watch.limiter import Limiter
+from hawse.supervisor.watch.netlink import Expected, NetlinkWatch
+
+GATHER = 0.002  # seconds that news are gathered before the look
+ROUNDS = 3  # a repair can uncover the next: a bridge comes back, then its cables
+
+_NETWORK = frozenset({Kind.RESTORE_TABLE, Kind.MEND_NETWORK, Kind.REPLUG, Kind.ATTACH})
+
+log = structlog.get_logger()
+
+
+class Keeper:
+    def __init__(self, parts: Parts, finish_removal: Callable[[str], Awaitable[None]]) -> None:
+        self._parts = parts
+        self._finish_removal = finish_removal
+        self._expected = Expected()
+        self._bridges: dict[str, str] = {}  # network → device
+        self._limiter = Limiter()
+        self._woken = anyio.Event()
+        self._woken_at = 0.0
+        self._by = ""
+
+    async def run(self) -> None:
+        """Until cancelled.  If it dies the daemon dies, and its successor recovers."""
+        parts = self._parts
+        with parts.store.journal.subscribe(self._told):
+            await parts.store.read(self._expect_recorded)
+            watch = NetlinkWatch(parts.config.table, self._expected, self.damaged)
+            try:
+                while True:
+                    with anyio.move_on_after(parts.config.audit_interval):
+                        await self._woken.wait()
+                        await anyio.sleep(GATHER)
+                    await self._round()
+            finally:
+                watch.close()
+
+    def damaged(self, reason: str, by: str) -> None:
+        """A watcher saw something go."""
+        log.debug("damage_seen", reason=reason, by=by)
+        if not self._woken.is_set():
+            self._woken_at, self._by = time.monotonic(), by
+            self._woken.set()
+        self._by = self._by or by
+
+    async def _round(self) -> None:
+        since = self._woken_at if self._woken.is_set() else time.monotonic()
+        by, self._by = self._by, ""
+        self._woken = anyio.Event()
+        for _ in range(ROUNDS):
+            actions = await repairs.audit(self._parts)
+            due = [action for action in actions if self._is_due(action)]
+            if not due:
+                return
+            for kind in dict.fromkeys(action.kind for action in due):  # one kind after the other: bridges before cables
+                async with anyio.create_task_group() as group:
+                    for action in due:
+                        if action.kind is kind:
+                            group.start_soon(self._repair, action, since, by)
+
+    def _is_due(self, action: Action) -> bool:
+        return self._limiter.wait(action.object, time.monotonic()) == 0.0
+
+    async def _repair(self, action: Action, since: float, by: str) -> None:
+        if self._limiter.repaired(action.object, time.monotonic()):
+            log.warning("repair_held_back", object=action.object, problem=action.problem, by=by)
+        try:
+            await repairs.apply(self._parts, action, self._finish_removal)
+        except HawseError as e:
+            log.warning("repair_failed", object=action.object, problem=action.problem, error=str(e))
+            return
+        took = int((time.monotonic() - since) * 1e6)
+        log.info("repaired", object=action.object, problem=action.problem, by=by, took_us=took)
+        if action.kind in _NETWORK:
+            fact = NetworkRepaired(
+                object=action.object,
+                missing=action.problem,
+                took_us=took,
+                by=by,
+                network=action.network,
+                container_id=action.container_id,
+            )
+            await self._parts.store.transact(lambda tx: tx.append(fact))
+
+    # What has to be there, kept in step with the journal.
+
+    def _expect_recorded(self, tx: Tx) -> None:
+        for network in tx.networks():
+            self._expect_network(network)
+        for endpoint in tx.endpoints():
+            container = tx.container(endpoint.container_id)
+            if container and container.state in (State.RUNNING, State.PAUSED):
+                self._expected.cables[endpoint.veth] = self._bridges.get(endpoint.network, "")
+
+    def _expect_network(self, network: Network) -> None:
+        if network.bridge:
+            self._bridges[network.name] = network.bridge
+            self._expected.bridges.add(network.bridge)
+
+    def _told(self, event: Event) -> None:
+        match event.fact:
+            case events.NetworkCreated(network=network):
+                self._expect_network(network)
+            case events.NetworkRemoved(network=network):
+                self._expected.bridges.discard(network.bridge)
+            case events.NetworkConnected(endpoint=endpoint):
+                self._expected.cables[endpoint.veth] = self._bridges.get(endpoint.network, "")
+            case events.NetworkDisconnected(endpoint=endpoint):
+                self._expected.cables.pop(endpoint.veth, None)
+            case events.ContainerExited(endpoints=endpoints):
+                for endpoint in endpoints:
+                    self._expected.cables.pop(endpoint.veth, None)

@@ -1,0 +1,156 @@
+"""What the kernel says about our network as it happens: links, addresses and the nftables table.
+
+A watcher only reports: it calls `damaged(reason, by)` when something that is expected went, and the plan decides.  What
+hawse does itself must not wake it, so it knows which devices are expected (`Expected`, kept by the journal) and which
+netlink ports are this process's own.  Messages: rtnetlink(7); linux/netfilter/nf_tables.h, NFT_MSG_*.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from hawse.supervisor.linux.netlink import attributes
+from hawse.supervisor.linux.rtnetlink import AF_BRIDGE, RTM_DELLINK, RTM_NEWLINK, parse_address, parse_link
+
+Damaged = Callable[[str, str], None]
+"""Called with what happened and, where the kernel tells, who did it: "nft[1234]"."""
+
+RTMGRP_LINK, RTMGRP_IPV4_IFADDR = 0x1, 0x10
+RTM_DELADDR = 21
+NETLINK_NETFILTER = 12
+NFNLGRP_NFTABLES = 7
+NFNL_SUBSYS_NFTABLES = 10
+NFT_MSG_NEWGEN = 15
+NFTA_TABLE = 1  # NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE, NFTA_SET_TABLE, NFTA_SET_ELEM_LIST_TABLE
+NFTA_GEN_PROC_PID, NFTA_GEN_PROC_NAME = 2, 3
+NFGENMSG = 4  # bytes of struct nfgenmsg before the attributes
+SO_RCVBUFFORCE = 33
+BUFFER = 8 << 20
+_HEADER = struct.Struct("=IHHII")
+
+
+@dataclass(slots=True)
+class Expected:
+    """Devices that have to be there: cables of running containers, bridges of networks."""
+
+    cables: dict[str, str] = field(default_factory=dict)  # device → the bridge that it is on
+    bridges: set[str] = field(default_factory=set)
+
+
+class NetlinkWatch:
+    """Two sockets in the event loop; made in the network namespace that it watches."""
+
+    def __init__(self, table: str, expected: Expected, damaged: Damaged) -> None:
+        self._table = table.encode() + b"\0"
+        self._expected = expected
+        self._damaged = damaged
+        self._own_ports: frozenset[int] = frozenset()
+        self._touched = False
+        self._sockets = (
+            (_subscribed(socket.NETLINK_ROUTE, RTMGRP_LINK | RTMGRP_IPV4_IFADDR), self._route_message),
+            (_subscribed(NETLINK_NETFILTER, 1 << (NFNLGRP_NFTABLES - 1)), self._nft_message),
+        )
+        loop = asyncio.get_running_loop()
+        for sock, handle in self._sockets:
+            loop.add_reader(sock.fileno(), self._drain, sock, handle)
+
+    def close(self) -> None:
+        loop = asyncio.get_running_loop()
+        for sock, _ in self._sockets:
+            loop.remove_reader(sock.fileno())
+            sock.close()
+
+    def _drain(self, sock: socket.socket, handle: Callable[[int, int, bytes], None]) -> None:
+        while True:
+            try:
+                data = sock.recv(1 << 16)
+            except BlockingIOError:
+                return
+            except OSError as e:
+                if e.errno != errno.ENOBUFS:
+                    raise
+                self._damaged("notifications were lost", "")  # look at everything
+                continue
+            offset = 0
+            while offset + _HEADER.size <= len(data):
+                length, kind, _, _, port = _HEADER.unpack_from(data, offset)
+                if length < _HEADER.size:
+                    break
+                handle(kind, port, data[offset + _HEADER.size : offset + length])
+                offset += (length + 3) & ~3
+
+    def _route_message(self, kind: int, _port: int, payload: bytes) -> None:
+        if kind in (RTM_NEWLINK, RTM_DELLINK) and payload[0] != AF_BRIDGE:
+            link = parse_link(payload)
+            bridge = self._expected.cables.get(link.name)
+            if bridge is None and link.name not in self._expected.bridges:
+                return
+            if kind == RTM_DELLINK:
+                self._damaged(f"link {link.name} deleted", "")
+            elif not link.up:
+                self._damaged(f"link {link.name} down", "")
+            elif bridge is not None and link.master != _index(bridge):
+                self._damaged(f"link {link.name} off its bridge", "")
+        elif kind == RTM_DELADDR:
+            index, address = parse_address(payload)
+            if any(_index(bridge) == index for bridge in self._expected.bridges):
+                self._damaged(f"address {address} removed", "")
+
+    def _nft_message(self, kind: int, port: int, payload: bytes) -> None:
+        """One transaction is a run of messages that ends with its generation, which names who made it."""
+        if kind >> 8 != NFNL_SUBSYS_NFTABLES:
+            return
+        found = attributes(payload, NFGENMSG)
+        if kind & 0xFF != NFT_MSG_NEWGEN:
+            self._touched |= found.get(NFTA_TABLE) == self._table
+            return
+        touched, self._touched = self._touched, False
+        if not touched or self._is_ours(port):
+            return
+        pid = int.from_bytes(found.get(NFTA_GEN_PROC_PID, b"\0"), "big")
+        name = found.get(NFTA_GEN_PROC_NAME, b"").rstrip(b"\0").decode(errors="replace")
+        self._damaged("nftables table changed", f"{name}[{pid}]" if name else "")
+
+    def _is_ours(self, port: int) -> bool:
+        """By netlink port: a pid would not do, the message has the one of the initial pid namespace."""
+        if port not in self._own_ports:
+            self._own_ports = _own_ports()
+        return port in self._own_ports
+
+
+def _subscribed(protocol: int, groups: int) -> socket.socket:
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
+    except PermissionError:  # without CAP_NET_ADMIN in the initial user namespace
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+    sock.bind((0, groups))
+    return sock
+
+
+def _own_ports() -> frozenset[int]:
+    """Ports of this process's netfilter sockets: /proc/net/netlink lists them all, our descriptors say which are ours."""
+    inodes = set()
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{fd}")
+        except OSError:
+            continue
+        if target.startswith("socket:["):
+            inodes.add(target[8:-1])
+    with open("/proc/self/net/netlink") as f:
+        rows = [line.split() for line in f][1:]
+    return frozenset(int(row[2]) for row in rows if int(row[1]) == NETLINK_NETFILTER and row[-1] in inodes)
+
+
+def _index(name: str) -> int:
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        return 0
