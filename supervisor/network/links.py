@@ -29,7 +29,7 @@ from hawse.supervisor.linux.worker import Worker
 T = TypeVar("T")
 EVENT_BUFFER = 4 << 20
 EXFULL = 54
-FORWARDING_PATIENCE = 0.1  # seconds; a bridge that is down never forwards, which is not the cable's fault
+FORWARDING_PATIENCE = 1.0  # seconds
 DOOMED_GROUP = 0x6861_7773  # "haws": links that are being deleted together
 
 
@@ -240,11 +240,14 @@ class Links:
 
     def _is_forwarding(self, cable: Cable) -> bool:
         port, bridge = self._find(cable.name), self._find(cable.bridge)
-        return port is None or bridge is None or (port.forwarding and bridge.running)
+        if port is None or bridge is None or not bridge.up:  # it never will, which is not the cable's fault
+            return True
+        return port.forwarding and bridge.running
 
     def _attach(self, cable: Cable) -> None:
         master = _index(cable.bridge)
         self._route.run([rtnetlink.set_link(cable.name, up=True, alias=cable.alias, master=master)])
+        self._wait_forwarding(cable)
 
     def _create(self, cable: Cable, pid: int) -> None:
         """The pair and its tag in one send: no crash can come between them."""

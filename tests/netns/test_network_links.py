@@ -199,7 +199,9 @@ async def test_a_cable_pulled_from_its_bridge_is_attached_again(world: World) ->
     guest, endpoint = await world.plug(network, "10.10.10.2", WEB)
     world.host.run("ip", "link", "set", endpoint.veth, "down", "nomaster")
     await world.core.attach(network, endpoint)
-    assert world.client.reaches(HOST, 8080, guest.listen(80))
+    server = guest.listen(80)
+    # The inner end hears of its carrier from a kernel thread, too; nobody can wait for that from outside.
+    assert any(world.client.reaches(HOST, 8080, server) for _ in range(5))
 
 
 async def test_a_hundred_that_live_on_are_deleted_together(world: World) -> None:
