@@ -45,8 +45,8 @@ async def record_exit(parts: Parts, container_id: ContainerId, info: ExitInfo) -
     The caller holds the container's lock.
     """
     cgroup = Cgroup.open(parts.cgroups, container_id)
-    oom = cgroup.oom_kills() > 0 and info.signal == 9
-    stats = cgroup.stats()
+    used = cgroup.account()
+    oom = used.oom_kills > 0 and info.signal == 9
     lines = logreader.last_lines(parts.paths(container_id).log, LAST_LINES, LAST_LINES_BYTES)
 
     def ended(tx: Tx) -> None:
@@ -62,8 +62,8 @@ async def record_exit(parts: Parts, container_id: ContainerId, info: ExitInfo) -
                 finished_at=info.finished_at or parts.clock(),
             ),
             endpoints=tuple(tx.endpoints(container_id)),
-            peak_memory=stats.memory_peak,
-            cpu_ns=stats.cpu_ns,
+            peak_memory=used.memory_peak,
+            cpu_ns=used.cpu_ns,
             last_lines=lines,
         )
         tx.release_ports(container_id)

@@ -20,7 +20,7 @@ from typing import Self
 from hawse.supervisor.errors import HawseError, KernelError, UserError
 from hawse.supervisor.linux import cgroup_limits, cgroup_stats
 from hawse.supervisor.linux.cgroup_limits import Setting
-from hawse.supervisor.linux.cgroup_stats import Stats
+from hawse.supervisor.linux.cgroup_stats import Account, Stats
 from hawse.supervisor.model import Resources
 
 CONTROLLERS = ("memory", "cpu", "cpuacct", "cpuset", "pids", "freezer")
@@ -195,6 +195,12 @@ class Cgroup:
         if self._v2 and "memory" in self.hierarchy.v2_controllers:
             return cgroup_stats.read_v2(self._v2)
         return cgroup_stats.read_v1(self._v1)
+
+    def account(self) -> Account:
+        """What it used in its whole life."""
+        if self._v2 and "memory" in self.hierarchy.v2_controllers:
+            return cgroup_stats.account_v2(self._v2)
+        return cgroup_stats.account_v1(self._v1)
 
     def oom_kills(self) -> int:
         """How many processes in it the kernel killed for want of memory; 0 when it is gone."""

@@ -27,6 +27,32 @@ class Stats:
     pids_limit: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What is written down when a container ends: few files, because somebody waits to hear of the end."""
+
+    memory_peak: int = 0
+    cpu_ns: int = 0
+    oom_kills: int = 0
+
+
+def account_v2(path: Path) -> Account:
+    return Account(
+        memory_peak=_number(path / "memory.peak") or _number(path / "memory.current") or 0,
+        cpu_ns=_table(path / "cpu.stat").get("usage_usec", 0) * 1000,
+        oom_kills=oom_kills(path),
+    )
+
+
+def account_v1(paths: dict[str, Path]) -> Account:
+    memory, cpuacct = (paths.get(c, Path("/nonexistent")) for c in ("memory", "cpuacct"))
+    return Account(
+        memory_peak=_number(memory / "memory.max_usage_in_bytes") or 0,
+        cpu_ns=_number(cpuacct / "cpuacct.usage") or 0,
+        oom_kills=oom_kills(memory),
+    )
+
+
 def read_v2(path: Path) -> Stats:
     cpu = _table(path / "cpu.stat")
     memory = _number(path / "memory.current")

@@ -12,6 +12,7 @@ from hawse.supervisor.errors import UserError
 from hawse.supervisor.linux import cgroup_limits
 from hawse.supervisor.linux.cgroup import Cgroup, Hierarchy, detect
 from hawse.supervisor.linux.cgroup_limits import parse_cpus, settings_v1, settings_v2
+from hawse.supervisor.linux.cgroup_stats import Account
 from hawse.supervisor.model import Resources
 
 MB = 1 << 20
@@ -188,13 +189,16 @@ def test_statistics_on_v2(v2: Hierarchy) -> None:
     assert (stats.cpu_ns, stats.cpu_user_ns, stats.cpu_system_ns) == (5_000_000, 3_000_000, 2_000_000)
     assert (stats.periods, stats.throttled_periods, stats.throttled_ns) == (4, 1, 9_000)
     assert (stats.pids, stats.pids_limit) == (3, 100)
+    account = group.account()
+    assert (account.memory_peak, account.cpu_ns, account.oom_kills) == (4096, 5_000_000, 2)
     (here / "memory.peak").write_text("8192\n")
-    assert group.stats().memory_peak == 8192
+    assert group.stats().memory_peak == group.account().memory_peak == 8192
 
 
 def test_a_cgroup_that_is_gone_reads_as_nothing(v2: Hierarchy) -> None:
     gone = Cgroup.open(v2, "never")
     assert gone.stats().memory == 0 and gone.oom_kills() == 0 and gone.pids() == set()
+    assert gone.account() == Account()
     gone.thaw()
     gone.kill()
     assert gone.remove()
