@@ -60,11 +60,11 @@ class Engine:
         """Recover what the last daemon left, then serve until the block ends.  Containers outlive the block."""
         async with anyio.create_task_group() as tasks:
             engine = cls(parts, handlers, tasks)
+            engine.volumes.make()
             with parts.store.journal.subscribe(parts.waits.told):
                 await recover(parts, engine.watch)
                 await tasks.start(engine.dispatcher.run)
                 tasks.start_soon(engine.keeper.run)
-                tasks.start_soon(engine.volumes.sweep)
                 tasks.start_soon(engine._keep_store)
                 yield engine
             tasks.cancel_scope.cancel()

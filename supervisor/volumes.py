@@ -23,12 +23,17 @@ from hawse.supervisor.names import VALID
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.tx import Tx
 
-TRASH = ".trash"
+TRASH = "trash"  # the images' too (images/layers.py), who sweep it at the start
 
 
 class Volumes:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+
+    def make(self) -> None:
+        """The directories that all volumes are in; others than root may pass through, to what is theirs."""
+        (self._parts.config.root / "volumes").mkdir(mode=0o711, parents=True, exist_ok=True)
+        (self._parts.config.root / TRASH).mkdir(mode=0o700, exist_ok=True)
 
     async def create(self, name: str, labels: dict[str, str]) -> Volume:
         """One of that name that exists already is the answer, as with docker.  Raises UserError."""
@@ -65,9 +70,7 @@ class Volumes:
     async def discard(self, names: Collection[str]) -> int:
         """Remove them, all or none; the bytes that this frees."""
         parts = self._parts
-        trash = parts.config.root / "volumes" / TRASH
-        trash.mkdir(mode=0o700, parents=True, exist_ok=True)
-        moved = [trash / f"{_invented(parts.random)}" for _ in names]
+        moved = [parts.config.root / TRASH / _invented(parts.random) for _ in names]
 
         def forget(tx: Tx) -> None:
             used = _users(tx)
@@ -81,12 +84,6 @@ class Volumes:
 
         await parts.store.transact(forget)
         return await anyio.to_thread.run_sync(_delete, moved)
-
-    async def sweep(self) -> None:
-        """What a crash left of removed volumes."""
-        trash = self._parts.config.root / "volumes" / TRASH
-        if trash.is_dir():
-            await anyio.to_thread.run_sync(_delete, list(trash.iterdir()))
 
 
 def claim(tx: Tx, parts: Parts, config: ContainerConfig) -> ContainerConfig:
@@ -109,7 +106,6 @@ def make_directories(parts: Parts, config: ContainerConfig) -> None:
 
 
 def make_directory(path: Path) -> None:
-    path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
     path.mkdir(mode=0o755, exist_ok=True)
 
 

@@ -91,6 +91,11 @@ async def prune_networks(call: Call) -> web.StreamResponse:
     return call.json({"NetworksDeleted": gone or None})
 
 
+async def prune_builds(call: Call) -> web.StreamResponse:
+    """POST /build/prune, which `docker system prune` asks for as well: there is no build cache."""
+    return call.json({"CachesDeleted": None, "SpaceReclaimed": 0})
+
+
 def _until(call: Call, wanted: Filters) -> int:
     """Created before that; without the filter, ever."""
     now = call.engine.parts.clock()

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from hawse.supervisor.api import (
+    audit,
     containers,
     disk,
     events,
@@ -99,6 +100,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/images/{name}/history", images.history),
     Route("POST", "/images/{name}/tag", images.tag),
     Route("DELETE", "/images/{name}", images.remove),
+    Route("POST", "/build/prune", disk.prune_builds),
     Route("GET", "/networks", networks.listing),
     Route("POST", "/networks/create", networks.create),
     Route("POST", "/networks/prune", disk.prune_networks),
@@ -111,13 +113,15 @@ ROUTES: tuple[Route, ...] = (
     Route("DELETE", "/volumes/{ref}", volumes.remove),
     Route("GET", f"{NATIVE}/info", native.info),
     Route("GET", f"{NATIVE}/snapshot", native.snapshot),
+    Route("GET", f"{NATIVE}/audit", audit.look),
+    Route("POST", f"{NATIVE}/audit", audit.repair),
     Route("GET", f"{NATIVE}/events", native.events),
     Route("GET", f"{NATIVE}/containers/{{ref}}", native.container),
     # what Docker has and hawse has not
     *(
         Route(method, path, refuse)
         for refuse, methods, paths in (
-            (_BUILD, ("POST",), ("/build", "/build/prune", "/session", "/grpc")),
+            (_BUILD, ("POST",), ("/build", "/session", "/grpc")),
             (_REGISTRY, ("POST",), ("/images/{name}/push", "/auth")),
             (_REGISTRY, ("GET",), ("/images/search", "/distribution/{name}/json")),
             (_PLUGINS, ("GET", "POST", "DELETE"), ("/plugins", "/plugins/{name}")),

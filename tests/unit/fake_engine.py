@@ -71,6 +71,7 @@ class FakeEngine:
         self.networks = FakeNetworks(store)
         self.execs = FakeExecs(self)
         self.volumes = Volumes(self.parts)  # type: ignore[arg-type]
+        self.volumes.make()
         self.attached: list[tuple[str, bytes, AttachOptions]] = []
         self.sizes: list[tuple[str, int, int]] = []
         self.tasks: set[asyncio.Task[None]] = set()

@@ -1,0 +1,30 @@
+"""/hawse/v1/audit: what is off between the records and the world, and putting it right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from hawse.supervisor.api.call import Call
+from hawse.supervisor.reconcile import Action
+
+
+async def look(call: Call) -> web.StreamResponse:
+    """GET audit: the plan, applied by nobody."""
+    return call.json([view(action) for action in await call.engine.audit()])
+
+
+async def repair(call: Call) -> web.StreamResponse:
+    """POST audit: the plan, carried out."""
+    return call.json([view(action) for action in await call.engine.audit(repair=True)])
+
+
+def view(action: Action) -> dict[str, Any]:
+    return {
+        "Object": action.object,
+        "Problem": action.problem,
+        "Remedy": action.remedy,
+        "Network": action.network,
+        "Container": action.container_id,
+    }
