@@ -35,6 +35,7 @@ _IMAGES: Entry = ("images", "LS", "List images")
 
 VERBS: dict[str, Entry] = {
     **_CONTAINER,
+    "audit": ("audit", "AUDIT", "Compare the records with the kernel and the disk"),
     "daemon": ("daemon", "DAEMON", "Run the supervisor"),
     "events": _EVENTS,
     "history": ("images", "HISTORY", "Show the layers of an image"),

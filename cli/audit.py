@@ -1,0 +1,34 @@
+"""`hawse audit [--repair]`: compare the records with the kernel and the disk.  Exit code 1 when something is off."""
+
+from __future__ import annotations
+
+import json
+
+from hawse.cli.context import Context
+from hawse.cli.flags import Command, Flag, Options
+from hawse.cli.table import aligned
+from hawse.supervisor.api import wire
+
+
+def _audit(context: Context, options: Options, _: list[str]) -> int:
+    path = f"{wire.NATIVE}/audit"
+    found = context.client.post(path) if options.repair else context.client.get(path)
+    if options.format == "json":
+        print(json.dumps(found, indent=4))
+    elif not found:
+        print("Nothing is off: links, rules, addresses, cgroups, processes and files are as recorded.")
+    else:
+        done = "REPAIRED BY" if options.repair else "WOULD BE REPAIRED BY"
+        rows = [["OBJECT", "PROBLEM", done], *([f["Object"], f["Problem"], f["Remedy"]] for f in found)]
+        print("\n".join(aligned(rows)))
+    return 1 if found and not options.repair else 0
+
+
+AUDIT = Command(
+    _audit,
+    most=0,
+    flags=(
+        Flag("repair", kind="bool", help="Put right what is off"),
+        Flag("format", help="json, or a table"),
+    ),
+)
