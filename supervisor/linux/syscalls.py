@@ -22,6 +22,7 @@ CLONE_NEWNS = 0x00020000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWUTS = 0x04000000
+CLONE_PARENT = 0x00008000
 CLONE_PIDFD = 0x00001000
 CLOSE_RANGE_CLOEXEC = 4
 PR_CAPBSET_DROP = 24
@@ -35,6 +36,7 @@ RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_NO_XDEV = 0x01
 SECCOMP_SET_MODE_FILTER = 1
+_SIGCHLD = 17
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
 
 _ARM = os.uname().machine == "aarch64"
@@ -76,14 +78,16 @@ def prctl(option: int, argument: int | bytes) -> None:
 def clone3(flags: int, cgroup: int = -1) -> tuple[int, int]:
     """Fork into new namespaces: (pid, pidfd) in the parent, (0, -1) in the child.
 
-    For single-threaded processes only.  `cgroup` is a descriptor of a v2 cgroup directory, -1 for the parent's.
+    For single-threaded processes only.  With CLONE_PARENT the child is the caller's sibling.  `cgroup` is a descriptor of
+    a v2 cgroup directory, -1 for the parent's.
     """
     pidfd = ctypes.c_int(-1)
     if cgroup >= 0:
         flags |= CLONE_INTO_CGROUP
+    end = 0 if flags & CLONE_PARENT else _SIGCHLD  # a sibling tells the parent as the caller will
     arguments = struct.pack(
-        "=11Q", flags | CLONE_PIDFD, ctypes.addressof(pidfd), 0, 0, 17, 0, 0, 0, 0, 0, max(cgroup, 0)
-    )  # 17 = SIGCHLD
+        "=11Q", flags | CLONE_PIDFD, ctypes.addressof(pidfd), 0, 0, end, 0, 0, 0, 0, 0, max(cgroup, 0)
+    )
     pid: int = _with_gil.syscall(ctypes.c_long(_NR_CLONE3), arguments, ctypes.c_long(len(arguments)))
     if pid < 0:
         raise failure("clone3")

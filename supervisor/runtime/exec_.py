@@ -15,11 +15,20 @@ from typing import NoReturn
 
 from hawse.supervisor.linux import syscalls
 from hawse.supervisor.linux.userns import become_root
-from hawse.supervisor.runtime import birth, init, protocol, stdio
+from hawse.supervisor.runtime import protocol, stdio
 from hawse.supervisor.runtime.exits import reap
 from hawse.supervisor.runtime.joining import join
 from hawse.supervisor.runtime.loop import READ, Loop
-from hawse.supervisor.runtime.program import Failure, Program
+from hawse.supervisor.runtime.offspring import (
+    expect,
+    failed,
+    keep_only,
+    receive,
+    set_limits,
+    tell_failure,
+    tie_to_parent,
+)
+from hawse.supervisor.runtime.program import Failure, Program, read_filter
 from hawse.supervisor.runtime.protocol import ProcessSpec, ShimSpec
 from hawse.supervisor.runtime.pump import Pump
 
@@ -50,7 +59,7 @@ class Exec:
 
     def start(self, spec: ShimSpec, process: ProcessSpec, init_pidfd: int) -> None:
         """Raises OSError, Failure; then no callback comes."""
-        seccomp = birth.read_program(process.seccomp)
+        seccomp = read_filter(process.seccomp)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         cgroup = os.open(spec.cgroup_v2, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if spec.cgroup_v2 else -1
         try:
@@ -70,7 +79,7 @@ class Exec:
         self._loop.watch(ours.fileno(), READ, lambda _: self._on_message())
         self._loop.watch(self._pidfd, READ, lambda _: self._on_end())
         try:
-            birth.set_limits(self.pid, process)
+            set_limits(self.pid, process.rlimits, process.oom_score_adj)
             protocol.send(ours, {"op": "go"})
         except (Failure, OSError) as e:
             # Its end tells the rest.
@@ -79,7 +88,7 @@ class Exec:
 
     def _on_message(self) -> None:
         assert self._channel is not None
-        message, fds = birth.receive(self._channel)
+        message, fds = receive(self._channel)
         match message.get("ev"):
             case None:
                 self._on_channel_end()
@@ -88,7 +97,7 @@ class Exec:
             case "executing":
                 self._executing = True
             case "failed":
-                self._failure = birth.failed(message)
+                self._failure = failed(message)
 
     def _on_channel_end(self) -> None:
         """The socket closes by exec, or by death."""
@@ -114,7 +123,7 @@ class Exec:
             self.code = ended[0]
             self.pump.drain(DRAIN_LIMIT, self._finished)
         else:
-            failure = self._failure or birth.failed({})
+            failure = self._failure or failed({})
             self.pump.say("stderr", f"{failure.message}\r\n".encode())  # its HTTP is over: nobody else can tell it
             self.pump.finish()
             self._on_failed(failure)
@@ -129,19 +138,14 @@ class Exec:
 def child(spec: ShimSpec, process: ProcessSpec, seccomp: bytes, channel: socket.socket, init_pidfd: int) -> NoReturn:
     """Never returns, never raises."""
     try:
-        pidfd, end = sorted((init_pidfd, channel.fileno()))
-        if pidfd > 3:
-            syscalls.close_range(3, pidfd - 1)
-        if end > pidfd + 1:
-            syscalls.close_range(pidfd + 1, end - 1)
-        syscalls.close_range(end + 1)
+        keep_only(init_pidfd, channel.fileno())
         _run(spec, process, seccomp, channel, init_pidfd)
     except Failure as e:
-        init.tell_failure(channel, e)
+        tell_failure(channel, e)
     except OSError as e:
-        init.tell_failure(channel, Failure("exec", e.strerror or str(e), e.errno or 0))
+        tell_failure(channel, Failure("exec", e.strerror or str(e), e.errno or 0))
     except BaseException as e:
-        init.tell_failure(channel, Failure("exec", f"{type(e).__name__}: {e}"))
+        tell_failure(channel, Failure("exec", f"{type(e).__name__}: {e}"))
     os._exit(1)
 
 
@@ -156,7 +160,7 @@ def _run(spec: ShimSpec, process: ProcessSpec, seccomp: bytes, channel: socket.s
     os.close(init_pidfd)
     if spec.uid_base is not None:
         become_root()
-    init.tie_to_parent(channel)
+    tie_to_parent(channel)
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     streams = stdio.make(process, root)
     os.close(root)
@@ -165,7 +169,7 @@ def _run(spec: ShimSpec, process: ProcessSpec, seccomp: bytes, channel: socket.s
     for fd in streams.outside:
         os.close(fd)
     # Not before its limits are set.
-    init.expect(channel, "go")
+    expect(channel, "go")
     program.restrict(streams)
     streams.install()
     protocol.send(channel, {"ev": "executing"})

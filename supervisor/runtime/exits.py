@@ -7,8 +7,6 @@ import os
 import time
 from dataclasses import asdict, dataclass
 
-from hawse.supervisor.runtime.protocol import ShimSpec
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExitRecord:
@@ -41,17 +39,15 @@ def reap(pidfd: int) -> tuple[int, int | None] | None:
     return 128 + result.si_status, result.si_status
 
 
-def record(spec: ShimSpec, code: int, signal: int | None, started_at: int) -> ExitRecord:
-    return ExitRecord(
-        code=code, signal=signal, oom=_oom_killed(spec), started_at=started_at, finished_at=time.time_ns()
-    )
+def record(cgroups: list[str], code: int, signal: int | None, started_at: int) -> ExitRecord:
+    oom = _oom_killed(cgroups)
+    return ExitRecord(code=code, signal=signal, oom=oom, started_at=started_at, finished_at=time.time_ns())
 
 
-def _oom_killed(spec: ShimSpec) -> bool:
+def _oom_killed(cgroups: list[str]) -> bool:
     """The kernel's own count for the container's cgroup, which was made for this start."""
-    files = [f"{spec.cgroup_v2}/memory.events"] if spec.cgroup_v2 else []
-    files += [f"{path}/memory.oom_control" for path in spec.cgroup_v1 if "/memory/" in path]
-    for file in files:
+    for path in cgroups:
+        file = f"{path}/memory.oom_control" if "/memory/" in path else f"{path}/memory.events"
         try:
             with open(file) as f:
                 words = f.read().split()

@@ -15,16 +15,16 @@ late.  Talks to the shim over `channel` (one SEQPACKET socket, close-on-exec):
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import time
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from hawse.supervisor.linux import mounts, syscalls
 from hawse.supervisor.linux.mounts import MOUNT_ATTR_NODEV, MOUNT_ATTR_RDONLY, Filesystem
 from hawse.supervisor.linux.userns import become_root
 from hawse.supervisor.runtime import protocol, reaper, stdio
 from hawse.supervisor.runtime.joining import join
+from hawse.supervisor.runtime.offspring import expect, keep_only, tell_failure, tie_to_parent
 from hawse.supervisor.runtime.plan import Plan, Root
 from hawse.supervisor.runtime.program import Failure, Program
 from hawse.supervisor.runtime.protocol import ShimSpec
@@ -163,47 +163,3 @@ class Init:
         # The old root lies on top of the new one now.
         mounts.unmount_detached(b".")
         os.chdir("/")
-
-
-def expect(channel: socket.socket, op: str) -> dict[str, Any]:
-    """The next message, which must be that one.  Raises EOFError when the shim is gone."""
-    message, fds = protocol.receive(channel)
-    for fd in fds:
-        os.close(fd)
-    if message["op"] != op:
-        raise Failure("gate", f"unexpected {message['op']} instead of {op}")
-    return message
-
-
-def tie_to_parent(channel: socket.socket) -> None:
-    """Die with the shim; and if it died before this call, now."""
-    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-    try:
-        if not channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
-            os._exit(1)
-    except BlockingIOError:
-        pass
-
-
-def keep_only(fd: int) -> None:
-    """Close everything but 0, 1, 2 and `fd`."""
-    if fd > 3:
-        syscalls.close_range(3, fd - 1)
-    syscalls.close_range(fd + 1)
-
-
-def tell_failure(channel: socket.socket, failure: Failure) -> None:
-    try:
-        protocol.send(
-            channel,
-            {
-                "ev": "failed",
-                "stage": failure.stage,
-                "errno": failure.number,
-                "message": failure.message,
-                "exit_code": failure.exit_code,
-            },
-        )
-    except OSError:
-        pass

@@ -117,6 +117,14 @@ class Program:
             raise _exec_failure(self.spec.argv[0], e.errno or 0) from None
 
 
+def read_filter(path: str) -> bytes:
+    """A compiled seccomp filter, b"" for none.  The path is the host's."""
+    if not path:
+        return b""
+    with open(path, "rb") as f:
+        return f.read()
+
+
 def find(name: str, path: str) -> str:
     """The file that a shell would run for `name`.  Raises Failure with docker's words and exit code."""
     if not name:

@@ -120,11 +120,7 @@ def load_process(raw: dict[str, Any]) -> ProcessSpec:
 
 def send(sock: socket.socket, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
     """One message.  Raises BrokenPipeError when the other side is gone, ValueError when it is too long."""
-    data = json.dumps(message).encode()
-    if len(data) > MAX_MESSAGE:
-        raise ValueError(f"message of {len(data)} bytes; at most {MAX_MESSAGE} fit")
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-    sock.sendmsg([data], rights, socket.MSG_NOSIGNAL)
+    send_raw(sock, json.dumps(message).encode(), fds)
 
 
 def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]]:
@@ -132,17 +128,36 @@ def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]]:
 
     Raises EOFError at the end, ValueError for what is no JSON.
     """
+    data, fds = receive_raw(sock)
+    if not data:
+        raise EOFError
+    try:
+        return decode(data), fds
+    except ValueError:
+        for fd in fds:
+            os.close(fd)
+        raise
+
+
+def decode(data: bytes) -> dict[str, Any]:
+    message: dict[str, Any] = json.loads(data)
+    return message
+
+
+def send_raw(sock: socket.socket, data: bytes, fds: tuple[int, ...] = ()) -> None:
+    """A message as it was received.  Raises as `send`."""
+    if len(data) > MAX_MESSAGE:
+        raise ValueError(f"message of {len(data)} bytes; at most {MAX_MESSAGE} fit")
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    sock.sendmsg([data], rights, socket.MSG_NOSIGNAL)
+
+
+def receive_raw(sock: socket.socket) -> tuple[bytes, list[int]]:
+    """A message to pass on, and its descriptors; b"" at the end."""
     space = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
     data, ancillary, _, _ = sock.recvmsg(MAX_MESSAGE, space, socket.MSG_CMSG_CLOEXEC)
     fds = array.array("i")
     for level, kind, payload in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
-    try:
-        if not data:
-            raise EOFError
-        return json.loads(data), list(fds)
-    except ValueError:
-        for fd in fds:
-            os.close(fd)
-        raise
+    return data, list(fds)

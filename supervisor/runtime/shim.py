@@ -5,6 +5,9 @@
 
 It outlives the daemon that asked for it.  It leaves when it is released or aborted, or when it has nothing to keep and
 nobody to tell: the container has ended (the record is on disk) or never started, and no daemon is connected.
+
+It is forked before it is needed, and lets its midwife do whatever is only done once: what it does not touch itself, it
+shares with the spawner and all other shims.
 """
 
 from __future__ import annotations
@@ -19,166 +22,216 @@ import traceback
 from typing import Any, NoReturn
 
 from hawse.supervisor.linux import syscalls
-from hawse.supervisor.runtime import exits, protocol
+from hawse.supervisor.runtime import exits, midwife, protocol
 from hawse.supervisor.runtime.attached import Wishes
-from hawse.supervisor.runtime.birth import Birth, failed
 from hawse.supervisor.runtime.control import Connection, Control, Message
 from hawse.supervisor.runtime.exec_ import DRAIN_LIMIT, Exec
 from hawse.supervisor.runtime.exits import ExitRecord
 from hawse.supervisor.runtime.logwriter import LogWriter
 from hawse.supervisor.runtime.loop import READ, Loop
-from hawse.supervisor.runtime.plan import plan
+from hawse.supervisor.runtime.midwife import Charge, read_spec
+from hawse.supervisor.runtime.offspring import failed, keep_only, receive, set_limits
 from hawse.supervisor.runtime.program import Failure
-from hawse.supervisor.runtime.protocol import ShimSpec
 from hawse.supervisor.runtime.pump import Pump
 from hawse.supervisor.runtime.terminal import DEFAULT_DETACH_KEYS, parse_keys
 
+EXECS_REMEMBERED = 32
+"""Exit codes of ended execs that a daemon which comes later can still ask for."""
 
-def main(spec_path: str, control: socket.socket) -> NoReturn:
-    """The whole life of a shim, in a process of its own.  Never returns, never raises."""
-    state_dir = ""
+
+def main(nursery: socket.socket) -> NoReturn:
+    """The whole life of a shim, in a process of its own: waits for its job on `nursery`.  Never returns, never raises."""
+    shim: Shim | None = None
     try:
+        keep_only(nursery.fileno())
         os.setsid()
         syscalls.prctl(syscalls.PR_SET_NAME, b"hawse-shim")
         # Its children inherit this until they exec: nothing inside a container may look into them.
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(number, signal.SIG_IGN)
-        with open(spec_path) as f:
-            spec = protocol.load_spec(f.read())
-        state_dir = spec.state_dir
-        Shim(spec, control).run()
+        link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        channel, inits = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        midwife_pid = os.fork()
+        if midwife_pid == 0:
+            midwife.main(theirs, channel, inits)
+        theirs.close()
+        inits.close()
+        job, fds = protocol.receive_raw(nursery)
+        if not job:
+            os._exit(0)  # the spawner is gone
+        nursery.close()
+        shim = Shim(link, channel, midwife_pid)
+        shim.run(job, socket.socket(fileno=fds[0]))
         os._exit(0)
     except BaseException:
-        _leave_word(state_dir)
+        _leave_word(shim)
         os._exit(1)
 
 
-def _leave_word(state_dir: str) -> None:
+def _leave_word(shim: Shim | None) -> None:
     """A shim has no standard error that anybody reads."""
+    if shim is None or shim.charge is None:
+        return
     try:
-        fd = os.open(f"{state_dir}/shim.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        path = f"{shim.charge.state_dir}/shim.log"
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         os.write(fd, traceback.format_exc().encode())
     except OSError:
         pass
 
 
 class Shim:
-    def __init__(self, spec: ShimSpec, sock: socket.socket) -> None:
-        self.spec = spec
+    """`link` goes to the midwife, `channel` to init, whether they live yet or no longer."""
+
+    def __init__(self, link: socket.socket, channel: socket.socket, midwife_pid: int) -> None:
+        self.charge: Charge | None = None
         self.phase = "waiting"
         self.stages: dict[str, int] = {}
         self.exit: ExitRecord | None = None
-        self.birth: Birth | None = None
+        self.pid = 0
         self.start_time = 0
         self.started_at = 0
         self.execs: dict[str, Exec] = {}
+        self.netlink: socket.socket | None = None
+        self._link, self._channel, self._midwife_pid = link, channel, midwife_pid
+        self._pidfd = -1
+        self._mounts = -1
         self._begun: dict[str, int] = {}
+        self._delivered = False
         self._executing = False
         self._failure: Failure | None = None
-        self._failure_told = False
         self.loop = Loop()
         self.control = Control(self.loop, self._on_control, self._on_alone)
-        self.control.listen(spec.socket)
-        self.control.add(sock, {"ev": "hello", "version": protocol.VERSION})
-        log = LogWriter(spec.log_path, spec.log_max_size, spec.log_max_files)
-        self.pump = Pump(self.loop, log, tty=spec.process.tty, close_stdin=spec.stdin_once)
+        self.pump: Pump | None = None
 
-    def run(self) -> None:
-        try:
-            self._bear()
-        except Failure as e:
-            self._fail(e)
-        except OSError as e:
-            self._fail(Failure("namespaces", e.strerror or str(e), e.errno or 0))
+    def run(self, job: bytes, daemon: socket.socket) -> None:
+        self._begun["namespaces"] = time.monotonic_ns()
+        self._link.send(job)
+        self.control.add(daemon, {"ev": "hello", "version": protocol.VERSION})
+        self.loop.watch(self._link.fileno(), READ, lambda _: self._on_midwife())
         self.loop.run()
         self.control.close()
 
     # -- the start
 
-    def _bear(self) -> None:
-        try:
-            birth = Birth(self.spec, plan(self.spec))
-        except ValueError as e:
-            raise Failure("mounts", str(e)) from None
-        self.birth = birth
-        with self._stage("namespaces"):
-            birth.clone()
-            birth.map_ids()
-            birth.receive_netlink()
-        self.start_time = _start_time(birth.pid)
-        netlink = (birth.netlink.fileno(),) if birth.netlink else ()
-        self.control.tell(
-            {"ev": "namespaces", "pid": birth.pid, "start_time": self.start_time}, (birth.pidfd, *netlink)
-        )
-        self.loop.watch(birth.pidfd, READ, lambda _: self._on_init_end())
-        with self._stage("sources"):
-            birth.pass_mounts()
-        self.loop.watch(birth.channel.fileno(), READ, lambda _: self._on_init_message())
+    def _on_midwife(self) -> None:
+        message, fds = receive(self._link)
+        match message.get("ev"):
+            case "charge":
+                try:
+                    self._take_charge(Charge(**{k: v for k, v in message.items() if k != "ev"}))
+                except OSError as e:
+                    self._fail(Failure("namespaces", e.strerror or str(e), e.errno or 0))
+            case "born":
+                self._on_birth(message["pid"], fds[0])
+            case "delivered":
+                self.stages["sources"] = message["sources"]
+                self._delivered = True
+            case _:
+                self._on_midwife_end(failed(message))
 
-    def _stage(self, name: str) -> _Stage:
-        return _Stage(self.stages, name)
+    def _take_charge(self, charge: Charge) -> None:
+        self.charge = charge
+        self.control.listen(charge.socket)
+        log = LogWriter(charge.log_path, charge.log_max_size, charge.log_max_files)
+        self.pump = Pump(self.loop, log, tty=charge.tty, close_stdin=charge.stdin_once)
+
+    def _on_birth(self, pid: int, pidfd: int) -> None:
+        self.pid, self._pidfd = pid, pidfd
+        self.start_time = _start_time(pid)
+        self.loop.watch(pidfd, READ, lambda _: self._on_init_end())
+        self.loop.watch(self._channel.fileno(), READ, lambda _: self._on_init_message())
+        if self._failure is not None:
+            self._kill()
+        elif self.charge is not None and not self.charge.has_network:
+            self._tell_namespaces()
+
+    def _on_midwife_end(self, failure: Failure) -> None:
+        """She has nothing more to say; if that comes too soon, `failure` is why."""
+        self.loop.forget(self._link.fileno())
+        self._link.close()
+        os.waitpid(self._midwife_pid, 0)
+        self._midwife_pid = 0
+        if not self._delivered:
+            self._fail(failure)
+
+    def _tell_namespaces(self) -> None:
+        self._measure("namespaces")
+        netlink = (self.netlink.fileno(),) if self.netlink else ()
+        message = {"ev": "namespaces", "pid": self.pid, "start_time": self.start_time}
+        self.control.tell(message, (self._pidfd, *netlink))
 
     def _on_init_message(self) -> None:
-        assert self.birth is not None
-        message, fds = self.birth.receive()
+        message, fds = receive(self._channel)
         match message.get("ev"):
+            case "netlink":
+                self.netlink = socket.socket(fileno=fds[0])
+                self._tell_namespaces()
             case "ready":
-                self.pump.open(fds)
-                self.stages |= {stage: int(str(message[stage])) for stage in ("cgroup", "mounts")}
-                self.phase = "ready"
-                self._begun["gate"] = time.monotonic_ns()
-                self.control.tell({"ev": "ready", "stages": self.stages})
-                self.birth.hold_mounts()
+                self._on_ready(message, fds)
             case "executing":
                 self._executing = True
             case "failed":
                 self._failure = failed(message)
             case None:
                 self._on_init_channel_end()
-            case _:
-                for fd in fds:
-                    os.close(fd)
+
+    def _on_ready(self, message: Message, fds: list[int]) -> None:
+        assert self.pump is not None
+        self.pump.open(fds)
+        self.stages |= {stage: message[stage] for stage in ("cgroup", "mounts")}
+        self.phase = "ready"
+        self._begun["gate"] = time.monotonic_ns()
+        self.control.tell({"ev": "ready", "stages": self.stages})
+        try:
+            # A dying process first waits until the mounts that only it had are gone (RCU, some 2 ms), and only then can
+            # anybody hear of its death.  So the shim has them, too, and takes them along.
+            self._mounts = os.open(f"/proc/{self.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            pass  # dead already, and its mounts with it
 
     def _on_init_channel_end(self) -> None:
         """By exec, or by death; a death without any word is found by the pidfd."""
-        assert self.birth is not None
-        self.loop.forget(self.birth.channel.fileno())
-        self.birth.channel.close()
+        self.loop.forget(self._channel.fileno())
+        self._channel.close()
         if self._executing and self._failure is None:
-            self.stages["exec"] = (time.monotonic_ns() - self._begun["exec"]) // 1000
+            self._measure("exec")
             self.phase = "running"
             self.started_at = time.time_ns()
             self.control.tell({"ev": "started", "stages": self.stages})
 
     def _go(self, connection: Connection, rid: Any) -> None:
-        if self.phase != "ready" or self.birth is None or "exec" in self._begun:
+        if self.phase != "ready" or self.charge is None or "exec" in self._begun:
             connection.send(_error(rid, errno.EBUSY, f"the container is {self.phase}"))
             return
-        now = time.monotonic_ns()
-        self.stages["gate"] = (now - self._begun["gate"]) // 1000
-        self._begun["exec"] = now
+        self._measure("gate")
+        self._begun["exec"] = time.monotonic_ns()
         try:
-            self.birth.open_gate()
+            set_limits(self.pid, self.charge.rlimits, self.charge.oom_score_adj)
+            protocol.send(self._channel, {"op": "go"})
         except Failure as e:
             self._fail(e)
         except OSError:
             pass  # init is dead, and its pidfd tells
 
+    def _measure(self, stage: str) -> None:
+        self.stages[stage] = (time.monotonic_ns() - self._begun[stage]) // 1000
+
     def _fail(self, failure: Failure) -> None:
-        """Init shall not live on; what is to be told is told when it is dead."""
+        """Init shall not live on; what is to be told is told when it is dead, and nobody can make it any more."""
         self._failure = self._failure or failure
-        if self.birth is None or self.birth.pidfd < 0:
-            self._tell_failure()
-        else:
-            self.loop.watch(self.birth.pidfd, READ, lambda _: self._on_init_end())
+        if self._pidfd >= 0:
             self._kill()
+        elif self._midwife_pid == 0:
+            self._tell_failure()
 
     def _tell_failure(self) -> None:
         failure = self._failure or failed({})
         self.phase = "exited"
         self._release_network()
-        self.pump.finish()
+        if self.pump is not None:
+            self.pump.finish()
         self.control.tell(
             {
                 "ev": "failed",
@@ -193,23 +246,24 @@ class Shim:
     # -- the end
 
     def _on_init_end(self) -> None:
-        assert self.birth is not None
-        ended = exits.reap(self.birth.pidfd)
+        ended = exits.reap(self._pidfd)
         if ended is None:
             return
-        self.loop.forget(self.birth.pidfd)
+        self.loop.forget(self._pidfd)
         # First of all: as long as this is open, so is the network namespace, and its veth stays.
         self._release_network()
-        while self.phase != "running" and self.birth.channel.fileno() >= 0:
+        while self.phase != "running" and self._channel.fileno() >= 0:
             self._on_init_message()
-        if self.phase != "running":
+        if self.phase != "running" or self.pump is None:
             self._tell_failure()
             return
         self.pump.drain(DRAIN_LIMIT, lambda: self._record_exit(*ended))
 
     def _record_exit(self, code: int, number: int | None) -> None:
-        record = exits.record(self.spec, code, number, self.started_at)
-        record.write(self.spec.state_dir)
+        assert self.charge is not None
+        assert self.pump is not None
+        record = exits.record(self.charge.cgroups, code, number, self.started_at)
+        record.write(self.charge.state_dir)
         self.exit = record
         self.phase = "exited"
         self.control.tell({"ev": "exited", "exit": _as_dict(record)})
@@ -217,14 +271,14 @@ class Shim:
         self._on_alone()
 
     def _release_network(self) -> None:
-        if self.birth is not None and self.birth.netlink is not None:
-            self.birth.netlink.close()
-            self.birth.netlink = None
+        if self.netlink is not None:
+            self.netlink.close()
+            self.netlink = None
 
     def _kill(self) -> None:
-        if self.birth is not None and self.birth.pidfd >= 0:
+        if self._pidfd >= 0:
             try:
-                signal.pidfd_send_signal(self.birth.pidfd, signal.SIGKILL)
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
             except ProcessLookupError:
                 pass
 
@@ -236,7 +290,7 @@ class Shim:
             self.loop.running = False
         elif self.phase != "running" and "exec" not in self._begun:
             # A gate that nobody will open: the daemon died in the middle of a start, and its successor unwinds that.
-            self._kill()
+            self._abort()
 
     # -- what daemons ask
 
@@ -267,12 +321,12 @@ class Shim:
             case "state":
                 connection.send({**self._state(), "rid": rid})
             case "netns":
-                if self.birth is None or self.birth.netlink is None:
+                if self.netlink is None:
                     connection.send(_error(rid, errno.ESRCH, "there is no network namespace of its own"))
                     return
-                connection.send({"ev": "netns", "rid": rid}, (self.birth.netlink.fileno(),))
+                connection.send({"ev": "netns", "rid": rid}, (self.netlink.fileno(),))
             case "attach":
-                self._attach(self.pump, message, fds, tty=self.spec.process.tty)
+                self._attach(self._pump_of(None), message, fds, tty=self.charge is not None and self.charge.tty)
                 connection.send({"ev": "attached", "rid": rid})
             case "resize":
                 self._pump_of(message.get("exec_id")).resize(message["rows"], message["cols"])
@@ -283,11 +337,10 @@ class Shim:
                 connection.send(_error(rid, errno.ENOSYS, f"unknown operation {other}"))
 
     def _state(self) -> Message:
-        birth = self.birth
         return {
             "ev": "state",
             "phase": self.phase,
-            "pid": birth.pid if birth else 0,
+            "pid": self.pid,
             "start_time": self.start_time,
             "exit": _as_dict(self.exit) if self.exit else None,
             "execs": {k: {"pid": e.pid, "running": e.is_running, "code": e.code} for k, e in self.execs.items()},
@@ -296,15 +349,20 @@ class Shim:
 
     def _abort(self) -> None:
         self._kill()
-        if self.birth is not None and self.birth.pidfd >= 0:
+        if self._midwife_pid:
+            os.kill(self._midwife_pid, signal.SIGKILL)  # not reaped yet, so it is she
+        if self._pidfd >= 0:
             try:
-                os.waitid(os.P_PIDFD, self.birth.pidfd, os.WEXITED)
+                os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
             except ChildProcessError:
                 pass
+        # An init that was born just now and not heard of finds itself alone, and ends.
         self.loop.running = False
 
     def _pump_of(self, exec_id: str | None) -> Pump:
         if exec_id is None:
+            if self.pump is None:
+                raise Failure("namespaces", "the container is not known yet", errno.EAGAIN)
             return self.pump
         if exec_id not in self.execs:
             raise Failure("exec", f"No such exec instance: {exec_id}", errno.ENOENT)
@@ -325,8 +383,8 @@ class Shim:
         pump.attach(client, wishes, prefix, logs=bool(wanted.get("logs")))
 
     def _exec(self, connection: Connection, message: Message, rid: Any, fds: list[int]) -> None:
-        if self.phase != "running" or self.birth is None:
-            raise Failure("exec", f"container {self.spec.id[:12]} is not running", errno.ESRCH)
+        if self.phase != "running" or self.charge is None:
+            raise Failure("exec", "the container is not running", errno.ESRCH)
         exec_id = message["exec_id"]
         process = protocol.load_process(message["process"])
         pump = Pump(self.loop, None, tty=process.tty, close_stdin=True)
@@ -348,26 +406,16 @@ class Shim:
             )
 
         def ended(code: int) -> None:
+            over = [key for key, known in self.execs.items() if known.code is not None]
+            for key in over[:-EXECS_REMEMBERED]:
+                del self.execs[key]
             self.control.tell({"ev": "exec_exited", "exec_id": exec_id, "code": code})
 
         new = Exec(self.loop, pump, on_started=started, on_failed=failed, on_exit=ended)
-        new.start(self.spec, process, self.birth.pidfd)
+        new.start(read_spec(self.charge.spec_path), process, self._pidfd)
         self.execs[exec_id] = new
         if message.get("attach") and fds:
             self._attach(pump, message["attach"], fds, tty=process.tty)
-
-
-class _Stage:
-    """Measures one, in microseconds."""
-
-    def __init__(self, stages: dict[str, int], name: str) -> None:
-        self._stages, self._name = stages, name
-
-    def __enter__(self) -> None:
-        self._begun = time.monotonic_ns()
-
-    def __exit__(self, *_: object) -> None:
-        self._stages[self._name] = (time.monotonic_ns() - self._begun) // 1000
 
 
 def _start_time(pid: int) -> int:

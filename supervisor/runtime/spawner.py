@@ -27,6 +27,7 @@ def main(fd: int) -> None:
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     for number in (0, 1):
         os.dup2(null, number)
+    os.close(null)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     wake, woken = socket.socketpair()
@@ -35,13 +36,14 @@ def main(fd: int) -> None:
     signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     gc.freeze()
-    serve(daemon, wake, null)
+    serve(daemon, wake)
 
 
-def serve(daemon: socket.socket, wake: socket.socket, null: int) -> None:
+def serve(daemon: socket.socket, wake: socket.socket) -> None:
     poll = select.poll()
     poll.register(daemon, select.POLLIN)
     poll.register(wake, select.POLLIN)
+    nursery = Nursery()
     while True:
         for fd, _ in poll.poll():
             if fd == wake.fileno():
@@ -49,41 +51,84 @@ def serve(daemon: socket.socket, wake: socket.socket, null: int) -> None:
                 _reap()
                 continue
             try:
-                request, fds = protocol.receive(daemon)
-            except (EOFError, OSError):
+                request, fds = protocol.receive_raw(daemon)
+            except OSError:
                 return
-            spawn(daemon, request, fds, null)
+            if not request:
+                return
+            spawn(daemon, nursery, request, fds)
 
 
-def spawn(daemon: socket.socket, request: dict[str, object], fds: list[int], null: int) -> None:
-    """Fork a shim and tell the daemon about it."""
-    answer = {"id": request.get("id"), "rid": request.get("rid")}
+class Nursery:
+    """One shim, with its midwife, that has been forked ahead of time and waits for its job."""
+
+    def __init__(self) -> None:
+        self._pid = self._pidfd = 0
+        self._job: socket.socket | None = None
+        try:
+            self.fill()
+        except OSError:
+            pass  # the next request tries again, and there is somebody to tell
+
+    def fill(self) -> None:
+        """Raises OSError when there can be no more processes."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            self._pid = os.fork()
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            if self._pid:
+                theirs.close()
+        if self._pid == 0:
+            _become_shim(theirs)
+        self._pidfd = os.pidfd_open(self._pid)
+        self._job = ours
+
+    def take(self, request: bytes, fds: list[int]) -> tuple[int, int]:
+        """Give the job to it: (pid, pidfd).  If it was killed while it waited, to another one.  Raises OSError."""
+        while True:
+            if self._job is None:
+                self.fill()
+            assert self._job is not None
+            job, self._job = self._job, None
+            try:
+                with job:
+                    protocol.send_raw(job, request, tuple(fds))
+                return self._pid, self._pidfd
+            except BrokenPipeError:
+                os.close(self._pidfd)
+
+
+def spawn(daemon: socket.socket, nursery: Nursery, request: bytes, fds: list[int]) -> None:
+    """Have a shim take it, tell the daemon about it, and only then see to the next."""
+    wanted = protocol.decode(request)
+    answer = {"id": wanted.get("id"), "rid": wanted.get("rid")}
     try:
-        pid = os.fork()
+        pid, pidfd = nursery.take(request, fds)
     except OSError as e:
         protocol.send(daemon, {"ev": "failed", "errno": e.errno, "message": f"fork: {e.strerror}", **answer})
-    else:
-        if pid == 0:
-            _become_shim(str(request["spec_path"]), fds[0], null)
-        # Not reaped yet, so the pid is still his, dead or alive.
-        pidfd = os.pidfd_open(pid)
-        try:
-            protocol.send(daemon, {"ev": "spawned", "shim_pid": pid, **answer}, (pidfd,))
-        except OSError:
-            pass  # the daemon is gone; the next turn notices
-        os.close(pidfd)
-    for fd in fds:
-        os.close(fd)
+        return
+    finally:
+        for fd in fds:
+            os.close(fd)
+    try:
+        protocol.send(daemon, {"ev": "spawned", "shim_pid": pid, **answer}, (pidfd,))
+    except OSError:
+        pass  # the daemon is gone; the next turn notices
+    os.close(pidfd)
+    try:
+        nursery.fill()
+    except OSError:
+        pass
 
 
-def _become_shim(spec_path: str, control: int, null: int) -> None:
+def _become_shim(nursery: socket.socket) -> None:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    os.dup2(null, 2)
-    if control > 3:
-        syscalls.close_range(3, control - 1)
-    syscalls.close_range(control + 1)
-    shim.main(spec_path, socket.socket(fileno=control))
+    os.dup2(1, 2)  # what it inherited as standard error ends with the daemon
+    shim.main(nursery)
 
 
 def protect_executable() -> None:

@@ -1,0 +1,106 @@
+"""What the shim and its children (midwife, init, execs) tell each other, and what it does for them.  Stdlib only.
+
+Each child has one SEQPACKET socket to the shim.  Its last word is `failed`, or the end of the socket.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+from typing import Any
+
+from hawse.supervisor.linux import syscalls
+from hawse.supervisor.runtime import protocol
+from hawse.supervisor.runtime.program import Failure
+
+Message = dict[str, Any]
+
+
+def receive(channel: socket.socket) -> tuple[Message, list[int]]:
+    """The next message from the other side of `channel`; {} at the end."""
+    while True:
+        try:
+            return protocol.receive(channel)
+        except ConnectionResetError:
+            # It died with something of ours unread, which is told once; its own last words come after.
+            continue
+        except EOFError:
+            return {}, []
+
+
+def expect(channel: socket.socket, op: str) -> Message:
+    """The next message from the shim, which must be that one.  Raises EOFError when the shim is gone."""
+    message, fds = protocol.receive(channel)
+    for fd in fds:
+        os.close(fd)
+    if message["op"] != op:
+        raise Failure("gate", f"unexpected {message['op']} instead of {op}")
+    return message
+
+
+def tell_failure(channel: socket.socket, failure: Failure) -> None:
+    """A child's last word."""
+    try:
+        protocol.send(
+            channel,
+            {
+                "ev": "failed",
+                "stage": failure.stage,
+                "errno": failure.number,
+                "message": failure.message,
+                "exit_code": failure.exit_code,
+            },
+        )
+    except OSError:
+        pass
+
+
+def failed(message: Message) -> Failure:
+    """What a child said when it gave up; {} = it died without a word."""
+    if message.get("ev") != "failed":
+        return Failure("namespaces", "the container's first process died before it could run the program")
+    return Failure(message["stage"], message["message"], message["errno"], message["exit_code"])
+
+
+def keep_only(*keep: int) -> None:
+    """Close everything but 0, 1, 2 and these."""
+    first = 3
+    for fd in sorted(keep):
+        if fd > first:
+            syscalls.close_range(first, fd - 1)
+        first = fd + 1
+    syscalls.close_range(first)
+
+
+def tie_to_parent(channel: socket.socket) -> None:
+    """Die with the shim; and if it died before this call, now."""
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+    try:
+        if not channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+            os._exit(1)
+    except BlockingIOError:
+        pass
+
+
+def set_limits(pid: int, rlimits: dict[str, list[int]], oom_score_adj: int) -> None:
+    """Resource limits and the OOM score, which only the host's root may raise.  Raises Failure."""
+    for name, (soft, hard) in rlimits.items():
+        number = getattr(resource, f"RLIMIT_{name.upper()}", None)
+        if number is None:
+            raise Failure("exec", f"invalid ulimit type: {name}")
+        try:
+            resource.prlimit(pid, number, (soft, hard))
+        except (OSError, ValueError) as e:
+            reason = (
+                "not permitted, the limit of the supervisor itself is lower" if isinstance(e, PermissionError) else e
+            )
+            raise Failure("exec", f"ulimit {name}={soft}:{hard}: {reason}", getattr(e, "errno", 0) or 0) from None
+    if oom_score_adj:
+        try:
+            with open(f"/proc/{pid}/oom_score_adj", "w") as f:
+                f.write(str(oom_score_adj))
+        except OSError as e:
+            raise Failure("exec", f"oom_score_adj {oom_score_adj}: {os.strerror(e.errno or 0)}", e.errno or 0) from None
