@@ -18,6 +18,8 @@ async def handle(event: events.Question, ctx: Context) -> None:
     assert isinstance(event, events.PreConnect)
     parts, container = ctx.parts, event.container
     if not container.config.endpoints:
+        if container.config.network_mode == "none" and (netlink := parts.shims[container.id].netlink):
+            await parts.network.raise_loopback(netlink)
         return
 
     def plan(tx: Tx) -> list[tuple[Network, Endpoint]]:

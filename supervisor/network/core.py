@@ -163,6 +163,10 @@ class NetworkCore:
             raise e from None
         return endpoint
 
+    async def raise_loopback(self, netlink: socket.socket) -> None:
+        """127.0.0.1 of a container that is plugged into nothing; `plug` does it for the others."""
+        await self._links.raise_loopback(netlink)
+
     async def unplug(self, network: Network, endpoint: Endpoint, *, grace: float = GRACE) -> None:
         """Port elements, then the cable, and the kernel has said that it is gone.  Gone already is success.
 

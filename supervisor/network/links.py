@@ -109,6 +109,9 @@ class Links:
         """
         await self._worker.run(self._plug, cable, inside, pid)
 
+    async def raise_loopback(self, inside: socket.socket) -> None:
+        await self._worker.run(lambda: Channel(inside).run([rtnetlink.set_link("lo", up=True)]))
+
     async def attach(self, cable: Cable) -> None:
         """The host's end on its bridge and up, as `plug` left it."""
         await self._worker.run(self._attach, cable)

@@ -89,6 +89,13 @@ async def test_the_inside_of_a_cable(world: World) -> None:
     assert endpoint.mac == "02:42:0a:0a:0a:02" and len(endpoint.veth) <= 15
 
 
+async def test_loopback_alone(world: World) -> None:
+    guest = world.guest()
+    guest.ip("link", "set", "lo", "down")
+    await world.core.raise_loopback(guest.netlink)
+    assert "UP" in guest.ip("link", "show", "lo")
+
+
 async def test_two_networks_and_a_bigger_mtu(world: World) -> None:
     one = world.network("one", "10.10.10.0/24", **{"com.docker.network.driver.mtu": "9000"})
     two = world.network("two", "10.10.11.0/24")
