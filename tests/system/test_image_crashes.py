@@ -44,7 +44,10 @@ def test_killed_at(lab: Lab, point: str, verb: str) -> None:
     # Other content than the lab's own busybox, or its layer would only be used once more.
     archive = Path(lab.share / "other.tar")
     archive.write_bytes(_with_one_more(busybox_tar().read_bytes()))
-    command = {"import": ["image", "import", archive, "victim"], "commit": ["commit", "author", "victim"]}
+    command: dict[str, list[str | Path]] = {
+        "import": ["image", "import", archive, "victim"],
+        "commit": ["commit", "author", "victim"],
+    }
     assert lab.hawse(*command.get(verb, ["image", "rm", "victim"]), check=False).code != 0
     lab.daemon.wait_dead()
     lab.daemon.start()

@@ -11,11 +11,11 @@ from tests.lab.waiting import eventually
 
 
 def cgroup_file(lab: Lab, identifier: str, v1: str, v2: str) -> str:
-    """What the kernel has for a container, in whichever hierarchy governs."""
+    """What the kernel has for a container, in whichever hierarchy governs; pids are the lab's."""
     hierarchies = Path("/sys/fs/cgroup")
     places = [hierarchies / v1.split("/")[0] / f"hawse_{lab.instance}" / identifier / v1.split("/")[1]]
     places += [top / f"hawse_{lab.instance}" / identifier / v2 for top in (hierarchies, hierarchies / "unified")]
-    return next(p for p in places if p.exists()).read_text().strip()
+    return lab.run(["cat", next(p for p in places if p.exists())]).out.strip()
 
 
 def test_too_much_memory_is_death_and_recorded(lab: Lab) -> None:
