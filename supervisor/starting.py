@@ -109,7 +109,7 @@ async def _claim(parts: Parts, container: Container) -> Container:
 
     def claim(tx: Tx) -> Container:
         tx.reserve_ports(
-            container.id, ports.resolve(container.config.ports, tx.ports_in_use(), container, listeners.holder)
+            container.id, ports.resolve(container.config.ports, tx.port_holders, container, listeners.holder)
         )
         return move(tx, container, machine.StartRequested(), parts.clock())
 

@@ -16,13 +16,16 @@ from hawse.supervisor.model import Container, PortBinding, PortReservation
 PROTOCOLS = ("tcp", "udp", "sctp")
 FREE_RANGE = range(32_768, 61_000)  # where docker looks for one
 
+InUse = Callable[[str, int], Sequence[PortReservation]]
+"""Which containers have a host port: asked for one port at a time, so that thousands of others cost nothing."""
+
 Holder = Callable[[PortBinding], str]
 """Who else has a host port: "process nginx (pid 12)", or "" for nobody.  Raises UserError for an address not of this host."""
 
 
 def check(bindings: Iterable[PortBinding]) -> None:
     """Raises UserError for what can never be published, Conflict for two bindings that exclude each other."""
-    seen: list[PortBinding] = []
+    seen: dict[tuple[str, int], list[PortBinding]] = {}
     for binding in bindings:
         if binding.proto not in PROTOCOLS:
             raise UserError(f"invalid proto: {binding.proto}", hint=f"one of {', '.join(PROTOCOLS)}")
@@ -35,26 +38,23 @@ def check(bindings: Iterable[PortBinding]) -> None:
         ):
             raise UserError(f"invalid IP address: {binding.host_ip} is not an address of this host")
         if binding.host_port:
-            for other in seen:
-                if overlap(binding, other):
-                    raise Conflict(f"host port {describe(binding)} is published twice by the same container")
-            seen.append(binding)
+            same = seen.setdefault((binding.proto, binding.host_port), [])
+            if any(overlap(binding, other) for other in same):
+                raise Conflict(f"host port {describe(binding)} is published twice by the same container")
+            same.append(binding)
 
 
 def resolve(
     bindings: Sequence[PortBinding],
-    in_use: Sequence[PortReservation],
+    in_use: InUse,
     container: Container,
     holder: Holder = lambda binding: "",
 ) -> tuple[PortBinding, ...]:
     """The bindings with every host port decided.  Raises Conflict in docker's words, saying by whom; UserError."""
     check(bindings)
-    taken: dict[tuple[str, int], list[PortReservation]] = {}
-    for reservation in in_use:
-        taken.setdefault((reservation.binding.proto, reservation.binding.host_port), []).append(reservation)
 
     def reserved_by(binding: PortBinding) -> str:
-        for other in taken.get((binding.proto, binding.host_port), ()):
+        for other in in_use(binding.proto, binding.host_port):
             if other.container_id != container.id and overlap(binding, other.binding):
                 return f"by container {other.container_name} ({other.container_id[:12]})"
         return ""

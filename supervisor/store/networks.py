@@ -141,11 +141,13 @@ class NetworkRows(Session):
 
     # published ports
 
-    def ports_in_use(self) -> list[PortReservation]:
-        """Every published port that somebody holds."""
+    def port_holders(self, proto: str, host_port: int) -> list[PortReservation]:
+        """Who has a host port, on whatever address."""
         rows = self._all(
             """SELECT p.proto, p.host_ip, p.host_port, p.container_port, c.id, c.name
-               FROM ports p JOIN containers c ON c.id = p.container_id"""
+               FROM ports p JOIN containers c ON c.id = p.container_id WHERE p.proto = ? AND p.host_port = ?""",
+            proto,
+            host_port,
         )
         return [
             PortReservation(binding=_binding(*binding), container_id=container_id, container_name=name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from ipaddress import IPv4Address
 
 import pytest
@@ -27,13 +28,17 @@ def binding(host: int, container: int = 80, proto: str = "tcp", ip: str | None =
     return PortBinding(host_port=host, container_port=container, proto=proto, host_ip=IPv4Address(ip) if ip else None)
 
 
-def reserved(*bindings: PortBinding, by: ContainerId = OTHER) -> list[PortReservation]:
-    return [PortReservation(binding=b, container_id=by, container_name="holder") for b in bindings]
+def reserved(*bindings: PortBinding, by: ContainerId = OTHER) -> ports.InUse:
+    found = [PortReservation(binding=b, container_id=by, container_name="holder") for b in bindings]
+    return lambda proto, port: [f for f in found if (f.binding.proto, f.binding.host_port) == (proto, port)]
+
+
+NOBODY = reserved()
 
 
 def test_decided_ports_stay_as_they_are() -> None:
     asked = (binding(8080), binding(53, 53, "udp", "127.0.0.1"))
-    assert ports.resolve(asked, (), WEB) == asked
+    assert ports.resolve(asked, NOBODY, WEB) == asked
 
 
 @pytest.mark.parametrize(
@@ -58,12 +63,12 @@ def test_what_does_not_collide() -> None:
 
 def test_a_port_that_a_process_has() -> None:
     with pytest.raises(Conflict, match=r"Bind for 0\.0\.0\.0:8080 failed: address already in use \(by process nginx"):
-        ports.resolve([binding(8080)], (), WEB, lambda b: "process nginx (pid 7)")
+        ports.resolve([binding(8080)], NOBODY, WEB, lambda b: "process nginx (pid 7)")
 
 
 def test_the_same_port_twice() -> None:
     with pytest.raises(Conflict, match="twice"):
-        ports.resolve([binding(8080, 80), binding(8080, 81, ip="127.0.0.1")], (), WEB)
+        ports.resolve([binding(8080, 80), binding(8080, 81, ip="127.0.0.1")], NOBODY, WEB)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +85,7 @@ def test_the_same_port_twice() -> None:
 )
 def test_what_can_never_be_published(wrong: PortBinding, why: str) -> None:
     with pytest.raises(UserError, match=why):
-        ports.resolve([wrong], (), WEB)
+        ports.resolve([wrong], NOBODY, WEB)
 
 
 @given(
@@ -112,10 +117,18 @@ def test_free_ports_are_free_and_different(
 
 def test_no_free_port_is_said() -> None:
     with pytest.raises(Conflict, match="all ports are allocated"):
-        ports.resolve([binding(0)], (), WEB, lambda b: "process x")
+        ports.resolve([binding(0)], NOBODY, WEB, lambda b: "process x")
 
 
 def test_a_container_likely_gets_the_same_port_again() -> None:
-    (first,) = ports.resolve([binding(0)], (), WEB)
-    (second,) = ports.resolve([binding(0)], (), WEB)
+    (first,) = ports.resolve([binding(0)], NOBODY, WEB)
+    (second,) = ports.resolve([binding(0)], NOBODY, WEB)
     assert first == second
+
+
+def test_thousands_of_ports_are_checked_quickly() -> None:
+    """Once quadratic: a published range of 10,000 kept the store's thread busy for seconds."""
+    asked = tuple(binding(port) for port in range(10_000, 40_000))
+    begun = time.process_time()
+    assert ports.resolve(asked, NOBODY, WEB) == asked
+    assert time.process_time() - begun < 2

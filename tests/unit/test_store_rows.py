@@ -107,7 +107,7 @@ def test_a_removed_container_becomes_a_tombstone_and_frees_everything(tx, sample
     tx.reserve_ports(container.id, [PortBinding(container_port=80, host_port=8080)])
     tx.delete_container(container.id)
     tx.delete_container(container.id)  # gone is success
-    assert (tx.containers(), tx.leases(), tx.ports_in_use()) == ([], [], [])
+    assert (tx.containers(), tx.leases(), tx.port_holders("tcp", 8080)) == ([], [], [])
     assert tx.claim_id_range("another") == 0
     for ref in (container.id, "c1", "/c1", container.id[:5]):
         assert tx.tombstone(ref) == container
@@ -296,6 +296,7 @@ def clash(a: PortBinding, b: PortBinding) -> bool:
 def test_ports_against_a_model(clock, samples, steps):
     """Two reservations never clash, every address excludes each one, and what fails holds nothing."""
     tx, held = fresh_tx(clock), {n: [] for n in (1, 2, 3)}
+    every_port = [(proto, port) for proto in ("tcp", "udp") for port in range(8080, 8083)]
     for n in held:
         tx.put(samples.container(n))
     for n, wanted, release in steps:
@@ -316,7 +317,7 @@ def test_ports_against_a_model(clock, samples, steps):
             assert not clashing
             held[n] += wanted
         tx._connection.execute("RELEASE s")
-        found = sorted((p.container_name, repr(p.binding)) for p in tx.ports_in_use())
+        found = sorted((p.container_name, repr(p.binding)) for key in every_port for p in tx.port_holders(*key))
         assert found == sorted((f"c{n}", repr(b)) for n, bindings in held.items() for b in bindings)
         assert sorted(map(repr, tx.reserved_ports(samples.container(n).id))) == sorted(map(repr, held[n]))
     tx._connection.close()
