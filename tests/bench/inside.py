@@ -25,7 +25,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tests.bench.engines import ENGINES, Api, Engine, run
+from tests.bench.engines import ENGINES, IMAGE, Api, Engine, run
 
 Samples = list[float]
 
@@ -135,6 +135,34 @@ class Hand:
         seconds = time.perf_counter() - begun
         self.settle()
         return {"seconds": seconds, "before": before, "after": self._server()}
+
+    def flood(self, megabytes: int) -> dict[str, float]:
+        """A program that writes as fast as it is let: megabytes a second into the log, and what that costs the server."""
+        api, name = self.engine.api(), self._name()
+        command = f"busybox yes 0123456789012345678901234567890 | busybox head -c {megabytes}000000"
+        self.engine.create(api, name, ["sh", "-c", command])
+        before, begun = self._server(), time.perf_counter()
+        api.call("POST", f"/containers/{name}/start")
+        api.call("POST", f"/containers/{name}/wait")
+        seconds = time.perf_counter() - begun
+        after = self._server()
+        api.call("DELETE", f"/containers/{name}?force=1")
+        return {"rate": megabytes / seconds, "server": (after["cpu"] - before["cpu"]) * 100 / megabytes}
+
+    def publish(self, count: int, base_port: int) -> float:
+        """One more container with `count` ports, none of them a range; seconds of its start."""
+        api = self.engine.api()
+        bindings = [{"HostPort": str(base_port + number)} for number in range(count)]
+        body = {
+            "Image": IMAGE,
+            "Cmd": ["probe", "serve", "80"],
+            "ExposedPorts": {"80/tcp": {}},
+            "HostConfig": {"PortBindings": {"80/tcp": bindings}},
+        }
+        api.call("POST", "/containers/create?name=published", body)
+        begun = time.perf_counter()
+        api.call("POST", "/containers/published/start")
+        return time.perf_counter() - begun
 
     def kill_to_event(self, count: int) -> Samples:
         """Milliseconds from SIGKILL of a container's first process to its `die` at a subscriber."""

@@ -117,6 +117,32 @@ def hundred(world: World, scale: Scale) -> Series:
     return series
 
 
+def flood(world: World, scale: Scale) -> Series:
+    if world.engine == "podman":
+        return {}  # what its output costs, conmon pays
+    told = world.call("flood", megabytes=scale.many)
+    return {"into the log": [told["rate"]], "server CPU per 100 MB": [told["server"]]}
+
+
+def flat(world: World, scale: Scale) -> Series:
+    """The price of a port must not depend on how many there are.  The others would start 20,000 proxies, or rules."""
+    if world.engine != "hawse":
+        return {}
+    many = 100 * scale.many
+    world.call("start_many", count=1, parallel=1, base_port=BASE_PORT)
+    before = connect(world, scale, BASE_PORT)
+    series = {"start with them": [world.call("publish", count=many, base_port=BASE_PORT + 1)]}
+    series |= {
+        "connections, alone": [before],
+        "connections, first": [connect(world, scale, BASE_PORT)],
+        "connections, last": [connect(world, scale, BASE_PORT + many)],
+    }
+    beside = world.call("first_instruction", port=PORT, network="bridge", count=5)
+    series |= {f"another start beside them: {name}": samples for name, samples in beside.items()}
+    world.call("command", argv=["rm", "-f", "many0", "published"], count=1)
+    return series
+
+
 def churn(world: World, scale: Scale) -> Series:
     """Many lives side by side, twice the hundred: what the server keeps of them."""
     told = world.call("churn", count=2 * scale.many, parallel=scale.many // 2)
@@ -174,6 +200,14 @@ ROWS = (
             "PSS": "KiB",
         },
     ),
+    Row(
+        name="flat",
+        title="10,000 published ports",
+        measure=flat,
+        units=dict.fromkeys(("connections, alone", "connections, first", "connections, last"), "/s")
+        | {"start with them": "s"},
+    ),
+    Row(name="flood", title="a program that floods its output", measure=flood, units={"into the log": "MB/s"}),
     Row(
         name="churn",
         title="200 lives (start, rm -f), 50 at a time",
