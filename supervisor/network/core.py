@@ -12,7 +12,7 @@ unplugging needs nothing but the row.  Links and elements are made side by side.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Final
 
@@ -233,9 +233,10 @@ class NetworkCore:
         """Table, chains and elements are what they should be.  What was missing."""
         return await self._firewall.heal()
 
-    async def discard(self, stale: Iterable[Element]) -> None:
-        """Delete elements that nobody should have."""
+    async def discard(self, stale: Collection[Element]) -> None:
+        """Delete elements that nobody should have, whether this process made them or not."""
         await self._firewall.remove(stale)
+        await self._firewall.heal(stale)
 
     async def observe(self) -> Observed:
         """What the kernel has of ours."""

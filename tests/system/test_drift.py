@@ -1,0 +1,131 @@
+"""Whatever takes away what a container needs, it is back a moment later, and an event says so."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.lab import HOST, Lab
+from tests.lab.waiting import eventually
+
+HTTPD = ("httpd", "-f", "-p", "80", "-h", "/www")
+PAGE = b"hello from busybox\n"
+
+
+@pytest.fixture
+def web(lab: Lab) -> Iterator[str]:
+    """A published web server on a network of its own; gives the host's end of its cable."""
+    lab.hawse("network", "create", "--subnet", "10.66.0.0/24", "drift")
+    lab.hawse("run", "-d", "--name", "web", "--network", "drift", "-p", "8080:80", "busybox", *HTTPD)
+    eventually(lambda: lab.client.reaches(HOST, 8080))
+    (veth,) = (
+        line.split("@")[0] for line in lab.run(["ip", "-br", "link", "show", "master", "drift"]).out.splitlines()
+    )
+    yield veth
+    lab.hawse("rm", "-f", "web")
+    lab.hawse("network", "rm", "drift")
+
+
+def repaired(lab: Lab) -> list[dict[str, str]]:
+    shown = lab.run(
+        ["curl", "-s", "--unix-socket", "/run/hawse/hawse.sock", "http://h/hawse/v1/events?types=network.repaired"]
+    )
+    return [json.loads(line)["data"] for line in shown.out.splitlines() if '"seq"' in line and '"data"' in line]
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (["nft", "flush", "ruleset"], "nftables table"),
+        (["nft", "delete", "table", "inet", "{table}"], "nftables table"),
+        (["nft", "flush", "chain", "inet", "{table}", "publish"], "nftables table"),
+        (["nft", "flush", "map", "inet", "{table}", "publish_any"], "nftables table"),
+        (["nft", "delete", "element", "inet", "{table}", "publish_any", "{{ tcp . 8080 }}"], "nftables table"),
+        (["ip", "link", "delete", "{veth}"], "link {veth}"),
+        (["ip", "link", "set", "{veth}", "nomaster"], "link {veth}"),
+        (["ip", "link", "set", "{veth}", "down"], "link {veth}"),
+        (["ip", "link", "set", "drift", "down"], "bridge drift"),
+        (["ip", "address", "flush", "dev", "drift"], "bridge drift"),
+        (["ip", "link", "delete", "drift"], "bridge drift"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_damage_is_healed_and_told(lab: Lab, web: str, damage: list[str], named: str) -> None:
+    names = {"veth": web, "table": f"hawse_{lab.instance}"}
+    mac = lab.hawse("exec", "web", "cat", "/sys/class/net/eth0/address").out
+    before = len(repaired(lab))
+    lab.run([word.format(**names) for word in damage])
+    eventually(lambda: len(repaired(lab)) > before)
+    eventually(lambda: lab.client.get(HOST, 8080, "/index.html") == PAGE)
+    fresh = repaired(lab)[before:]
+    assert named.format(**names) in {event["object"] for event in fresh}, fresh
+    assert lab.hawse("exec", "web", "cat", "/sys/class/net/eth0/address").out == mac
+    assert lab.address("web", "drift") == "10.66.0.2"
+    if damage[0] == "nft":
+        assert any(event["by"].startswith("nft[") for event in fresh), "the kernel says who did it"
+    eventually(lambda: lab.hawse("audit", check=False).code == 0)
+
+
+def test_the_periodic_check_finds_what_no_news_tell(lab: Lab, web: str) -> None:
+    lab.run(["sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward"])
+    shown = lab.hawse("audit", check=False)
+    assert shown.code == 1 and "ip_forward is 0, not 1" in shown.out
+    lab.hawse("audit", "--repair")
+    assert lab.run(["cat", "/proc/sys/net/ipv4/ip_forward"]).out == "1\n"
+    assert lab.hawse("audit").code == 0
+
+
+def test_audit_finds_orphans_of_each_kind_and_leaves_foreign_things_alone(lab: Lab) -> None:
+    nobody, tag = "e" * 64, f"hawse_{lab.instance}"
+    lab.hawse("network", "create", "audited")
+    planted = [
+        f"ip link add h{lab.instance}-feed type veth peer name orphan1",
+        f"ip link set h{lab.instance}-feed alias {tag}:{nobody}:audited",
+        f"mkdir /sys/fs/cgroup/memory/{tag}/{nobody}",
+        f"mkdir {lab.root}/containers/{nobody} {lab.run_dir}/containers/{nobody}",
+        # not ours, whatever they look like
+        "ip link add hawse9 type bridge",
+        f"ip link add foreign1 type veth peer name foreign2 && ip link set foreign1 alias {tag}x:{nobody}:audited",
+        f"mkdir {lab.root}/containers/keep-me",
+    ]
+    for command in planted:
+        lab.run(["sh", "-c", command])
+    found = json.loads(lab.hawse("audit", "--format", "json", check=False).out)
+    objects = " ".join(entry["Object"] for entry in found)
+    for expected in (f"link h{lab.instance}-feed", f"cgroup {nobody}", f"directory containers/{nobody}"):
+        assert expected in objects
+    lab.hawse("audit", "--repair")
+    assert lab.hawse("audit").code == 0
+    stray = f'{{ tcp . 9999 comment "{tag}:{nobody}:audited" : 10.1.1.1 . 80 }}'
+    lab.run(["nft", "add", "element", "inet", tag, "publish_any", stray])
+    eventually(lambda: "9999" not in lab.run(["nft", "list", "table", "inet", tag]).out)  # its news woke the keeper
+    links = lab.run(["ip", "-br", "link"]).out
+    assert f"h{lab.instance}-feed" not in links and "hawse9" in links and "foreign1" in links
+    assert not os.path.exists(f"/sys/fs/cgroup/memory/{tag}/{nobody}")
+    assert (lab.root / "containers" / "keep-me").exists() and not (lab.root / "containers" / nobody).exists()
+    lab.run(["sh", "-c", f"ip link del hawse9; ip link del foreign1; rmdir {lab.root}/containers/keep-me"])
+    lab.hawse("network", "rm", "audited")
+
+
+def test_two_tools_that_fight_cost_little(lab: Lab, web: str) -> None:
+    """After a few repairs at once the pauses begin, and the journal is not flooded."""
+    before = len(repaired(lab))
+    for _ in range(30):
+        lab.run(["ip", "link", "set", web, "down"])
+    assert len(repaired(lab)) - before <= 12
+    lab.run(["ip", "link", "set", web, "up"])
+    eventually(lambda: lab.client.get(HOST, 8080, "/index.html") == PAGE)
+
+
+def test_a_client_sees_no_failure_while_the_daemon_is_killed_and_started(lab: Lab, web: str) -> None:
+    for _ in range(3):
+        lab.daemon.kill9()
+        for _ in range(5):
+            assert lab.client.get(HOST, 8080, "/index.html") == PAGE
+        lab.daemon.start()
+        for _ in range(5):
+            assert lab.client.get(HOST, 8080, "/index.html") == PAGE
+    assert lab.hawse("audit").code == 0
