@@ -1,16 +1,23 @@
-"""Plug a starting container into its networks.
+"""Plug a container into those of its networks that it is not plugged into yet.
 
-A gate: the container's namespaces exist, its init waits, and the program does not run before every cable is in.  If this
-fails the start fails, and the engine unplugs what was plugged.
+A gate: when it starts, its namespaces exist, its init waits, and the program does not run before every cable is in; when
+a running one is connected to one more network, it is asked again.  If this fails the start, or the connecting, fails, and
+the engine unplugs what was plugged.
 """
 
 from __future__ import annotations
+
+import itertools
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from hawse.supervisor import events, faults
 from hawse.supervisor.dispatch import Handler
 from hawse.supervisor.model import Endpoint, Network
 from hawse.supervisor.network.core import plan_endpoint
 from hawse.supervisor.parts import Context
+from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.store.tx import Tx
 
 
@@ -24,9 +31,14 @@ async def handle(event: events.Question, ctx: Context) -> None:
 
     def plan(tx: Tx) -> list[tuple[Network, Endpoint]]:
         """Rows before kernel objects: what is about to be plugged is written down first."""
-        planned = []
-        published = tx.reserved_ports(container.id)
-        for index, request in enumerate(container.config.endpoints):
+        planned: list[tuple[Network, Endpoint]] = []
+        there = tx.endpoints(container.id)
+        plugged, interfaces = {e.network for e in there}, {e.ifname for e in there}
+        published = () if any(e.ports for e in there) else tx.reserved_ports(container.id)
+        for request in container.config.endpoints:
+            if request.network in plugged:
+                continue
+            index = next(i for i in itertools.count() if f"eth{i}" not in interfaces)
             network = tx.find_network(request.network)
             lease = tx.leases(request.network, container_id=container.id)[0]
             endpoint = plan_endpoint(
@@ -34,22 +46,23 @@ async def handle(event: events.Question, ctx: Context) -> None:
                 container,
                 lease.address,
                 index=index,
-                ports=published if index == 0 else (),
+                ports=() if planned else published,
                 request=request,
                 instance=parts.config.instance,
             )
             tx.put_endpoint(endpoint)
             planned.append((network, endpoint))
+            interfaces.add(endpoint.ifname)
         return planned
 
     planned = await parts.store.transact(plan)
     faults.point("connect.planned")
     shim = parts.shims[container.id]
-    assert shim.netlink is not None  # a container with endpoints has a network namespace of its own
-    for network, endpoint in planned:
-        await parts.network.ensure(network)
-        await parts.network.plug(network, endpoint, shim.netlink, shim.pid)
-        faults.point("connect.plugged")
+    async with _inside(shim) as netlink:
+        for network, endpoint in planned:
+            await parts.network.ensure(network)
+            await parts.network.plug(network, endpoint, netlink, shim.pid)
+            faults.point("connect.plugged")
 
     def connected(tx: Tx) -> None:
         for _, endpoint in planned:
@@ -59,6 +72,16 @@ async def handle(event: events.Question, ctx: Context) -> None:
 
     await parts.store.transact(connected)
     faults.point("connect.committed")
+
+
+@asynccontextmanager
+async def _inside(shim: Shim) -> AsyncIterator[socket.socket]:
+    """A netlink socket of the container's network namespace: the one it was born with, or, after a restart, one lent."""
+    if shim.netlink is not None:
+        yield shim.netlink
+        return
+    with await shim.netlink_socket() as lent:
+        yield lent
 
 
 HANDLER = Handler(

@@ -1,4 +1,4 @@
-"""Pull the cables of a container that has ended.
+"""Pull the cables of a container that has ended, or the one of a network that it was taken off.
 
 Durable: driven from the journal, at least once, until the kernel has shown that the link is gone.  It reads what is
 plugged from the store and does not trust the event, so that running it twice, or late, is harmless.
@@ -18,13 +18,16 @@ from hawse.supervisor.store.tx import Tx
 
 
 async def handle(event: Event, ctx: Context) -> None:
-    assert isinstance(event.fact, events.ContainerExited)
+    assert isinstance(event.fact, events.ContainerExited | events.NetworkLeft)
     parts, container_id = ctx.parts, event.fact.container.id
     container = await parts.store.read(lambda tx: tx.container(container_id))
     if container is None or container.started_at > event.time:
         return  # removed, or started again since: what is plugged now belongs to the new run
+    left = event.fact.network if isinstance(event.fact, events.NetworkLeft) else ""
     for network, endpoint in await parts.store.read(lambda tx: plugged(tx, container_id)):
-        await parts.network.unplug(network, endpoint)
+        if left and (network.name != left or any(r.network == left for r in container.config.endpoints)):
+            continue  # another cable, or it has come back to that network since
+        await (parts.network.unplug(network, endpoint, grace=0) if left else parts.network.unplug(network, endpoint))
         faults.point("disconnect.unplugged")
         await parts.store.transact(partial(_disconnected, event, endpoint))
         faults.point("disconnect.committed")
@@ -34,7 +37,15 @@ def _disconnected(event: Event, endpoint: Endpoint, tx: Tx) -> None:
     container = tx.container(endpoint.container_id)
     if container is not None and endpoint in tx.endpoints(endpoint.container_id):
         tx.delete_endpoint(endpoint.container_id, endpoint.network)
+        if isinstance(event.fact, events.NetworkLeft):  # one that has ended keeps its address for its next start
+            tx.release_leases(endpoint.container_id, endpoint.network)
         tx.append(events.NetworkDisconnected(container=container, endpoint=endpoint), cause=event.id)
 
 
-HANDLER = Handler(name="disconnect", types=(events.ContainerExited.TYPE,), mode="durable", handle=handle, builtin=True)
+HANDLER = Handler(
+    name="disconnect",
+    types=(events.ContainerExited.TYPE, events.NetworkLeft.TYPE),
+    mode="durable",
+    handle=handle,
+    builtin=True,
+)

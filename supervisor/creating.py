@@ -56,7 +56,7 @@ async def create(parts: Parts, networks: Networks, config: ContainerConfig, name
         )
         tx.put(container)
         for request in config.endpoints:
-            _lease(tx, container_id, request, plugged[request.network])
+            lease(tx, container_id, request, plugged[request.network])
         tx.append(events.ContainerCreated(container=container))
         return container
 
@@ -85,7 +85,7 @@ def forget(tx: Tx, container: Container) -> None:
     tx.append(events.ContainerRemoved(container=container))
 
 
-def _lease(tx: Tx, container_id: ContainerId, request: EndpointRequest, network: Network) -> None:
+def lease(tx: Tx, container_id: ContainerId, request: EndpointRequest, network: Network) -> None:
     assert network.subnet is not None and network.gateway is not None  # bridge networks always have both
     held = {lease.address: lease.container_id for lease in tx.leases(network.name)}
     address = ipam.allocate(

@@ -18,12 +18,21 @@ import anyio.abc
 import structlog
 from msgspec.structs import replace
 
-from hawse.supervisor import creating, ending, events, machine, names, repairs, starting
+from hawse.supervisor import cabling, creating, ending, events, machine, names, repairs, starting
 from hawse.supervisor.dispatch import Dispatcher, Handler
 from hawse.supervisor.errors import Conflict, NotFound, NotModified
 from hawse.supervisor.execs import Execs
 from hawse.supervisor.linux.cgroup import Cgroup
-from hawse.supervisor.model import Container, ContainerConfig, ContainerId, Endpoint, Exit, Image, State
+from hawse.supervisor.model import (
+    Container,
+    ContainerConfig,
+    ContainerId,
+    Endpoint,
+    EndpointRequest,
+    Exit,
+    Image,
+    State,
+)
 from hawse.supervisor.moves import move
 from hawse.supervisor.networks import Networks
 from hawse.supervisor.parts import Context, Parts
@@ -191,6 +200,18 @@ class Engine:
 
             await self.store.transact(put)
             return updated
+
+    async def connect(self, ref: str, network_ref: str, request: EndpointRequest) -> None:
+        """One more network; a running container is plugged in at once."""
+        network = await self.networks.find(network_ref)
+        async with self._serial(ref) as container:
+            joined = await cabling.connect(self.parts, self.dispatcher, container, network, request)
+        await self._recorded(joined)
+
+    async def disconnect(self, ref: str, network_ref: str) -> None:
+        network = await self.networks.find(network_ref)
+        async with self._serial(ref) as container:
+            await cabling.disconnect(self.parts, container, network)
 
     async def commit(
         self, ref: str, *, tag: str = "", changes: Sequence[str] = (), message: str = "", pause: bool = True

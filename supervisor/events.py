@@ -160,6 +160,13 @@ class NetworkConnected(ContainerFact, frozen=True, kw_only=True):
     endpoint: Endpoint
 
 
+class NetworkLeft(ContainerFact, frozen=True, kw_only=True):
+    """A user took a container off a network; if it is plugged in, `network.disconnected` follows."""
+
+    TYPE: ClassVar[str] = "network.left"
+    network: str = ""
+
+
 class NetworkDisconnected(ContainerFact, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "network.disconnected"
     endpoint: Endpoint
@@ -300,6 +307,7 @@ Fact = (
     | NetworkCreated
     | NetworkRemoved
     | NetworkConnected
+    | NetworkLeft
     | NetworkDisconnected
     | NetworkRepaired
     | ImageCreated

@@ -7,8 +7,9 @@ from aiohttp import web
 from hawse.supervisor.api import view_network
 from hawse.supervisor.api.body import Body, invalid
 from hawse.supervisor.api.call import Call
+from hawse.supervisor.api.decode import settings
 from hawse.supervisor.api.filters import Filters
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.errors import Conflict, NotFound, UserError
 from hawse.supervisor.model import Container, ContainerId, Endpoint, Network
 from hawse.supervisor.networks import BUILTIN, DEFAULT
 from hawse.supervisor.store.tx import Tx
@@ -98,3 +99,29 @@ async def remove(call: Call) -> web.StreamResponse:
     """DELETE /networks/X."""
     await call.engine.networks.remove(call.ref)
     return call.nothing()
+
+
+async def connect(call: Call) -> web.StreamResponse:
+    """POST /networks/X/connect."""
+    body = await call.body()
+    request = settings(call.ref, body.body("EndpointConfig"))
+    await call.engine.connect(_container(body), call.ref, request)
+    return call.nothing(200)
+
+
+async def disconnect(call: Call) -> web.StreamResponse:
+    """POST /networks/X/disconnect; with Force a container that is not there, or not on it, is fine."""
+    body = await call.body()
+    try:
+        await call.engine.disconnect(_container(body), call.ref)
+    except (NotFound, Conflict):
+        if not body.flag("Force"):
+            raise
+    return call.nothing(200)
+
+
+def _container(body: Body) -> str:
+    ref = body.text("Container")
+    if not ref:
+        raise invalid("Container", ref, "a container's name or id")
+    return ref

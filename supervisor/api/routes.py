@@ -105,6 +105,8 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/networks/create", networks.create),
     Route("POST", "/networks/prune", disk.prune_networks),
     Route("GET", "/networks/{ref}", networks.inspect),
+    Route("POST", "/networks/{ref}/connect", networks.connect),
+    Route("POST", "/networks/{ref}/disconnect", networks.disconnect),
     Route("DELETE", "/networks/{ref}", networks.remove),
     Route("GET", "/volumes", volumes.listing),
     Route("POST", "/volumes/create", volumes.create),

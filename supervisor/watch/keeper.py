@@ -126,6 +126,9 @@ class Keeper:
                 self._expected.bridges.discard(network.bridge)
             case events.NetworkConnected(endpoint=endpoint):
                 self._expected.cables[endpoint.veth] = self._bridges.get(endpoint.network, "")
+            case events.NetworkLeft(endpoints=endpoints):
+                for endpoint in endpoints:
+                    self._expected.cables.pop(endpoint.veth, None)
             case events.NetworkDisconnected(endpoint=endpoint):
                 self._expected.cables.pop(endpoint.veth, None)
             case events.ContainerExited(endpoints=endpoints):

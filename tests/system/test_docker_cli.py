@@ -250,6 +250,33 @@ def test_networks(docker: Docker, web: str) -> None:
     assert refused.code == 1 and "pre-defined network" in refused.err
 
 
+def test_connect_and_disconnect_while_it_runs(docker: Docker, lab: Lab, web: str) -> None:
+    docker("network", "create", "second")
+    docker("run", "-d", "--name", "peer", "--network", "second", "busybox", "sleep", "1000")
+    docker("network", "connect", "--ip", "10.10.10.77", "testbr", "peer")
+    assert docker("exec", "peer", "wget", "-q", "-O", "-", "http://10.10.10.2/").out == "page\n"
+    assert docker("exec", "peer", "ip", "-o", "-4", "addr", "show", "eth1").out.split()[3] == "10.10.10.77/24"
+    refused = docker("network", "connect", "testbr", "peer", check=False)
+    assert refused.code == 1 and "already exists in network testbr" in refused.err
+    taken = docker("network", "connect", "--ip", "10.10.10.77", "testbr", web, check=False)
+    assert taken.code == 1
+    lab.daemon.kill9()
+    lab.daemon.start()
+    docker("network", "disconnect", "testbr", "peer")
+    assert docker("exec", "peer", "ip", "link", "show", "eth1", check=False).code != 0
+    assert list(json.loads(docker("inspect", "peer").out)[0]["NetworkSettings"]["Networks"]) == ["second"]
+    docker("network", "connect", "testbr", "peer")
+    docker("restart", "-t", "0", "peer")
+    assert docker("exec", "peer", "wget", "-q", "-O", "-", "http://10.10.10.2/").out == "page\n"
+    docker("stop", "-t", "0", "peer")
+    docker("network", "disconnect", "second", "peer")
+    docker("start", "peer")
+    links = docker("exec", "peer", "ip", "-o", "link").out
+    assert "eth0" in links and "eth1" not in links
+    docker("rm", "-f", "peer")
+    docker("network", "rm", "second")
+
+
 def test_volumes(docker: Docker) -> None:
     docker("volume", "create", "--label", "k=v", "data")
     docker("run", "--rm", "-v", "data:/data", "busybox", "sh", "-c", "echo kept > /data/f")

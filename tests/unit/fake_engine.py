@@ -32,6 +32,7 @@ from hawse.supervisor.model import (
     ContainerConfig,
     ContainerId,
     Endpoint,
+    EndpointRequest,
     Exit,
     Image,
     ImageId,
@@ -41,6 +42,7 @@ from hawse.supervisor.model import (
     State,
 )
 from hawse.supervisor.moves import move
+from hawse.supervisor.reconcile import Action
 from hawse.supervisor.runtime.client import AttachOptions
 from hawse.supervisor.runtime.spec import Paths
 from hawse.supervisor.store.store import Store
@@ -148,6 +150,27 @@ class FakeEngine:
             tx.append(events.ContainerRenamed(container=replace(container, name=name), old_name=container.name))
 
         await self.store.transact(rename)
+
+    async def audit(self, *, repair: bool = False) -> list[Action]:
+        return []
+
+    async def connect(self, ref: str, network_ref: str, request: EndpointRequest) -> None:
+        container, network = await self.container(ref), await self.networks.find(network_ref)
+        if any(r.network == network.name for r in container.config.endpoints):
+            raise Forbidden(f"endpoint with name {container.name} already exists in network {network.name}")
+        endpoints = (*container.config.endpoints, replace(request, network=network.name))
+        await self.store.transact(
+            lambda tx: tx.put(replace(container, config=replace(container.config, endpoints=endpoints)))
+        )
+
+    async def disconnect(self, ref: str, network_ref: str) -> None:
+        container, network = await self.container(ref), await self.networks.find(network_ref)
+        left = tuple(r for r in container.config.endpoints if r.network != network.name)
+        if left == container.config.endpoints:
+            raise Conflict(f"container {container.id} is not connected to network {network.name}")
+        await self.store.transact(
+            lambda tx: tx.put(replace(container, config=replace(container.config, endpoints=left)))
+        )
 
     async def commit(self, ref: str, *, pause: bool = True, **given: Any) -> Image:
         container = await self.container(ref)

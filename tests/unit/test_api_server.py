@@ -558,6 +558,26 @@ async def test_networks_by_docker_py(api: Api) -> None:
     await api.docker(use)
 
 
+async def test_connect_and_disconnect_by_docker_py(api: Api) -> None:
+    ref = await api.created()
+    await api.json("POST", "/networks/create", {"Name": "testbr"})
+
+    def use(client: docker.DockerClient) -> None:
+        network = client.networks.get("testbr")
+        network.connect(ref, ipv4_address="10.9.0.7", aliases=["web"])
+        joined = client.containers.get(ref).attrs["NetworkSettings"]["Networks"]["testbr"]
+        assert joined["IPAMConfig"] == {"IPv4Address": "10.9.0.7"} and joined["Aliases"] == ["web"]
+        with pytest.raises(docker.errors.APIError, match="already exists in network testbr"):
+            network.connect(ref)
+        network.disconnect(ref)
+        with pytest.raises(docker.errors.APIError, match="is not connected"):
+            network.disconnect(ref)
+        network.disconnect(ref, force=True)
+        network.disconnect("nobody", force=True)
+
+    await api.docker(use)
+
+
 async def test_a_bad_network_request_is_named(api: Api) -> None:
     body = {"Name": "n", "IPAM": {"Config": [{"Subnet": "10.0.0.0/24", "IPRange": "10.0.0.0/25"}]}}
     status, answer = await api.json("POST", "/networks/create", body)

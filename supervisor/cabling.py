@@ -1,0 +1,96 @@
+"""Connecting a container to one more network, and taking it off one, whether it runs or not.
+
+What a container is to be plugged into is its config; here that changes, with the address that goes with it.  Plugging and
+unplugging are the handlers': `connect` is asked as a gate, `disconnect` follows from the event, also after a crash.
+The caller holds the container's lock.
+"""
+
+from __future__ import annotations
+
+import anyio
+from msgspec.structs import replace
+
+from hawse.supervisor import events
+from hawse.supervisor.creating import lease
+from hawse.supervisor.dispatch import Dispatcher
+from hawse.supervisor.errors import Conflict, Forbidden, HawseError, UserError
+from hawse.supervisor.model import Container, EndpointRequest, Network, State
+from hawse.supervisor.networks import BUILTIN, plugged
+from hawse.supervisor.parts import Parts
+from hawse.supervisor.store.tx import Tx
+
+UNPLUG_DEADLINE = 30.0
+_LIVE = (State.RUNNING, State.PAUSED)
+_STILL = (State.CREATED, State.EXITED, State.RESTARTING)
+
+
+async def connect(
+    parts: Parts, dispatcher: Dispatcher, container: Container, network: Network, request: EndpointRequest
+) -> Container:
+    """Raises UserError, Conflict or what plugging raises, with nothing changed."""
+    _check(container, network)
+    if any(r.network == network.name for r in container.config.endpoints):
+        raise Forbidden(f"endpoint with name {container.name} already exists in network {network.name}")
+    if request.ip and (network.subnet is None or request.ip not in network.subnet):
+        raise UserError(f"{request.ip} is not in the subnet {network.subnet} of network {network.name}")
+    endpoints = (*container.config.endpoints, replace(request, network=network.name))
+    joined = replace(container, config=replace(container.config, endpoints=endpoints))
+
+    def claim(tx: Tx) -> None:
+        tx.put(joined)
+        lease(tx, container.id, joined.config.endpoints[-1], network)
+
+    await parts.store.transact(claim)
+    if container.state in _LIVE:
+        try:
+            await dispatcher.gate(events.PreConnect(container=joined, pid=parts.shims[container.id].pid))
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await _take_back(parts, container, network)
+            raise
+    return joined
+
+
+async def _take_back(parts: Parts, container: Container, network: Network) -> None:
+    """As it was before, the cable included."""
+    for there, endpoint in await parts.store.read(lambda tx: plugged(tx, container.id)):
+        if there.name == network.name:
+            await parts.network.unplug(there, endpoint, grace=0)
+
+    def forget(tx: Tx) -> None:
+        tx.put(container)
+        tx.delete_endpoint(container.id, network.name)
+        tx.release_leases(container.id, network.name)
+
+    await parts.store.transact(forget)
+
+
+async def disconnect(parts: Parts, container: Container, network: Network) -> None:
+    """Returns when the cable is out.  Raises Conflict when it is not on that network."""
+    _check(container, network)
+    left = tuple(r for r in container.config.endpoints if r.network != network.name)
+    if left == container.config.endpoints:
+        raise Conflict(f"container {container.id} is not connected to network {network.name}")
+    alone = replace(container, config=replace(container.config, endpoints=left))
+
+    def leave(tx: Tx) -> bool:
+        cables = tuple(e for e in tx.endpoints(container.id) if e.network == network.name)
+        tx.put(alone)
+        tx.append(events.NetworkLeft(container=alone, endpoints=cables, network=network.name))
+        if not cables:
+            tx.release_leases(container.id, network.name)
+        return bool(cables)
+
+    with parts.waits.expect(f"container/{container.id}", "network.disconnected") as out:
+        if await parts.store.transact(leave) and await out.wait(UNPLUG_DEADLINE) is None:
+            raise HawseError(f"{container.name} is still plugged into {network.name} after {UNPLUG_DEADLINE:.0f} s")
+
+
+def _check(container: Container, network: Network) -> None:
+    if container.state not in _LIVE + _STILL:
+        raise Conflict(f"container {container.name} is {container.state.public}, its networks cannot be changed now")
+    if network.name in BUILTIN:
+        raise UserError(f"container cannot be connected to the {network.name} network, or disconnected from it")
+    mode = container.config.network_mode
+    if mode in BUILTIN or mode.startswith("container:"):
+        raise Forbidden(f"container {container.name} was created with --network {mode}, it has no networks to change")
