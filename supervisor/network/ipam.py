@@ -30,14 +30,13 @@ def allocate(
     if requested is not None:
         return _check(requested, subnet, gateway, taken, name, owner)
     first, last = int(subnet.network_address) + 1, int(subnet.broadcast_address) - 1
-    used = {int(a) for a in taken if first <= int(a) <= last} | {int(gateway)}
     begin = int(hint) + 1 if hint is not None and first <= int(hint) < last else first
     size = last - first + 1
-    if len(used) < size:
-        for offset in range(len(used) + 1):  # among one more than are used, one is free
-            candidate = first + (begin - first + offset) % size
-            if candidate not in used:
-                return IPv4Address(candidate)
+    # Among one more than are used one is free; the gateway is used too.  `taken` may be a question to a database each.
+    for offset in range(min(size, len(taken) + 2)):
+        candidate = IPv4Address(first + (begin - first + offset) % size)
+        if candidate != gateway and candidate not in taken:
+            return candidate
     raise Conflict(
         f"no available IPv4 addresses on this network's address pools: {name}",
         hint=f"all {size - 1} are taken by containers, stopped ones included; remove some or use a larger subnet",

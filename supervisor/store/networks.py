@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from ipaddress import IPv4Address
 
 from hawse.supervisor.errors import Conflict, Forbidden, NotFound, UserError
@@ -76,6 +76,10 @@ class NetworkRows(Session):
         """Of one network, of one container, or all."""
         rows = self._select("network, address, container_id FROM leases", network=network, container_id=container_id)
         return [Lease(network=n, address=IPv4Address(a), container_id=c) for n, a, c in rows]
+
+    def leased(self, network: str) -> Leased:
+        """Which addresses of a network are taken, to be asked and not listed."""
+        return Leased(self, network)
 
     def lease(self, lease: Lease) -> None:
         """Keep an address for a container; one per network, a second one replaces it.
@@ -194,6 +198,32 @@ class NetworkRows(Session):
 
     def release_ports(self, container_id: str) -> None:
         self._do("DELETE FROM ports WHERE container_id = ?", container_id)
+
+
+class Leased(Collection[IPv4Address]):
+    """The taken addresses of one network.  Each question is a look into an index: thousands of leases cost nothing."""
+
+    def __init__(self, rows: NetworkRows, network: str) -> None:
+        self._rows, self._network = rows, network
+
+    def __contains__(self, address: object) -> bool:
+        return self.holder(address) is not None
+
+    def __len__(self) -> int:
+        return int(self._rows._one("SELECT count(*) FROM leases WHERE network = ?", self._network)[0])
+
+    def __iter__(self) -> Iterator[IPv4Address]:
+        return iter([lease.address for lease in self._rows.leases(self._network)])
+
+    def holder(self, address: object) -> str | None:
+        """The name of the container that has it; None: it is free."""
+        row = self._rows._one(
+            """SELECT c.name FROM leases l JOIN containers c ON c.id = l.container_id
+               WHERE l.network = ? AND l.address = ?""",
+            self._network,
+            str(address),
+        )
+        return str(row[0]) if row else None
 
 
 def _binding(proto: str, host_ip: str, host_port: int, container_port: int) -> PortBinding:

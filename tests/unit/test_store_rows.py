@@ -386,3 +386,16 @@ def test_values_of_the_installation(tx):
     tx.put_meta("k", "1")
     tx.put_meta("k", "2")
     assert tx.meta("k") == "2"
+
+
+def test_leases_are_asked_one_address_at_a_time(populated, samples):
+    tx, network = populated, samples.network(1)
+    for n in (1, 2):
+        tx.lease(lease(samples, n, n + 1))
+    taken = tx.leased(network.name)
+    held = tx.leases(network.name)
+    assert held and len(taken) == len(held)
+    assert set(taken) == {lease.address for lease in held}
+    assert all(lease.address in taken for lease in held)
+    assert taken.holder(held[0].address) == tx.container(held[0].container_id).name
+    assert IPv4Address("10.0.1.200") not in taken and taken.holder(IPv4Address("10.0.1.200")) is None
