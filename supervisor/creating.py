@@ -87,7 +87,7 @@ def forget(tx: Tx, container: Container) -> None:
 
 def lease(tx: Tx, container_id: ContainerId, request: EndpointRequest, network: Network) -> None:
     assert network.subnet is not None and network.gateway is not None  # bridge networks always have both
-    held = {lease.address: lease.container_id for lease in tx.leases(network.name)}
+    held = tx.leased(network.name)
     address = ipam.allocate(
         network.subnet,
         network.gateway,
@@ -95,7 +95,7 @@ def lease(tx: Tx, container_id: ContainerId, request: EndpointRequest, network: 
         requested=request.ip,
         hint=tx.last_lease(network.name),
         network=network.name,
-        owner=lambda address: f"container {holder.name}" if (holder := tx.container(held[address])) else "a container",
+        owner=lambda address: f"container {held.holder(address)}",
     )
     tx.lease(Lease(network=network.name, address=address, container_id=container_id))
 
