@@ -100,7 +100,7 @@ def _ports(wanted: Filters, key: str, ports: list[str]) -> bool:
 
 
 async def create(call: Call) -> web.StreamResponse:
-    """POST /containers/create."""
+    """POST /containers/create: everything is checked before anything is made."""
     decoded = container_config(await call.body())
     image = None if decoded.config.rootfs else await call.engine.images.resolve(decoded.config.image)
     config = configure(decoded.config, image)
@@ -109,7 +109,7 @@ async def create(call: Call) -> web.StreamResponse:
 
 
 async def inspect(call: Call) -> web.StreamResponse:
-    """GET /containers/X/json."""
+    """GET /containers/X/json: all of one, with `Hawse` for stages and id range."""
     seen = await look.one(call.engine, call.ref)
     size = (await look.sizes(call.engine, [seen]))[0] if call.query.flag("size") else None
     around = await look.surroundings(call.engine, seen.container, size)
@@ -117,13 +117,13 @@ async def inspect(call: Call) -> web.StreamResponse:
 
 
 async def start(call: Call) -> web.StreamResponse:
-    """POST /containers/X/start; 304 when it runs."""
+    """POST /containers/X/start: 304 when it runs."""
     await call.engine.start(call.ref)
     return call.nothing()
 
 
 async def stop(call: Call) -> web.StreamResponse:
-    """POST /containers/X/stop; 304 when it does not run."""
+    """POST /containers/X/stop: its stop signal, SIGKILL after t seconds; 304 when it does not run."""
     signal = call.query.text("signal") or None
     if signal:
         signal_number(signal)
@@ -132,31 +132,31 @@ async def stop(call: Call) -> web.StreamResponse:
 
 
 async def restart(call: Call) -> web.StreamResponse:
-    """POST /containers/X/restart."""
+    """POST /containers/X/restart: stop, then start."""
     await call.engine.restart(call.ref, timeout=_timeout(call))
     return call.nothing()
 
 
 async def kill(call: Call) -> web.StreamResponse:
-    """POST /containers/X/kill."""
+    """POST /containers/X/kill: one signal, SIGKILL if none is named."""
     await call.engine.kill(call.ref, signal_number(call.query.text("signal") or "KILL"))
     return call.nothing()
 
 
 async def pause(call: Call) -> web.StreamResponse:
-    """POST /containers/X/pause."""
+    """POST /containers/X/pause: its cgroup is frozen."""
     await call.engine.pause(call.ref)
     return call.nothing()
 
 
 async def unpause(call: Call) -> web.StreamResponse:
-    """POST /containers/X/unpause."""
+    """POST /containers/X/unpause: its cgroup is thawed."""
     await call.engine.unpause(call.ref)
     return call.nothing()
 
 
 async def rename(call: Call) -> web.StreamResponse:
-    """POST /containers/X/rename?name=Y."""
+    """POST /containers/X/rename?name=Y: also of a running one."""
     name = call.query.text("name")
     if not name:
         raise UserError("Neither old nor new names may be empty")
@@ -172,7 +172,7 @@ async def update(call: Call) -> web.StreamResponse:
 
 
 async def remove(call: Call) -> web.StreamResponse:
-    """DELETE /containers/X."""
+    """DELETE /containers/X: force ends it first, v takes its anonymous volumes along."""
     if call.query.flag("link"):
         raise UserError("links are not supported", hint="remove the container, or disconnect it from a network")
     await call.engine.remove(call.ref, force=call.query.flag("force"), volumes=call.query.flag("v"))

@@ -21,7 +21,7 @@ _ENDED = (State.CREATED, State.EXITED, State.DEAD)
 
 
 async def usage(call: Call) -> web.StreamResponse:
-    """GET /system/df."""
+    """GET /system/df: sizes of images, containers and volumes."""
     seen = await look.every(call.engine)
     images, volumes = await call.engine.store.read(lambda tx: (tx.images(), tx.volumes()))
     around = await look.surroundings(call.engine)

@@ -16,7 +16,7 @@ from hawse.supervisor.events import NetworkCreated
 
 
 async def stream(call: Call) -> web.StreamResponse:
-    """One JSON object a line: since..now, then what comes, until `until`."""
+    """GET /events: since..now from the journal, then what comes, until `until`; one JSON object a line."""
     wanted = call.filters(FILTERS)
     journal, now = call.engine.store.journal, call.engine.parts.clock()
     since, until = call.query.timestamp("since", now), call.query.timestamp("until", now)

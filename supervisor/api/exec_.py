@@ -15,7 +15,7 @@ from hawse.supervisor.execs import ExecConfig
 
 
 async def create(call: Call) -> web.StreamResponse:
-    """POST /containers/X/exec."""
+    """POST /containers/X/exec: to be started within the daemon's life."""
     config = decode(await call.body())
     created = await call.engine.execs.create(call.ref, config)
     return call.json({"Id": created.id}, 201)
@@ -45,7 +45,7 @@ def decode(body: Body) -> ExecConfig:
 
 
 async def start(call: Call) -> web.StreamResponse:
-    """POST /exec/X/start.  What can be refused is refused as HTTP; what fails after the hijack is told in the stream."""
+    """POST /exec/X/start: hijacked unless detached; what fails after the hijack is told in the stream."""
     body = await call.body()
     execs = call.engine.execs
     found = execs.find(call.ref)
@@ -77,14 +77,14 @@ def _console_size(body: Body) -> tuple[int, int] | None:
 
 
 async def resize(call: Call) -> web.StreamResponse:
-    """POST /exec/X/resize?h=&w=."""
+    """POST /exec/X/resize?h=&w=: the terminal's rows and columns."""
     rows, cols = size(call)
     await call.engine.execs.resize(call.ref, rows, cols)
     return call.nothing(200)
 
 
 async def inspect(call: Call) -> web.StreamResponse:
-    """GET /exec/X/json."""
+    """GET /exec/X/json: whether it runs, and its exit code."""
     found = await call.engine.execs.settled(call.ref)
     config = found.config
     view: dict[str, Any] = {

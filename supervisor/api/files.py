@@ -92,7 +92,7 @@ async def put_archive(call: Call) -> web.StreamResponse:
 
 
 async def changes(call: Call) -> web.StreamResponse:
-    """GET /containers/X/changes."""
+    """GET /containers/X/changes: paths added, modified and deleted since its image."""
     container = await call.engine.container(call.ref)
     upper = call.engine.parts.paths(container.id).upper
     lowers = await rootview.lowers(call.engine.parts, container)

@@ -22,7 +22,7 @@ PRUNE_FILTERS = frozenset("dangling label label! until".split())
 
 
 async def listing(call: Call) -> web.StreamResponse:
-    """GET /images/json, newest first."""
+    """GET /images/json: newest first."""
     wanted = call.filters(FILTERS)
     images, containers = await call.engine.store.read(lambda tx: (tx.images(), tx.containers()))
     after = [(await call.engine.images.resolve(ref)).created_at for ref in wanted.get("since")]
@@ -97,17 +97,17 @@ def _changes(call: Call) -> tuple[str, ...]:
 
 
 async def inspect(call: Call) -> web.StreamResponse:
-    """GET /images/X/json."""
+    """GET /images/X/json: all of one."""
     return call.json(view_image.inspect(await call.engine.images.resolve(call.params["name"])))
 
 
 async def history(call: Call) -> web.StreamResponse:
-    """GET /images/X/history."""
+    """GET /images/X/history: a line for each layer, newest first."""
     return call.json(view_image.history(await call.engine.images.resolve(call.params["name"])))
 
 
 async def tag(call: Call) -> web.StreamResponse:
-    """POST /images/X/tag?repo=&tag=."""
+    """POST /images/X/tag?repo=&tag=: one more name."""
     name = joined(call.query.text("repo"), call.query.text("tag"))
     if not name:
         raise UserError("invalid reference format: repository name must have at least one component", hint="repo=NAME")
@@ -116,7 +116,7 @@ async def tag(call: Call) -> web.StreamResponse:
 
 
 async def remove(call: Call) -> web.StreamResponse:
-    """DELETE /images/X."""
+    """DELETE /images/X: a name; with the last one, or by its id, the image."""
     removal = await call.engine.images.remove(call.params["name"], force=call.query.flag("force"))
     return call.json(_removed(removal))
 

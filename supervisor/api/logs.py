@@ -16,7 +16,7 @@ from hawse.supervisor.runtime.logreader import Entry
 
 
 async def stream(call: Call) -> web.StreamResponse:
-    """With follow it goes on until the container has ended and everything that it wrote is told."""
+    """GET /containers/X/logs: with follow until the container has ended and everything that it wrote is told."""
     now = call.engine.parts.clock()
     query = LogQuery(
         stdout=call.query.flag("stdout"),

@@ -18,7 +18,7 @@ FILTERS = frozenset("dangling driver id label name scope type".split())
 
 
 async def listing(call: Call) -> web.StreamResponse:
-    """GET /networks."""
+    """GET /networks: the built-in ones too."""
     wanted = call.filters(FILTERS)
     for kind in wanted.get("type"):
         if kind not in ("builtin", "custom"):
@@ -43,7 +43,7 @@ def _matches(network: Network, wanted: Filters, used: bool) -> bool:
 
 
 async def create(call: Call) -> web.StreamResponse:
-    """POST /networks/create."""
+    """POST /networks/create: a bridge; without a subnet a free one is chosen."""
     body = await call.body()
     subnet, gateway = _ipam(body.body("IPAM"))
     if body.flag("EnableIPv6"):
@@ -81,7 +81,7 @@ def _ipam(ipam: Body) -> tuple[str, str]:
 
 
 async def inspect(call: Call) -> web.StreamResponse:
-    """GET /networks/X."""
+    """GET /networks/X: with the containers that are plugged in."""
     ref = call.ref
     network = next((n for n in await call.engine.networks.all() if ref in (n.name, n.id)), None)
     network = network or await call.engine.networks.find(ref)
@@ -96,13 +96,13 @@ async def inspect(call: Call) -> web.StreamResponse:
 
 
 async def remove(call: Call) -> web.StreamResponse:
-    """DELETE /networks/X."""
+    """DELETE /networks/X: refused while containers are plugged in."""
     await call.engine.networks.remove(call.ref)
     return call.nothing()
 
 
 async def connect(call: Call) -> web.StreamResponse:
-    """POST /networks/X/connect."""
+    """POST /networks/X/connect: a running container is plugged in at once."""
     body = await call.body()
     request = settings(call.ref, body.body("EndpointConfig"))
     await call.engine.connect(_container(body), call.ref, request)
@@ -110,7 +110,7 @@ async def connect(call: Call) -> web.StreamResponse:
 
 
 async def disconnect(call: Call) -> web.StreamResponse:
-    """POST /networks/X/disconnect; with Force a container that is not there, or not on it, is fine."""
+    """POST /networks/X/disconnect: with Force a container that is not there, or not on it, is fine."""
     body = await call.body()
     try:
         await call.engine.disconnect(_container(body), call.ref)

@@ -1,16 +1,14 @@
 """Every endpoint, in one table: method, path, handler.  docs/docker-api.md is made from it.
 
-A path's `{ref}` is one segment, `{name}` takes slashes too (image names).  Paths are unversioned here; the router accepts
+A path's `{ref}` is one segment, `{name}` takes slashes too (image names).  Paths are unversioned here; router.py accepts
 them with and without a /v1.NN in front.  What Docker has and hawse does not is in the table as well, so that a client gets
 501 with a reason and not a 404 that it takes for a missing object.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 from aiohttp import web
 
@@ -24,6 +22,7 @@ from hawse.supervisor.api import (
     images,
     logs,
     native,
+    native_events,
     networks,
     streams,
     system,
@@ -31,41 +30,52 @@ from hawse.supervisor.api import (
     volumes,
 )
 from hawse.supervisor.api.call import Call
-from hawse.supervisor.api.wire import API_VERSION, MIN_API_VERSION, NATIVE
-from hawse.supervisor.errors import NotFound, NotImplementedYet, UserError
+from hawse.supervisor.api.wire import NATIVE
+from hawse.supervisor.errors import NotImplementedYet
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
+    """`lacks` says what of Docker's endpoint is not served; with `absent` nothing of it is, and why."""
+
     method: str
     path: str
     handle: Handler
+    lacks: str = ""
+    absent: str = ""
 
 
-def _absent(why: str) -> Handler:
+def _absent(why: str, *endpoints: str) -> Iterator[Route]:
     async def refuse(call: Call) -> web.StreamResponse:
         raise NotImplementedYet(f"{call.request.method} {call.request.path}: {why}")
 
-    return refuse
+    for endpoint in endpoints:
+        methods, path = endpoint.split()
+        for method in methods.split("|"):
+            yield Route(method, path, refuse, absent=why)
 
-
-_SWARM = _absent("hawse has no swarm mode")
-_BUILD = _absent("hawse does not build images; import or commit one")
-_REGISTRY = _absent("hawse does not talk to registries yet; import an image from a tar file")
-_PLUGINS = _absent("hawse has no plugins")
-_CHECKPOINT = _absent("hawse does not checkpoint containers")
 
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/_ping", system.ping),
     Route("HEAD", "/_ping", system.ping),
     Route("GET", "/version", system.version),
     Route("GET", "/info", system.info),
-    Route("GET", "/events", events.stream),
+    Route(
+        "GET",
+        "/events",
+        events.stream,
+        lacks="the actions attach, detach, resize, stop, restart, top, mount and unmount",
+    ),
     Route("GET", "/system/df", disk.usage),
     Route("GET", "/containers/json", containers.listing),
-    Route("POST", "/containers/create", containers.create),
+    Route(
+        "POST",
+        "/containers/create",
+        containers.create,
+        lacks="sharing of pid, ipc and uts namespaces, links, volumes-from, device requests, block I/O limits, IPv6",
+    ),
     Route("POST", "/containers/prune", disk.prune_containers),
     Route("GET", "/containers/{ref}/json", containers.inspect),
     Route("POST", "/containers/{ref}/start", containers.start),
@@ -81,8 +91,8 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/containers/{ref}/attach", streams.attach),
     Route("POST", "/containers/{ref}/resize", streams.resize),
     Route("GET", "/containers/{ref}/logs", logs.stream),
-    Route("GET", "/containers/{ref}/top", usage.top),
-    Route("GET", "/containers/{ref}/stats", usage.stats),
+    Route("GET", "/containers/{ref}/top", usage.top, lacks="forms of ps other than -ef, aux and -o"),
+    Route("GET", "/containers/{ref}/stats", usage.stats, lacks="block I/O"),
     Route("HEAD", "/containers/{ref}/archive", files.stat_archive),
     Route("GET", "/containers/{ref}/archive", files.get_archive),
     Route("PUT", "/containers/{ref}/archive", files.put_archive),
@@ -94,7 +104,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/exec/{ref}/json", exec_.inspect),
     Route("POST", "/commit", images.commit),
     Route("GET", "/images/json", images.listing),
-    Route("POST", "/images/create", images.create),
+    Route("POST", "/images/create", images.create, lacks="pulling (fromImage): hawse does not talk to registries yet"),
     Route("POST", "/images/prune", images.prune),
     Route("GET", "/images/{name}/json", images.inspect),
     Route("GET", "/images/{name}/history", images.history),
@@ -102,14 +112,19 @@ ROUTES: tuple[Route, ...] = (
     Route("DELETE", "/images/{name}", images.remove),
     Route("POST", "/build/prune", disk.prune_builds),
     Route("GET", "/networks", networks.listing),
-    Route("POST", "/networks/create", networks.create),
+    Route(
+        "POST",
+        "/networks/create",
+        networks.create,
+        lacks="drivers other than bridge, IPv6, more than one subnet, address ranges",
+    ),
     Route("POST", "/networks/prune", disk.prune_networks),
     Route("GET", "/networks/{ref}", networks.inspect),
     Route("POST", "/networks/{ref}/connect", networks.connect),
     Route("POST", "/networks/{ref}/disconnect", networks.disconnect),
     Route("DELETE", "/networks/{ref}", networks.remove),
     Route("GET", "/volumes", volumes.listing),
-    Route("POST", "/volumes/create", volumes.create),
+    Route("POST", "/volumes/create", volumes.create, lacks="drivers other than local, driver options"),
     Route("POST", "/volumes/prune", volumes.prune),
     Route("GET", "/volumes/{ref}", volumes.inspect),
     Route("DELETE", "/volumes/{ref}", volumes.remove),
@@ -117,86 +132,32 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", f"{NATIVE}/snapshot", native.snapshot),
     Route("GET", f"{NATIVE}/audit", audit.look),
     Route("POST", f"{NATIVE}/audit", audit.repair),
-    Route("GET", f"{NATIVE}/events", native.events),
+    Route("GET", f"{NATIVE}/events", native_events.events),
     Route("GET", f"{NATIVE}/containers/{{ref}}", native.container),
     # what Docker has and hawse has not
-    *(
-        Route(method, path, refuse)
-        for refuse, methods, paths in (
-            (_BUILD, ("POST",), ("/build", "/session", "/grpc")),
-            (_REGISTRY, ("POST",), ("/images/{name}/push", "/auth")),
-            (_REGISTRY, ("GET",), ("/images/search", "/distribution/{name}/json")),
-            (_PLUGINS, ("GET", "POST", "DELETE"), ("/plugins", "/plugins/{name}")),
-            (_CHECKPOINT, ("GET", "POST"), ("/containers/{ref}/checkpoints",)),
-            (
-                _SWARM,
-                ("GET", "POST", "DELETE"),
-                tuple(
-                    path
-                    for kind in ("swarm", "nodes", "services", "tasks", "secrets", "configs")
-                    for path in (f"/{kind}", f"/{kind}/{{name}}")
-                ),
-            ),
-        )
-        for method in methods
-        for path in paths
+    *_absent("hawse does not build images; import or commit one", "POST /build", "POST /session", "POST /grpc"),
+    *_absent(
+        "hawse does not talk to registries yet; import an image from a tar file",
+        "POST /images/{name}/push",
+        "POST /auth",
+        "GET /images/search",
+        "GET /distribution/{name}/json",
+    ),
+    *_absent(
+        "hawse does not read or write image archives yet; use export and import",
+        "POST /images/load",
+        "GET /images/get",
+        "GET /images/{name}/get",
+    ),
+    *_absent("attach with an upgraded connection instead", "GET /containers/{ref}/attach/ws"),
+    *_absent("hawse does not checkpoint containers", "GET|POST /containers/{ref}/checkpoints"),
+    *_absent("hawse has no plugins", "GET|POST|DELETE /plugins", "GET|POST|DELETE /plugins/{name}"),
+    *_absent(
+        "hawse has no swarm mode",
+        *(
+            f"GET|POST|DELETE /{kind}{rest}"
+            for kind in ("swarm", "nodes", "services", "tasks", "secrets", "configs")
+            for rest in ("", "/{name}")
+        ),
     ),
 )
-
-_VERSION = re.compile(r"/v(\d{1,3})\.(\d{1,4})(?=/)")
-_LATEST = tuple(map(int, API_VERSION.split(".")))
-_OLDEST = tuple(map(int, MIN_API_VERSION.split(".")))
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    route: Route
-    params: Mapping[str, str]
-    version: tuple[int, int]
-
-
-class Router:
-    """Finds the route of a request; by the path's first segment first, so that the cost does not grow with the table."""
-
-    def __init__(self, routes: tuple[Route, ...] = ROUTES) -> None:
-        self._exact: dict[tuple[str, str], Route] = {}
-        self._patterns: dict[str, list[tuple[re.Pattern[str], Route]]] = {}
-        for route in routes:
-            if "{" in route.path:
-                self._patterns.setdefault(_segment(route.path), []).append((_pattern(route.path), route))
-            else:
-                self._exact[route.method, route.path] = route
-
-    def match(self, method: str, path: str) -> Match:
-        """`path` as it came, still percent-encoded.  Raises NotFound, or UserError for a version nobody speaks."""
-        version = (_LATEST[0], _LATEST[1])
-        if versioned := _VERSION.match(path):
-            version = (int(versioned[1]), int(versioned[2]))
-            _check(version)
-            path = path[versioned.end() :]
-        if route := self._exact.get((method, path)):
-            return Match(route, {}, version)
-        for pattern, route in self._patterns.get(_segment(path), ()):
-            if route.method == method and (found := pattern.fullmatch(path)):
-                return Match(route, {key: unquote(value) for key, value in found.groupdict().items()}, version)
-        raise NotFound("page not found", hint=f"no endpoint {method} {path[:200]}")
-
-
-def _check(version: tuple[int, ...]) -> None:
-    name = ".".join(map(str, version))
-    if version > _LATEST:
-        raise UserError(f"client version {name} is too new. Maximum supported API version is {API_VERSION}")
-    if version < _OLDEST:
-        raise UserError(
-            f"client version {name} is too old. Minimum supported API version is {MIN_API_VERSION}, "
-            "please upgrade your client to a newer version"
-        )
-
-
-def _segment(path: str) -> str:
-    return path.split("/", 2)[1] if path.startswith("/") else ""
-
-
-def _pattern(path: str) -> re.Pattern[str]:
-    escaped = re.escape(path).replace(r"\{ref\}", "(?P<ref>[^/]+)").replace(r"\{name\}", "(?P<name>.+)")
-    return re.compile(escaped)

@@ -24,7 +24,7 @@ from hawse.supervisor.api import wire
 from hawse.supervisor.api.call import HEADERS, Call, encode
 from hawse.supervisor.api.connection import Api
 from hawse.supervisor.api.query import Query
-from hawse.supervisor.api.routes import Router
+from hawse.supervisor.api.router import Router
 from hawse.supervisor.config import Config
 from hawse.supervisor.errors import Gone, HawseError, Unavailable, UserError
 from hawse.supervisor.linux.peer import Peer

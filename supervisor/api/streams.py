@@ -17,8 +17,10 @@ DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
 
 
 async def wait(call: Call) -> web.StreamResponse:
-    """POST /containers/X/wait.  The head goes out as soon as the exit can no longer be missed: `docker run` starts the
-    container only then."""
+    """POST /containers/X/wait: the exit code.
+
+    The head goes out as soon as the exit can no longer be missed; `docker run` starts the container only then.
+    """
     condition = call.query.text("condition") or "not-running"
     if condition not in CONDITIONS:
         raise UserError(f'invalid condition: "{condition}"', hint=f"one of {', '.join(CONDITIONS)}")
@@ -30,7 +32,7 @@ async def wait(call: Call) -> web.StreamResponse:
 
 
 async def attach(call: Call) -> web.StreamResponse:
-    """POST /containers/X/attach.  A container that does not run yet is attached to when it starts."""
+    """POST /containers/X/attach: hijacked; a container that does not run yet is attached to when it starts."""
     container = await call.engine.container(call.ref)
     config = container.config
     if container.state is State.PAUSED:
@@ -58,7 +60,7 @@ async def attach(call: Call) -> web.StreamResponse:
 
 
 async def resize(call: Call) -> web.StreamResponse:
-    """POST /containers/X/resize?h=&w=."""
+    """POST /containers/X/resize?h=&w=: the terminal's rows and columns."""
     rows, cols = size(call)
     await call.engine.resize(call.ref, rows, cols)
     return call.nothing(200)

@@ -35,7 +35,7 @@ async def ping(call: Call) -> web.StreamResponse:
 
 
 async def version(call: Call) -> web.StreamResponse:
-    """GET /version."""
+    """GET /version: which API versions it speaks, and what it is."""
     machine = platform.machine()
     details = {
         "ApiVersion": wire.API_VERSION,
@@ -80,7 +80,7 @@ async def counts(engine: Engine) -> dict[str, int]:
 
 
 async def info(call: Call) -> web.StreamResponse:
-    """GET /info."""
+    """GET /info: counts, the machine, what the daemon can do."""
     engine = call.engine
     many = await counts(engine)
     config = engine.parts.config

@@ -30,7 +30,7 @@ _FORMATS = {"-ef": _FULL, "ef": _FULL, "-f": _FULL, "aux": _LONG, "-aux": _LONG,
 
 
 async def top(call: Call) -> web.StreamResponse:
-    """GET /containers/X/top?ps_args=.  Pids are the host's, users the container's own."""
+    """GET /containers/X/top?ps_args=: pids are the host's, users the container's own."""
     columns = _columns(call.query.text("ps_args"))
     container = await call.engine.container(call.ref)
     if container.state not in (State.RUNNING, State.PAUSED):

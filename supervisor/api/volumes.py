@@ -17,7 +17,7 @@ PRUNE_FILTERS = frozenset("all label label!".split())
 
 
 async def listing(call: Call) -> web.StreamResponse:
-    """GET /volumes."""
+    """GET /volumes: named and anonymous ones."""
     wanted = call.filters(FILTERS)
     dangling = wanted.flag("dangling")
     unused = {v.name for v in await call.engine.volumes.unused(lambda _: True)}
@@ -34,7 +34,7 @@ async def listing(call: Call) -> web.StreamResponse:
 
 
 async def create(call: Call) -> web.StreamResponse:
-    """POST /volumes/create."""
+    """POST /volumes/create: one of that name that exists already is the answer."""
     body = await call.body()
     if body.text("Driver") not in ("", "local"):
         raise invalid("Driver", body.text("Driver"), "local: hawse has no volume plugins")
@@ -45,12 +45,12 @@ async def create(call: Call) -> web.StreamResponse:
 
 
 async def inspect(call: Call) -> web.StreamResponse:
-    """GET /volumes/X."""
+    """GET /volumes/X: with the directory that it is."""
     return call.json(view(call, await call.engine.store.read(lambda tx: tx.find_volume(call.ref))))
 
 
 async def remove(call: Call) -> web.StreamResponse:
-    """DELETE /volumes/X."""
+    """DELETE /volumes/X: refused while a container, even a stopped one, mounts it."""
     await call.engine.volumes.remove(call.ref, force=call.query.flag("force"))
     return call.nothing()
 

@@ -22,7 +22,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hawse.supervisor.api import wire
-from hawse.supervisor.api.routes import ROUTES, Router
+from hawse.supervisor.api.document import document
+from hawse.supervisor.api.router import Router
+from hawse.supervisor.api.routes import ROUTES
 from hawse.supervisor.api.server import make_app, serve
 from hawse.supervisor.config import Config
 from hawse.supervisor.errors import NotFound, Unavailable, UserError
@@ -146,6 +148,13 @@ def test_every_route_is_found_by_its_own_path() -> None:
         assert set(match.params.values()) <= {"abc", "lib/x:v1"}
     with pytest.raises(NotFound):
         router.match("GET", "/containers/a/b/json")
+
+
+def test_the_documentation_is_the_route_table() -> None:
+    """Made anew with `python -m hawse.supervisor.api.document > docs/docker-api.md`."""
+    page = Path(__file__).parents[2] / "docs" / "docker-api.md"
+    assert page.read_text() == document()
+    assert not [line for line in document().splitlines() if line.endswith("|  |")], "a handler without a description"
 
 
 # ---- containers
