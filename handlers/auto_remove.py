@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hawse.supervisor import events
+from hawse.supervisor import events, faults
 from hawse.supervisor.dispatch import Handler
 from hawse.supervisor.errors import NotFound
 from hawse.supervisor.events import Event
@@ -12,10 +12,12 @@ from hawse.supervisor.parts import Context
 async def handle(event: Event, ctx: Context) -> None:
     assert isinstance(event.fact, events.ContainerFact)
     if event.fact.container.config.auto_remove:
+        faults.point("auto-remove.due")
         try:
             await ctx.engine.remove(event.fact.container.id, volumes=True, by_engine=True)
         except NotFound:
             return  # a second run, or somebody was quicker
+        faults.point("auto-remove.done")
 
 
 HANDLER = Handler(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import anyio
 
-from hawse.supervisor import events, machine
+from hawse.supervisor import events, faults, machine
 from hawse.supervisor.dispatch import Handler
 from hawse.supervisor.errors import HawseError, NotModified
 from hawse.supervisor.events import Event
@@ -58,7 +58,9 @@ async def schedule(event: Event, ctx: Context) -> None:
         ) and wants_restart(container):
             move(tx, container, machine.RestartScheduled(delay_ns=delay(container, ran_ns)), ctx.parts.clock())
 
+    faults.point("restart.ended")
     await ctx.parts.store.transact(decide)
+    faults.point("restart.decided")
 
 
 async def start(event: Event, ctx: Context) -> None:
@@ -68,12 +70,14 @@ async def start(event: Event, ctx: Context) -> None:
     container = await ctx.parts.store.read(lambda tx: tx.container(fact.container.id))
     if container is None or container.state is not State.RESTARTING:
         return  # stopped, removed or started by somebody meanwhile
+    faults.point("restart.due")
     try:
         await ctx.engine.start(container.id)
     except NotModified:
         return
     except HawseError:
         return  # container.start_failed is in the journal, and `schedule` answers it
+    faults.point("restart.done")
 
 
 SCHEDULE = Handler(

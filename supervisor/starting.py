@@ -27,7 +27,7 @@ from hawse.supervisor.dispatch import Dispatcher
 from hawse.supervisor.errors import HawseError, StartError
 from hawse.supervisor.linux import listeners
 from hawse.supervisor.linux.cgroup import Cgroup
-from hawse.supervisor.model import Container, ContainerConfig
+from hawse.supervisor.model import Container, ContainerConfig, ContainerId, NetworkName
 from hawse.supervisor.moves import move
 from hawse.supervisor.network import ports
 from hawse.supervisor.networks import plugged, wait_unplugged
@@ -252,11 +252,27 @@ async def _give_up(parts: Parts, container: Container, failure: HawseError) -> N
     code = failure.exit_code if isinstance(failure, StartError) else 125
 
     def give_up(tx: Tx) -> None:
-        for endpoint in tx.endpoints(container.id):
+        endpoints = tx.endpoints(container.id)
+        told = _told_connected(tx, container.id, limit=2 * len(endpoints)) if endpoints else set()
+        for endpoint in endpoints:
             tx.delete_endpoint(container.id, endpoint.network)
-            tx.append(events.NetworkDisconnected(container=container, endpoint=endpoint))
+            if endpoint.network in told:
+                tx.append(events.NetworkDisconnected(container=container, endpoint=endpoint))
         tx.release_ports(container.id)
         failed = machine.StartFailed(stage=stage, error=failure.message, exit_code=code)
         move(tx, container, failed, parts.clock())
 
     await parts.store.transact(give_up)
+
+
+def _told_connected(tx: Tx, container_id: ContainerId, *, limit: int) -> set[NetworkName]:
+    """Networks that the journal has it connected to.  A row comes earlier than its event, so it may have none."""
+    told: set[NetworkName] = set()
+    last = tx.last_events(f"container/{container_id}", "network.connected", "network.disconnected", limit=limit)
+    for event in last:
+        match event.fact:
+            case events.NetworkConnected(endpoint=endpoint):
+                told.add(endpoint.network)
+            case events.NetworkDisconnected(endpoint=endpoint):
+                told.discard(endpoint.network)
+    return told
