@@ -12,6 +12,8 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from msgspec.structs import replace
+
 from hawse.supervisor import events, faults
 from hawse.supervisor.dispatch import Handler
 from hawse.supervisor.model import Endpoint, Network
@@ -21,13 +23,13 @@ from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.store.tx import Tx
 
 
-async def handle(event: events.Question, ctx: Context) -> None:
+async def handle(event: events.Question, ctx: Context) -> events.Question | None:
     assert isinstance(event, events.PreConnect)
     parts, container = ctx.parts, event.container
     if not container.config.endpoints:
         if container.config.network_mode == "none" and (netlink := parts.shims[container.id].netlink):
             await parts.network.raise_loopback(netlink)
-        return
+        return None
 
     def plan(tx: Tx) -> list[tuple[Network, Endpoint]]:
         """Rows before kernel objects: what is about to be plugged is written down first."""
@@ -58,10 +60,11 @@ async def handle(event: events.Question, ctx: Context) -> None:
     planned = await parts.store.transact(plan)
     faults.point("connect.planned")
     shim = parts.shims[container.id]
+    took: dict[str, int] = {}
     async with _inside(shim) as netlink:
         for network, endpoint in planned:
             await parts.network.ensure(network)
-            await parts.network.plug(network, endpoint, netlink, shim.pid)
+            await parts.network.plug(network, endpoint, netlink, shim.pid, took)
             faults.point("connect.plugged")
 
     def connected(tx: Tx) -> None:
@@ -72,6 +75,7 @@ async def handle(event: events.Question, ctx: Context) -> None:
 
     await parts.store.transact(connected)
     faults.point("connect.committed")
+    return replace(event, stages=took)
 
 
 @asynccontextmanager

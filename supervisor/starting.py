@@ -200,7 +200,8 @@ async def _ready_and_connected(dispatcher: Dispatcher, container: Container, shi
     async with anyio.create_task_group() as group:
         group.start_soon(mounted)
         with stages.measure("network"):
-            await dispatcher.gate(events.PreConnect(container=container, pid=shim.pid))
+            connected = await dispatcher.gate(events.PreConnect(container=container, pid=shim.pid))
+        stages.taken.update(connected.stages)
 
 
 async def _commit(parts: Parts, container: Container, shim: Shim, stages: Stages) -> Container:
