@@ -16,11 +16,11 @@ import sys
 import time
 from pathlib import Path
 
+from hawse.cli.selftest.lab import CACHE
 from tests.bench import report
 from tests.bench.floor import Floor
 from tests.bench.rows import ROWS, Scale, Series
 from tests.bench.worlds import World, build, installed
-from tests.lab.lab import CACHE
 
 
 def main() -> int:

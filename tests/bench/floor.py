@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from hawse.cli.selftest.lab import Lab
 from tests.bench.worlds import Files
-from tests.lab.lab import Lab
 
 BRIDGE, GATEWAY = "bench0", "10.201.0.1"
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.lab.lab import REPOSITORY, Lab
+from hawse.cli.selftest.lab import REPOSITORY, Lab
 
 HERE = Path(__file__).resolve().parent
 SERVERS = {"docker": "dockerd", "podman": "podman"}

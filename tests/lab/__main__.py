@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 
-from tests.lab.lab import Lab
-from tests.lab.roots import busybox_tar
+from hawse.cli.selftest.busybox import busybox_tar
+from hawse.cli.selftest.lab import Lab
 
 
 def main() -> int:

@@ -8,10 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-from tests.lab.lab import HOST, Lab
+from hawse.cli.selftest.lab import HOST, Lab
+from hawse.cli.selftest.snapshot import Snapshot
+from hawse.cli.selftest.waiting import eventually
 from tests.lab.roots import debian_root
-from tests.lab.snapshot import Snapshot
-from tests.lab.waiting import eventually
 
 BOLD, DIM, GREEN, RED, PLAIN = (
     ("\033[1m", "\033[2m", "\033[32m", "\033[31m", "\033[0m") if sys.stdout.isatty() else ("",) * 5

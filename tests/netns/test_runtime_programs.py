@@ -491,6 +491,7 @@ async def test_a_waiting_shim_that_was_killed_is_replaced(boxes: Boxes) -> None:
         waiting = int(children.read_text())
         os.kill(waiting, signal.SIGKILL)
         await eventually(lambda pid=waiting: process.start_time(pid) is None)
+        await eventually(lambda: len(children.read_text().split()) == 1)
         assert (await boxes.sh("echo fine")).stdout == "fine\n"
 
 

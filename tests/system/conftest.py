@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.lab import Lab
-from tests.lab.roots import busybox_tar, debian_root
-from tests.lab.snapshot import Snapshot
+from hawse.cli.selftest.busybox import busybox_tar
+from hawse.cli.selftest.lab import Lab
+from hawse.cli.selftest.snapshot import Snapshot
+from tests.lab.roots import debian_root
 
 FAILED = pytest.StashKey[bool]()
 

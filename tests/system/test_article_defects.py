@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from tests.lab.lab import HOST, REPOSITORY, Lab
-from tests.lab.snapshot import cgroups, everybody, links, ruleset
-from tests.lab.waiting import eventually
+from hawse.cli.selftest.lab import HOST, REPOSITORY, Lab
+from hawse.cli.selftest.snapshot import cgroups, everybody, links, ruleset
+from hawse.cli.selftest.waiting import eventually
 
 
 def journal(lab: Lab, identifier: str) -> list[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from tests.lab.lab import CLIENT, HOST, Lab
-from tests.lab.snapshot import links, routes, ruleset
-from tests.lab.waiting import eventually
+from hawse.cli.selftest.lab import CLIENT, HOST, Lab
+from hawse.cli.selftest.snapshot import links, routes, ruleset
+from hawse.cli.selftest.waiting import eventually
 
 
 def test_the_session_as_typed(lab: Lab) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.lab import HOST, Lab
+from hawse.cli.selftest.lab import HOST, Lab
 
 
 def refused(lab: Lab, *args: str, code: int = 125) -> str:

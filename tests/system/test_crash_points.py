@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
+from hawse.cli.selftest.lab import REPOSITORY, Lab
 from hawse.cli.selftest.story import anomalies
-from tests.lab.lab import REPOSITORY, Lab
-from tests.lab.waiting import eventually
+from hawse.cli.selftest.waiting import eventually
 
 BELOW = ("spawner.", "shim.", "midwife.")
 """Points of other processes than the daemon; all others are its own."""

@@ -7,10 +7,10 @@ import subprocess
 
 import pytest
 
-from tests.lab.lab import HOST, Lab
-from tests.lab.roots import busybox_tar
-from tests.lab.snapshot import everybody, links, ruleset
-from tests.lab.waiting import eventually
+from hawse.cli.selftest.busybox import busybox_tar
+from hawse.cli.selftest.lab import HOST, Lab
+from hawse.cli.selftest.snapshot import everybody, links, ruleset
+from hawse.cli.selftest.waiting import eventually
 
 HTTPD = ("httpd", "-f", "-p", "80", "-h", "/www")
 

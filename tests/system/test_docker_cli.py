@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.lab import Lab, Result
-from tests.lab.terminal import Terminal
-from tests.lab.waiting import eventually
+from hawse.cli.selftest.lab import Lab, Result
+from hawse.cli.selftest.terminal import Terminal
+from hawse.cli.selftest.waiting import eventually
 
 pytestmark = pytest.mark.skipif(shutil.which("docker") is None, reason="the docker command line is not installed")
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.lab import HOST, Lab
-from tests.lab.waiting import eventually
+from hawse.cli.selftest.lab import HOST, Lab
+from hawse.cli.selftest.waiting import eventually
 
 HTTPD = ("httpd", "-f", "-p", "80", "-h", "/www")
 PAGE = b"hello from busybox\n"

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.lab import Lab
-from tests.lab.waiting import eventually
+from hawse.cli.selftest.lab import Lab
+from hawse.cli.selftest.waiting import eventually
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.lab import Lab
-from tests.lab.snapshot import everybody, pid_inside
-from tests.lab.waiting import eventually
+from hawse.cli.selftest.lab import Lab
+from hawse.cli.selftest.snapshot import everybody, pid_inside
+from hawse.cli.selftest.waiting import eventually
 
 AT_ONCE = 50
 

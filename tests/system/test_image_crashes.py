@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.lab import REPOSITORY, Lab
-from tests.lab.roots import busybox_tar
+from hawse.cli.selftest.busybox import busybox_tar
+from hawse.cli.selftest.lab import REPOSITORY, Lab
 
 SOURCES = (REPOSITORY / "supervisor/images").glob("*.py")
 POINTS = sorted({p for f in SOURCES for p in re.findall(r'faults\.point\("([^"]+)"\)', f.read_text())})

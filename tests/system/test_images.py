@@ -7,8 +7,8 @@ import re
 import tarfile
 from pathlib import Path
 
-from tests.lab.lab import REPOSITORY, Lab
-from tests.lab.roots import busybox_tar
+from hawse.cli.selftest.busybox import busybox_tar
+from hawse.cli.selftest.lab import REPOSITORY, Lab
 
 
 def test_import_shows_up_and_runs(lab: Lab) -> None:

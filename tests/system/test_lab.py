@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.lab import CLIENT, HOST, INTERNET, REPOSITORY, UPLINK, Lab
+from hawse.cli.selftest.lab import CLIENT, HOST, INTERNET, REPOSITORY, UPLINK, Lab
 
 
 def test_the_lab_shares_no_namespace_with_the_machine(bare_lab: Lab) -> None:
@@ -79,7 +79,7 @@ def test_a_terminal_inside_has_its_size_and_exit_code(bare_lab: Lab) -> None:
 def test_everything_dies_with_the_process_that_made_the_lab() -> None:
     """Also when that is killed: nobody is left to clean up, so the kernel must."""
     program = """
-from tests.lab.lab import Lab
+from hawse.cli.selftest.lab import Lab
 lab = Lab()
 lab.popen(["sleep", "60"])
 print(lab.pid, lab.instance, flush=True)

@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from tests.lab.lab import Lab
-from tests.lab.snapshot import pid_inside
-from tests.lab.waiting import eventually
+from hawse.cli.selftest.lab import Lab
+from hawse.cli.selftest.snapshot import pid_inside
+from hawse.cli.selftest.waiting import eventually
 
 ORDER = [
     *("container.created", "network.connected", "container.started", "container.exited", "network.disconnected"),

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.lab import Lab
-from tests.lab.waiting import eventually
+from hawse.cli.selftest.lab import Lab
+from hawse.cli.selftest.waiting import eventually
 
 
 def cgroup_file(lab: Lab, identifier: str, v1: str, v2: str) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.lab import Lab
-from tests.lab.waiting import eventually
+from hawse.cli.selftest.lab import Lab
+from hawse.cli.selftest.waiting import eventually
 
 
 def test_streams_stay_apart(lab: Lab) -> None:

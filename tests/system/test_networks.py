@@ -8,9 +8,9 @@ import re
 
 import pytest
 
-from tests.lab.lab import HOST, Lab
-from tests.lab.snapshot import addresses, links
-from tests.lab.waiting import eventually
+from hawse.cli.selftest.lab import HOST, Lab
+from hawse.cli.selftest.snapshot import addresses, links
+from hawse.cli.selftest.waiting import eventually
 
 HTTPD = ("httpd", "-f", "-p", "80", "-h", "/www")
 

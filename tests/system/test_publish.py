@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.lab import CLIENT, HOST, INTERNET, UPLINK, Lab
-from tests.lab.machine import Machine
-from tests.lab.snapshot import ruleset
-from tests.lab.waiting import eventually
+from hawse.cli.selftest.lab import CLIENT, HOST, INTERNET, UPLINK, Lab
+from hawse.cli.selftest.machine import Machine
+from hawse.cli.selftest.snapshot import ruleset
+from hawse.cli.selftest.waiting import eventually
 
 HTTPD = ("httpd", "-f", "-p", "80", "-h", "/www")
 HELLO = b"hello from busybox\n"

@@ -10,9 +10,9 @@ import termios
 
 import pytest
 
-from tests.lab.lab import Lab
-from tests.lab.snapshot import everybody
-from tests.lab.waiting import eventually
+from hawse.cli.selftest.lab import Lab
+from hawse.cli.selftest.snapshot import everybody
+from hawse.cli.selftest.waiting import eventually
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.lab import Lab
+from hawse.cli.selftest.lab import Lab
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.lab.lab import Lab
+    from hawse.cli.selftest.lab import Lab
 
 
 class Daemon:

@@ -4,7 +4,7 @@ Nothing in it touches the machine's own network, mounts, processes or /run: it i
 process (holder.py), which dies when this process does.  Shared with the machine are only the file system, where the lab
 writes below `Lab.state`, and the cgroup hierarchies, where it uses `hawse_<instance>` and removes it.
 
-Standard library only: the tests, script/demo and the benchmark use it.
+Standard library only: `hawse selftest`, the tests, script/demo and the benchmark use it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from tests.lab.daemon import Daemon
-from tests.lab.machine import Machine, setns
-from tests.lab.snapshot import Snapshot, take
-from tests.lab.terminal import Terminal
+from hawse.cli.selftest.daemon import Daemon
+from hawse.cli.selftest.machine import Machine, setns
+from hawse.cli.selftest.snapshot import Snapshot, take
+from hawse.cli.selftest.terminal import Terminal
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-CACHE = REPOSITORY / ".cache"
+"""The checkout; of an installed hawse, its package."""
+CACHE = REPOSITORY / ".cache" if (REPOSITORY / "pyproject.toml").exists() else Path("/var/lib/hawse-selftest")
 CLIENT = "10.199.0.2"
 HOST = "10.199.0.1"
 INTERNET = "198.51.100.2"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tests.lab.lab import Lab
+    from hawse.cli.selftest.lab import Lab
 
 NUMBER = re.compile(r"\b\d+\b")
 FILE_DEPTH = 3  # below the state directory; deeper is inside a container's or layer's own directory

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tests.lab.lab import Lab
+    from hawse.cli.selftest.lab import Lab
 
 
 class Terminal:
