@@ -20,6 +20,7 @@ from hawse.supervisor.errors import Gone, UserError
 from hawse.supervisor.eventfilter import EventFilter, parse
 from hawse.supervisor.store.eventrows import Stored
 from hawse.supervisor.store.journal import WINDOW, Journal
+from hawse.supervisor.store.tx import Tx
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +36,9 @@ class Wish:
 
 
 async def events(call: Call) -> web.StreamResponse:
-    """GET events?after=CURSOR&since=TIME&until=TIME&tail=N&follow=1&types=…&subject=…&filters=["exit!=0"]
+    """GET events: the journal, resumable from a cursor.
 
+    ?after=CURSOR&since=TIME&until=TIME&tail=N&follow=1&types=…&subject=…&filters=["exit!=0"]
     `after` is exclusive ("now": only what comes); without it everything that is kept comes.  `Last-Event-ID` stands for it.
     A cursor that cannot be honoured is 410 with the oldest one that can; when pruning overtakes a reader the last line is
     `gone`.  While nothing matches a heartbeat carries the newest cursor.
@@ -92,17 +94,17 @@ async def _last(call: Call, journal: Journal, wish: Wish, count: int) -> int:
     upto, found = journal.head, 0
     while upto > wish.position:
         begin = max(wish.position, upto - WINDOW)
-        rows = await call.engine.store.read(
-            lambda tx, begin=begin, upto=upto: tx.stored(  # type: ignore[misc]
-                begin, WINDOW, types=wish.types, subject=wish.subject, upto=upto
-            )
-        )
+        rows = await call.engine.store.read(lambda tx: _between(tx, wish, begin, upto))
         matching = [row.seq for row in rows if wish.filter.wants(row) and _in_time(row, wish)]
         if found + len(matching) >= count:
             return matching[found - count] - 1
         found += len(matching)
         upto = begin
     return wish.position
+
+
+def _between(tx: Tx, wish: Wish, begin: int, upto: int) -> list[Stored]:
+    return tx.stored(begin, WINDOW, types=wish.types, subject=wish.subject, upto=upto)
 
 
 def _in_time(row: Stored, wish: Wish) -> bool:

@@ -31,6 +31,16 @@ class Epochs:
     def cursor(self, seq: int) -> str:
         return f"{self.of(seq)}-{seq}"
 
+    def clamp(self, cursor: str, *, head: int) -> int:
+        """The seq of a cursor of ours, or the last one that survived of its epoch."""
+        match = CURSOR.match(cursor)
+        assert match, cursor
+        ends = [first - 1 for first, _ in self.spans[1:]] + [head]
+        for (_, name), end in zip(self.spans, ends, strict=True):
+            if name == match[1]:
+                return min(int(match[2]), end)
+        return head
+
     def parse(self, cursor: str, *, oldest: int, head: int) -> int:
         """The seq after which to read.  `oldest` and `head` are the first and last seq kept.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, NamedTuple
 
 from hawse.supervisor.events import FACT_TYPES, Event, Fact, decode_fact, encode_fact
 from hawse.supervisor.store.epochs import Epochs
@@ -15,6 +15,19 @@ from hawse.supervisor.store.session import Session
 
 ROW_OVERHEAD = 200  # bytes of one event beside its json: two index entries, the envelope's columns
 _COLUMNS = "seq, time, type, subject, cause, json"
+_RAW_COLUMNS = "seq, time, type, subject, cause, CAST(json AS BLOB)"
+_ASCENDING = "ORDER BY seq LIMIT ?"
+
+
+class Stored(NamedTuple):
+    """An event as it lies in the journal: its fact is still JSON, so a reader who only passes it on never decodes it."""
+
+    seq: int
+    time: int
+    type: str
+    subject: str
+    cause: str
+    body: bytes
 
 
 class EventRows(Session):
@@ -53,13 +66,25 @@ class EventRows(Session):
         if upto is not None:
             where.append("seq <= ?")
             parameters.append(upto)
-        return self._events(where, parameters, types, subject, "ORDER BY seq LIMIT ?", limit)
+        return [from_row(row, self._epochs) for row in self._rows(where, parameters, types, subject, _ASCENDING, limit)]
+
+    def stored(
+        self, after: int, limit: int, *, types: Collection[str] = (), subject: str = "", upto: int | None = None
+    ) -> list[Stored]:
+        """`events`, undecoded."""
+        where, parameters = ["seq > ?"], [after]
+        if upto is not None:
+            where.append("seq <= ?")
+            parameters.append(upto)
+        rows = self._rows(where, parameters, types, subject, _ASCENDING, limit, _RAW_COLUMNS)
+        return list(map(Stored._make, rows))
 
     def last_events(self, subject: str = "", *types: str, limit: int = 100) -> list[Event]:
         """The newest ones of that subject and those types, oldest of them first; no subject or type means every one."""
-        return self._events([], [], types, subject, "ORDER BY seq DESC LIMIT ?", limit)[::-1]
+        rows = self._rows([], [], types, subject, "ORDER BY seq DESC LIMIT ?", limit)
+        return [from_row(row, self._epochs) for row in rows[::-1]]
 
-    def _events(
+    def _rows(
         self,
         where: list[str],
         parameters: list[Any],
@@ -67,7 +92,8 @@ class EventRows(Session):
         subject: str,
         tail: str,
         limit: int,
-    ) -> list[Event]:
+        columns: str = _COLUMNS,
+    ) -> list[Any]:
         if types:
             wanted = matching(types)
             where.append(f"type IN ({', '.join('?' * len(wanted))})")
@@ -76,8 +102,7 @@ class EventRows(Session):
             where.append("subject = ?")
             parameters.append(subject)
         clause = f"WHERE {' AND '.join(where)}" if where else ""
-        rows = self._all(f"SELECT {_COLUMNS} FROM events {clause} {tail}", *parameters, limit)
-        return [from_row(row, self._epochs) for row in rows]
+        return self._all(f"SELECT {columns} FROM events {clause} {tail}", *parameters, limit)
 
     def head(self) -> int:
         """The newest event's seq; 0 before the first."""

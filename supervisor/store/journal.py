@@ -11,20 +11,30 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol, TypeVar
 
 import anyio
 
 from hawse.supervisor.errors import Gone
-from hawse.supervisor.events import Event
+from hawse.supervisor.events import Event, encode_fact
 from hawse.supervisor.store.epochs import Epochs
-from hawse.supervisor.store.eventrows import matching
+from hawse.supervisor.store.eventrows import Stored, matching
 from hawse.supervisor.store.tx import Tx
 
 RING = 1024  # newest events kept decoded
 CHUNK = 128  # events that one follower holds at most
+PAGE = 256  # events that one reader who does not decode them holds at most
 WINDOW = 4096  # seqs that one read looks through for events that match
 
 Page = tuple[int, list[Event]]
+StoredPage = tuple[int, list[Stored]]
+T = TypeVar("T")
+
+
+class Read(Protocol):
+    """Runs a function on one consistent view of the database."""
+
+    def __call__(self, fn: Callable[[Tx], T], /) -> Awaitable[T]: ...
 
 
 class Journal:
@@ -32,7 +42,7 @@ class Journal:
 
     def __init__(
         self,
-        read: Callable[[Callable[[Tx], Page]], Awaitable[Page]],
+        read: Read,
         epochs: Epochs,
         *,
         oldest: int,
@@ -43,6 +53,7 @@ class Journal:
         self.head = head
         self._read = read
         self._ring: deque[Event] = deque(maxlen=RING)
+        self._encoded: dict[int, Stored] = {}  # of the ring, what some reader has asked for undecoded
         self._grown = anyio.Event()
         self._subscribers: list[Callable[[Event], None]] = []
 
@@ -122,10 +133,60 @@ class Journal:
 
         oldest, events = await self._read(read)
         if position < oldest - 1:
-            raise Gone(
-                f"events up to {oldest - 1} were pruned before they were read", oldest=self.epochs.cursor(oldest - 1)
-            )
+            raise self._pruned(oldest)
         return (events[-1].seq if len(events) == CHUNK else end), events
+
+    async def page(
+        self, position: int, *, types: Collection[str] = (), subject: str = "", upto: int | None = None
+    ) -> StoredPage:
+        """What matches in the next stretch after `position`, undecoded, and the seq that the stretch ends with.
+
+        Does not wait: at the head the stretch is empty.  Raises Gone when `position` was pruned.
+        """
+        end = self.head if upto is None else min(upto, self.head)
+        if position >= end:
+            return position, []
+        if self._ring and position + 1 >= self._ring[0].seq:
+            first = self._ring[0].seq
+            taken = [self._ring[i] for i in range(position + 1 - first, min(end, position + PAGE) + 1 - first)]
+            wanted = frozenset(matching(types)) if types else None
+            return taken[-1].seq, [
+                self._undecoded(e)
+                for e in taken
+                if (wanted is None or e.type in wanted) and (not subject or e.subject == subject)
+            ]
+        end = min(end, position + WINDOW)
+
+        def read(tx: Tx) -> StoredPage:
+            return tx.oldest(), tx.stored(position, PAGE, types=types, subject=subject, upto=end)
+
+        oldest, rows = await self._read(read)
+        if position < oldest - 1:
+            raise self._pruned(oldest)
+        return (rows[-1].seq if len(rows) == PAGE else end), rows
+
+    async def wait_beyond(self, position: int, timeout: float | None = None) -> bool:
+        """Until the journal goes on after that seq; False when `timeout` seconds pass first."""
+        with anyio.move_on_after(timeout):
+            while self.head <= position:
+                await self._grown.wait()
+        return self.head > position
+
+    def _undecoded(self, event: Event) -> Stored:
+        """Encoded once, however many readers there are at the head."""
+        found = self._encoded.get(event.seq)
+        if found is None:
+            body = encode_fact(event.fact)
+            found = Stored(event.seq, event.time, event.type, event.subject, event.cause, body)
+            self._encoded[event.seq] = found
+            if len(self._encoded) > RING:
+                del self._encoded[next(iter(self._encoded))]
+        return found
+
+    def _pruned(self, oldest: int) -> Gone:
+        return Gone(
+            f"events up to {oldest - 1} were pruned before they were read", oldest=self.epochs.cursor(oldest - 1)
+        )
 
     def publish(self, events: Sequence[Event]) -> None:
         """Called by the store with what has just committed."""
