@@ -85,7 +85,8 @@ async def _daemon(config: Config, stop_all: bool) -> None:
 @contextlib.asynccontextmanager
 async def _parts(config: Config) -> AsyncIterator[Parts]:
     """Every edge, opened in order and closed in reverse."""
-    config.root.mkdir(mode=0o710, parents=True, exist_ok=True)
+    for directory in (config.root, config.root / "containers", config.root / "volumes", config.run_dir / "containers"):
+        directory.mkdir(mode=0o710, parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as stack:
         store = await Store.open(config.root / "hawse.db", time.time_ns, boot_id=process.boot_id())
         stack.push_async_callback(store.close)
