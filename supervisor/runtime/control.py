@@ -13,14 +13,19 @@ from typing import Any
 
 from hawse.supervisor.runtime import protocol
 from hawse.supervisor.runtime.loop import READ, Loop
+from hawse.supervisor.runtime.protocol import Socket
 
 Message = dict[str, Any]
+
+# plain integers: see protocol.py on the memory of a shim
+_AF_UNIX, _SOCK_SEQPACKET = int(socket.AF_UNIX), int(socket.SOCK_SEQPACKET)
+_SOCK_CLOEXEC, _SOCK_NONBLOCK = int(socket.SOCK_CLOEXEC), int(socket.SOCK_NONBLOCK)
 
 
 class Connection:
     """One daemon."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: Socket) -> None:
         self.socket = sock
         self.is_open = True
 
@@ -46,7 +51,7 @@ class Control:
     ) -> None:
         self._loop, self._on_message, self._on_alone = loop, on_message, on_alone
         self._connections: list[Connection] = []
-        self._listener: socket.socket | None = None
+        self._listener: Socket | None = None
         self._path = ""
 
     @property
@@ -57,26 +62,22 @@ class Control:
         """Through the directory's descriptor: the path itself may be longer than a socket address can be."""
         directory, _, name = path.rpartition("/")
         place = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        address = f"/proc/self/fd/{place}/{name}"
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        listener = Socket(_AF_UNIX, _SOCK_SEQPACKET | _SOCK_CLOEXEC | _SOCK_NONBLOCK, 0)
+        mask = os.umask(0o177)
         try:
             try:
                 os.unlink(path)
             except FileNotFoundError:
                 pass
-            mask = os.umask(0o177)
-            try:
-                listener.bind(address)
-            finally:
-                os.umask(mask)
+            listener.bind(f"/proc/self/fd/{place}/{name}")
         finally:
+            os.umask(mask)
             os.close(place)
         listener.listen(4)
-        listener.setblocking(False)
         self._listener, self._path = listener, path
         self._loop.watch(listener.fileno(), READ, lambda _: self._accept())
 
-    def add(self, sock: socket.socket, greeting: Message) -> None:
+    def add(self, sock: Socket, greeting: Message) -> None:
         sock.setblocking(False)
         connection = Connection(sock)
         self._connections.append(connection)
@@ -99,9 +100,10 @@ class Control:
     def _accept(self) -> None:
         assert self._listener is not None
         try:
-            sock, _ = self._listener.accept()
+            fd, _ = self._listener._accept()  # type: ignore[attr-defined]
         except OSError:
             return
+        sock = Socket(fileno=fd)
         credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         if struct.unpack("3i", credentials)[1] != os.getuid():
             sock.close()

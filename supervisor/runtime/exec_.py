@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -29,7 +28,7 @@ from hawse.supervisor.runtime.offspring import (
     tie_to_parent,
 )
 from hawse.supervisor.runtime.program import Failure, Program, read_filter
-from hawse.supervisor.runtime.protocol import ProcessSpec, ShimSpec
+from hawse.supervisor.runtime.protocol import ProcessSpec, ShimSpec, Socket
 from hawse.supervisor.runtime.pump import Pump
 
 DRAIN_LIMIT = 1.0
@@ -55,12 +54,12 @@ class Exec:
         self._executing = False
         self._failure: Failure | None = None
         self._pidfd = -1
-        self._channel: socket.socket | None = None
+        self._channel: Socket | None = None
 
     def start(self, spec: ShimSpec, process: ProcessSpec, init_pidfd: int) -> None:
         """Raises OSError, Failure; then no callback comes."""
         seccomp = read_filter(process.seccomp)
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = protocol.socketpair()
         cgroup = os.open(spec.cgroup_v2, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if spec.cgroup_v2 else -1
         try:
             # For children only; the shim itself stays where it is.
@@ -135,7 +134,7 @@ class Exec:
         self.pump.finish()
 
 
-def child(spec: ShimSpec, process: ProcessSpec, seccomp: bytes, channel: socket.socket, init_pidfd: int) -> NoReturn:
+def child(spec: ShimSpec, process: ProcessSpec, seccomp: bytes, channel: Socket, init_pidfd: int) -> NoReturn:
     """Never returns, never raises."""
     try:
         keep_only(init_pidfd, channel.fileno())
@@ -149,7 +148,7 @@ def child(spec: ShimSpec, process: ProcessSpec, seccomp: bytes, channel: socket.
     os._exit(1)
 
 
-def _run(spec: ShimSpec, process: ProcessSpec, seccomp: bytes, channel: socket.socket, init_pidfd: int) -> None:
+def _run(spec: ShimSpec, process: ProcessSpec, seccomp: bytes, channel: Socket, init_pidfd: int) -> None:
     os.umask(0o022)
     syscalls.prctl(syscalls.PR_SET_NAME, b"hawse-exec")
     join(spec.cgroup_v1)

@@ -27,13 +27,13 @@ from hawse.supervisor.runtime.joining import join
 from hawse.supervisor.runtime.offspring import expect, keep_only, tell_failure, tie_to_parent
 from hawse.supervisor.runtime.plan import Plan, Root
 from hawse.supervisor.runtime.program import Failure, Program
-from hawse.supervisor.runtime.protocol import ShimSpec
+from hawse.supervisor.runtime.protocol import ShimSpec, Socket
 from hawse.supervisor.runtime.stdio import Stdio
 
 NETLINK_ROUTE = 0
 
 
-def main(spec: ShimSpec, plan: Plan, seccomp: bytes, channel: socket.socket) -> NoReturn:
+def main(spec: ShimSpec, plan: Plan, seccomp: bytes, channel: Socket) -> NoReturn:
     """The whole life of init.  Never returns, never raises."""
     try:
         keep_only(channel.fileno())
@@ -48,7 +48,7 @@ def main(spec: ShimSpec, plan: Plan, seccomp: bytes, channel: socket.socket) -> 
 
 
 class Init:
-    def __init__(self, spec: ShimSpec, plan: Plan, seccomp: bytes, channel: socket.socket) -> None:
+    def __init__(self, spec: ShimSpec, plan: Plan, seccomp: bytes, channel: Socket) -> None:
         self.spec, self.plan, self.seccomp, self.channel = spec, plan, seccomp, channel
 
     def run(self) -> None:

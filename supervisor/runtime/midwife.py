@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import stat
 import time
 from dataclasses import asdict, dataclass
@@ -27,7 +26,7 @@ from hawse.supervisor.runtime import init, protocol
 from hawse.supervisor.runtime.offspring import keep_only, tell_failure
 from hawse.supervisor.runtime.plan import Plan, Source, SysfsSource, plan
 from hawse.supervisor.runtime.program import Failure, read_filter
-from hawse.supervisor.runtime.protocol import ShimSpec
+from hawse.supervisor.runtime.protocol import ShimSpec, Socket
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +47,7 @@ class Charge:
     cgroups: list[str]
 
 
-def main(link: socket.socket, ours: socket.socket, theirs: socket.socket) -> NoReturn:
+def main(link: Socket, ours: Socket, theirs: Socket) -> NoReturn:
     """`ours` and `theirs` are the ends of the socket between shim and init.  Never returns, never raises."""
     stage = "namespaces"
     try:
@@ -99,9 +98,7 @@ def charge(spec: ShimSpec, path: str) -> Charge:
 
 
 class Midwife:
-    def __init__(
-        self, spec: ShimSpec, plan: Plan, link: socket.socket, ours: socket.socket, theirs: socket.socket
-    ) -> None:
+    def __init__(self, spec: ShimSpec, plan: Plan, link: Socket, ours: Socket, theirs: Socket) -> None:
         self.spec, self.plan = spec, plan
         self._link, self._ours, self._theirs = link, ours, theirs
         self._pid = 0

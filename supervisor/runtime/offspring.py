@@ -14,11 +14,12 @@ from typing import Any
 from hawse.supervisor.linux import syscalls
 from hawse.supervisor.runtime import protocol
 from hawse.supervisor.runtime.program import Failure
+from hawse.supervisor.runtime.protocol import Socket
 
 Message = dict[str, Any]
 
 
-def receive(channel: socket.socket) -> tuple[Message, list[int]]:
+def receive(channel: Socket) -> tuple[Message, list[int]]:
     """The next message from the other side of `channel`; {} at the end."""
     while True:
         try:
@@ -30,7 +31,7 @@ def receive(channel: socket.socket) -> tuple[Message, list[int]]:
             return {}, []
 
 
-def expect(channel: socket.socket, op: str) -> Message:
+def expect(channel: Socket, op: str) -> Message:
     """The next message from the shim, which must be that one.  Raises EOFError when the shim is gone."""
     message, fds = protocol.receive(channel)
     for fd in fds:
@@ -40,7 +41,7 @@ def expect(channel: socket.socket, op: str) -> Message:
     return message
 
 
-def tell_failure(channel: socket.socket, failure: Failure) -> None:
+def tell_failure(channel: Socket, failure: Failure) -> None:
     """A child's last word."""
     try:
         protocol.send(
@@ -74,7 +75,7 @@ def keep_only(*keep: int) -> None:
     syscalls.close_range(first)
 
 
-def tie_to_parent(channel: socket.socket) -> None:
+def tie_to_parent(channel: Socket) -> None:
     """Die with the shim; and if it died before this call, now."""
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)

@@ -14,17 +14,22 @@ outlives the daemon that made it and so an upgrade.
 
 from __future__ import annotations
 
-import array
+import _socket
 import json
 import os
 import socket
+import struct
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, NoReturn
 
 VERSION = 1
 MIN_VERSION = 1
 MAX_MESSAGE = 64 * 1024
 MAX_FDS = 16
+
+Socket = _socket.socket
+"""The base class of socket.socket, which is one, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,12 +123,17 @@ def load_process(raw: dict[str, Any]) -> ProcessSpec:
     return ProcessSpec(**{f.name: raw[f.name] for f in fields(ProcessSpec) if f.name in raw})
 
 
-def send(sock: socket.socket, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
+def socketpair() -> tuple[Socket, Socket]:
+    """Two connected ends for messages, close-on-exec."""
+    return _socket.socketpair(_AF_UNIX, _SOCK_SEQPACKET, 0)
+
+
+def send(sock: Socket, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
     """One message.  Raises BrokenPipeError when the other side is gone, ValueError when it is too long."""
-    send_raw(sock, json.dumps(message).encode(), fds)
+    send_raw(sock, "".join(_encode(message, 0)).encode(), fds)
 
 
-def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]]:
+def receive(sock: Socket) -> tuple[dict[str, Any], list[int]]:
     """The next message and its descriptors (close-on-exec; the caller owns them).
 
     Raises EOFError at the end, ValueError for what is no JSON.
@@ -140,24 +150,48 @@ def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]]:
 
 
 def decode(data: bytes) -> dict[str, Any]:
-    message: dict[str, Any] = json.loads(data)
+    """Raises ValueError."""
+    try:
+        message, _ = _decode(data.decode(), 0)
+    except StopIteration:
+        raise ValueError("no JSON") from None
+    if not isinstance(message, dict):
+        raise ValueError("no message")
     return message
 
 
-def send_raw(sock: socket.socket, data: bytes, fds: tuple[int, ...] = ()) -> None:
+def send_raw(sock: Socket, data: bytes, fds: tuple[int, ...] = ()) -> None:
     """A message as it was received.  Raises as `send`."""
     if len(data) > MAX_MESSAGE:
         raise ValueError(f"message of {len(data)} bytes; at most {MAX_MESSAGE} fit")
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-    sock.sendmsg([data], rights, socket.MSG_NOSIGNAL)
+    rights = [(_SOL_SOCKET, _SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))] if fds else []
+    sock.sendmsg([data], rights, _MSG_NOSIGNAL)
 
 
-def receive_raw(sock: socket.socket) -> tuple[bytes, list[int]]:
+def receive_raw(sock: Socket) -> tuple[bytes, list[int]]:
     """A message to pass on, and its descriptors; b"" at the end."""
-    space = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
-    data, ancillary, _, _ = sock.recvmsg(MAX_MESSAGE, space, socket.MSG_CMSG_CLOEXEC)
-    fds = array.array("i")
+    data, ancillary, _, _ = sock.recvmsg(MAX_MESSAGE, _RIGHTS_SPACE, _MSG_CMSG_CLOEXEC)
+    fds: list[int] = []
     for level, kind, payload in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
-    return data, list(fds)
+        if level == _SOL_SOCKET and kind == _SCM_RIGHTS:
+            fds += struct.unpack_from(f"{len(payload) // 4}i", payload)
+    return data, fds
+
+
+def _refuse(value: object) -> NoReturn:
+    raise TypeError(f"{value!r} cannot be sent")
+
+
+# A shim shares all memory with the spawner that it never touches.  The json and socket modules' own layers of Python would
+# cost each of them some 400 KiB, so what lies below is used: json's C scanner and encoder, the base class of sockets, and
+# plain integers for enumerations.
+_decode = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
+_encode: Callable[[object, int], tuple[str, ...]] = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
+    None, _refuse, json.encoder.encode_basestring_ascii, None, ": ", ", ", False, False, True
+)
+_AF_UNIX, _SOCK_SEQPACKET = int(socket.AF_UNIX), int(socket.SOCK_SEQPACKET)
+_MSG_CMSG_CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
+_MSG_NOSIGNAL = int(socket.MSG_NOSIGNAL)
+_RIGHTS_SPACE = socket.CMSG_SPACE(MAX_FDS * 4)
+_SCM_RIGHTS = int(socket.SCM_RIGHTS)
+_SOL_SOCKET = int(socket.SOL_SOCKET)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from typing import NoReturn
 
 from hawse.supervisor.linux.syscalls import close_range
+from hawse.supervisor.runtime.protocol import Socket
 
 _NOT_FORWARDED = {signal.SIGCHLD, signal.SIGTTIN, signal.SIGTTOU, signal.SIGTSTP}
 
@@ -18,7 +18,7 @@ _NOT_FORWARDED = {signal.SIGCHLD, signal.SIGTTIN, signal.SIGTTOU, signal.SIGTSTP
 _NOT_BLOCKED = {getattr(signal, f"SIG{name}") for name in ("KILL", "STOP", "SEGV", "BUS", "FPE", "ILL")}
 
 
-def split(channel: socket.socket) -> None:
+def split(channel: Socket) -> None:
     """Returns in the child only, which is to execute the program; the parent stays as the reaper until the child ends."""
     signals = set(signal.Signals) - _NOT_BLOCKED
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)

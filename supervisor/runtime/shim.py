@@ -15,13 +15,12 @@ from __future__ import annotations
 import base64
 import errno
 import os
+import select
 import signal
-import socket
 import time
 import traceback
 from typing import Any, NoReturn
 
-from hawse.supervisor.linux import syscalls
 from hawse.supervisor.runtime import exits, midwife, protocol
 from hawse.supervisor.runtime.attached import Wishes
 from hawse.supervisor.runtime.control import Connection, Control, Message
@@ -30,8 +29,9 @@ from hawse.supervisor.runtime.exits import ExitRecord
 from hawse.supervisor.runtime.logwriter import LogWriter
 from hawse.supervisor.runtime.loop import READ, Loop
 from hawse.supervisor.runtime.midwife import Charge, read_spec
-from hawse.supervisor.runtime.offspring import failed, keep_only, receive, set_limits
+from hawse.supervisor.runtime.offspring import failed, receive, set_limits
 from hawse.supervisor.runtime.program import Failure
+from hawse.supervisor.runtime.protocol import Socket
 from hawse.supervisor.runtime.pump import Pump
 from hawse.supervisor.runtime.terminal import DEFAULT_DETACH_KEYS, parse_keys
 
@@ -39,34 +39,63 @@ EXECS_REMEMBERED = 32
 """Exit codes of ended execs that a daemon which comes later can still ask for."""
 
 
-def main(nursery: socket.socket) -> NoReturn:
-    """The whole life of a shim, in a process of its own: waits for its job on `nursery`.  Never returns, never raises."""
+TAKEN, NO_DAEMON = b"t", b"n"
+"""What a shim that has waited says to the spawner: it has its job; or there will be none any more."""
+MAX_FD = 0x7FFF_FFFF
+
+
+def main(jobs: Socket, spawner: int) -> NoReturn:
+    """The whole life of a shim, in a process of its own: waits for its job on `jobs`, the spawner's socket to the daemon.
+
+    `spawner` is a pipe to the spawner.  Never returns, never raises.
+    """
     shim: Shim | None = None
     try:
-        keep_only(nursery.fileno())
         os.setsid()
-        syscalls.prctl(syscalls.PR_SET_NAME, b"hawse-shim")
-        # Its children inherit this until they exec: nothing inside a container may look into them.
-        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_IGN)
-        link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        channel, inits = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        _set_name(b"hawse-shim")
+        link, theirs = protocol.socketpair()
+        channel, inits = protocol.socketpair()
         midwife_pid = os.fork()
         if midwife_pid == 0:
             midwife.main(theirs, channel, inits)
         theirs.close()
         inits.close()
-        job, fds = protocol.receive_raw(nursery)
-        if not job:
-            os._exit(0)  # the spawner is gone
-        nursery.close()
+        job, control = _wait_for_job(jobs, spawner)
+        jobs.close()
+        os.close(spawner)
         shim = Shim(link, channel, midwife_pid)
-        shim.run(job, socket.socket(fileno=fds[0]))
+        shim.run(job, control)
         os._exit(0)
     except BaseException:
         _leave_word(shim)
         os._exit(1)
+
+
+def _wait_for_job(jobs: Socket, spawner: int) -> tuple[bytes, Socket]:
+    """The request, and the daemon's control connection that came with it.  Answers it.  Exits when none will come."""
+    poll = select.poll()
+    poll.register(jobs, select.POLLIN)
+    poll.register(spawner, 0)  # an error on it: nobody reads it any more
+    if any(fd == spawner for fd, _ in poll.poll()):
+        os._exit(0)
+    job, fds = protocol.receive_raw(jobs)
+    if not job:
+        os.write(spawner, NO_DAEMON)
+        os._exit(0)
+    os.write(spawner, TAKEN)
+    request = protocol.decode(job)
+    pid = os.getpid()
+    pidfd = os.pidfd_open(pid)
+    answer = {"ev": "spawned", "shim_pid": pid, "id": request.get("id"), "rid": request.get("rid")}
+    protocol.send(jobs, answer, (pidfd,))
+    os.close(pidfd)
+    return job, Socket(fileno=fds[0])
+
+
+def _set_name(name: bytes) -> None:
+    fd = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
+    os.write(fd, name)
+    os.close(fd)
 
 
 def _leave_word(shim: Shim | None) -> None:
@@ -84,7 +113,7 @@ def _leave_word(shim: Shim | None) -> None:
 class Shim:
     """`link` goes to the midwife, `channel` to init, whether they live yet or no longer."""
 
-    def __init__(self, link: socket.socket, channel: socket.socket, midwife_pid: int) -> None:
+    def __init__(self, link: Socket, channel: Socket, midwife_pid: int) -> None:
         self.charge: Charge | None = None
         self.phase = "waiting"
         self.stages: dict[str, int] = {}
@@ -93,7 +122,7 @@ class Shim:
         self.start_time = 0
         self.started_at = 0
         self.execs: dict[str, Exec] = {}
-        self.netlink: socket.socket | None = None
+        self.netlink = -1
         self._link, self._channel, self._midwife_pid = link, channel, midwife_pid
         self._pidfd = -1
         self._mounts = -1
@@ -105,7 +134,7 @@ class Shim:
         self.control = Control(self.loop, self._on_control, self._on_alone)
         self.pump: Pump | None = None
 
-    def run(self, job: bytes, daemon: socket.socket) -> None:
+    def run(self, job: bytes, daemon: Socket) -> None:
         self._begun["namespaces"] = time.monotonic_ns()
         self._link.send(job)
         self.control.add(daemon, {"ev": "hello", "version": protocol.VERSION})
@@ -158,7 +187,7 @@ class Shim:
 
     def _tell_namespaces(self) -> None:
         self._measure("namespaces")
-        netlink = (self.netlink.fileno(),) if self.netlink else ()
+        netlink = (self.netlink,) if self.netlink >= 0 else ()
         message = {"ev": "namespaces", "pid": self.pid, "start_time": self.start_time}
         self.control.tell(message, (self._pidfd, *netlink))
 
@@ -166,7 +195,7 @@ class Shim:
         message, fds = receive(self._channel)
         match message.get("ev"):
             case "netlink":
-                self.netlink = socket.socket(fileno=fds[0])
+                self.netlink = fds[0]
                 self._tell_namespaces()
             case "ready":
                 self._on_ready(message, fds)
@@ -271,9 +300,9 @@ class Shim:
         self._on_alone()
 
     def _release_network(self) -> None:
-        if self.netlink is not None:
-            self.netlink.close()
-            self.netlink = None
+        if self.netlink >= 0:
+            os.close(self.netlink)
+            self.netlink = -1
 
     def _kill(self) -> None:
         if self._pidfd >= 0:
@@ -321,10 +350,10 @@ class Shim:
             case "state":
                 connection.send({**self._state(), "rid": rid})
             case "netns":
-                if self.netlink is None:
+                if self.netlink < 0:
                     connection.send(_error(rid, errno.ESRCH, "there is no network namespace of its own"))
                     return
-                connection.send({"ev": "netns", "rid": rid}, (self.netlink.fileno(),))
+                connection.send({"ev": "netns", "rid": rid}, (self.netlink,))
             case "attach":
                 self._attach(self._pump_of(None), message, fds, tty=self.charge is not None and self.charge.tty)
                 connection.send({"ev": "attached", "rid": rid})

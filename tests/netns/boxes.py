@@ -169,11 +169,15 @@ class Boxes:
     async def start(self, spec: ShimSpec, before_go: Callable[[Box], Awaitable[None]] | None = None) -> Box:
         shim = await self.spawner.launch(spec)
         self._shims.append(shim)
-        await shim.wait_ready()
         box = Box(shim, spec)
-        if before_go:
-            await before_go(box)
-        await shim.open_gate()
+        try:
+            await shim.wait_ready()
+            if before_go:
+                await before_go(box)
+            await shim.open_gate()
+        except BaseException:
+            await shim.abort()
+            raise
         return box
 
     async def run(self, *argv: str, **changes: Any) -> Outcome:

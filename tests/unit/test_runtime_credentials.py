@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hawse.supervisor.linux import capabilities
@@ -81,6 +81,7 @@ def test_without_databases() -> None:
     assert resolve("", (), "", "") == Identity(uid=0, gid=0, groups=(0,), home="/")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=12), st.text(max_size=60), st.text(max_size=60))
 def test_never_root_by_accident(user: str, passwd: str, group: str) -> None:
     """CVE-2026-30892: whatever the text is, uid 0 comes only of asking for it, or of an entry that says so."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hawse.supervisor.runtime.terminal import DEFAULT_DETACH_KEYS, DetachScanner, parse_keys
@@ -46,6 +46,7 @@ def test_a_beginning_that_comes_to_nothing_is_passed_on() -> None:
     assert scan(b"", [b"any"]) == (b"any", False)
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=3), st.lists(st.binary(max_size=5), max_size=8))
 def test_cutting_changes_nothing(keys: bytes, pieces: list[bytes]) -> None:
     whole = b"".join(pieces)
