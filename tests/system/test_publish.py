@@ -194,10 +194,8 @@ def test_a_free_port_is_chosen_and_shown(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("vantage", ["client", "host", "loopback"])
-def test_udp_is_answered_from_the_address_that_was_asked(lab: Lab, vantage: str) -> None:
-    lab.hawse(
-        "run", "-d", "--name", "echo", "-p", "5353:53/udp", "busybox", *("nc", "-u", "-l", "-p", "53", "-e", "cat")
-    )
+def test_udp_is_answered_from_the_address_that_was_asked(lab: Lab, debian: Path, vantage: str) -> None:
+    lab.hawse("run", "-d", "--name", "echo", "-p", "5353:53/udp", "--rootfs", debian, "perl", "-e", UDP_ECHO)
     machine = lab.client if vantage == "client" else lab.host
     target = "127.0.0.1" if vantage == "loopback" else HOST
 
