@@ -90,6 +90,10 @@ GROUPS: dict[str, tuple[str, dict[str, Entry]]] = {
             "rm": ("networks", "RM", "Remove networks"),
         },
     ),
+    "selftest": (
+        "See for yourself that hawse keeps what it promises",
+        {"chaos": ("selftest.chaos", "CHAOS", "Kill and break everything at random, in a lab, and look what is left")},
+    ),
     "system": (
         "Manage hawse itself",
         {

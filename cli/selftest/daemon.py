@@ -43,6 +43,11 @@ class Daemon:
 
     def start(self, *flags: str, env: dict[str, str] | None = None, timeout: float = 15) -> None:
         """Start it and wait until it answers.  Raises AssertionError with its log when it does not."""
+        self.launch(*flags, env=env)
+        self.wait_ready(timeout)
+
+    def launch(self, *flags: str, env: dict[str, str] | None = None) -> None:
+        """Start it and do not wait."""
         with self.log_path.open("ab") as log:
             self._process = self._lab.popen(
                 ["hawse", "daemon", *flags],
@@ -52,7 +57,17 @@ class Daemon:
                 stderr=log,
                 start_new_session=True,
             )
-        self.wait_ready(timeout)
+
+    @property
+    def ended(self) -> int | None:
+        """Exit code of the one that was started last; None while it lives."""
+        assert self._process is not None
+        return self._process.poll()
+
+    def strike(self) -> None:
+        """SIGKILL to the one that was started last, whatever it is doing, and no waiting."""
+        assert self._process is not None
+        self._process.kill()
 
     def wait_ready(self, timeout: float = 15) -> None:
         deadline = time.monotonic() + timeout
