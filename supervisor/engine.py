@@ -120,18 +120,20 @@ class Engine:
 
     async def stop(self, ref: str, timeout: int | None = None, signal: str | None = None) -> None:
         """Its stop signal, then SIGKILL after `timeout` seconds (-1 never).  Raises NotModified when it does not run."""
-        async with self._serial(ref) as container:
-            if container.state is State.RESTARTING:
-                await self._step(container, machine.RestartCancelled())
-                return
-            if not container.state.is_alive:
-                raise NotModified(f"container {container.name} is not running")
-            await self._step(container, machine.StopRequested())
-        grace = container.config.stop_timeout if timeout is None else timeout
-        with self._exit_of(container) as ended:
+        number = signal_number(signal) if signal else None
+        found = await self.container(ref)
+        with self._exit_of(found) as ended:  # before the look at its state: an exit in between must not be missed
+            async with self._serial(found.id) as container:
+                if container.state is State.RESTARTING:
+                    await self._step(container, machine.RestartCancelled())
+                    return
+                if not container.state.is_alive:
+                    raise NotModified(f"container {container.name} is not running")
+                await self._step(container, machine.StopRequested())
+            grace = container.config.stop_timeout if timeout is None else timeout
             if container.state is State.PAUSED:
                 Cgroup.open(self.parts.cgroups, container.id).thaw()
-            self._signal(container, signal_number(signal or container.config.stop_signal))
+            self._signal(container, number or signal_number(container.config.stop_signal))
             if await ended.wait(None if grace < 0 else grace) is None:
                 self._signal(container, signals.SIGKILL)
                 await ended.wait()
