@@ -146,12 +146,15 @@ def install(directory: Path) -> Path:
     """
     target = directory / "installed"
     shutil.rmtree(target, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=directory) as build:
+    with tempfile.TemporaryDirectory(dir=directory) as name:
+        copy = Path(name, "source")  # setuptools leaves build/ where it builds
+        unwanted = shutil.ignore_patterns("__pycache__", ".*", "build", "*.egg-info", "tests")
+        shutil.copytree(REPOSITORY, copy, ignore=unwanted)
         pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
         here = ["--no-deps", "--no-build-isolation"]
-        subprocess.run([*pip, "wheel", *here, "--wheel-dir", build, str(REPOSITORY)], check=True)
+        subprocess.run([*pip, "wheel", *here, "--wheel-dir", name, str(copy)], check=True)
         venv.create(target, symlinks=True)
-        [wheel] = Path(build).glob("hawse-*.whl")
+        [wheel] = Path(name).glob("hawse-*.whl")
         subprocess.run([*pip, "--python", str(target / "bin/python"), "install", "--no-deps", str(wheel)], check=True)
     [site] = (target / "lib").glob("python*/site-packages")
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
