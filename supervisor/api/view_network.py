@@ -13,7 +13,10 @@ from hawse.supervisor.model import Container, ContainerId, Endpoint, EndpointReq
 def network(
     record: Network, endpoints: Iterable[Endpoint] = (), containers: Mapping[ContainerId, Container] | None = None
 ) -> dict[str, Any]:
-    """GET /networks/X; the list has the same fields without Containers filled in."""
+    """GET /networks/X; the list has the same fields without Containers filled in.
+
+    Options are those that were asked for and no others: docker-compose makes a network anew when it finds one more.
+    """
     names = containers or {}
     config = []
     if record.subnet is not None:
@@ -42,8 +45,9 @@ def network(
             }
             for e in endpoints
         },
-        "Options": _options(record),
+        "Options": record.options,
         "Labels": record.labels,
+        "Hawse": {"Bridge": record.bridge},
     }
 
 
@@ -75,8 +79,3 @@ def endpoint(
 def endpoint_id(container_id: str, network_id: str) -> str:
     """Docker has an id for each endpoint; ours follows from the two that it joins."""
     return hashlib.sha256(f"{container_id}/{network_id}".encode()).hexdigest()
-
-
-def _options(record: Network) -> dict[str, str]:
-    device = {"com.docker.network.bridge.name": record.bridge} if record.bridge else {}
-    return {**device, **record.options}
