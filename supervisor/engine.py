@@ -42,6 +42,7 @@ from hawse.supervisor.runtime.client import AttachOptions, Shim
 from hawse.supervisor.signal_names import signal_number
 from hawse.supervisor.store.tx import Tx
 from hawse.supervisor.store.upkeep import upkeep
+from hawse.supervisor.subscriptions import Subscriptions
 from hawse.supervisor.volumes import Volumes
 from hawse.supervisor.waits import Expectation
 from hawse.supervisor.watch.keeper import Keeper
@@ -58,6 +59,7 @@ class Engine:
         self.images = parts.images
         self.networks = Networks(parts)
         self.volumes = Volumes(parts)
+        self.subscriptions = Subscriptions(parts.store)
         self.dispatcher = Dispatcher(parts.store, handlers, Context(parts=parts, engine=self))
         self.execs = Execs(parts, tasks)
         self.keeper = Keeper(parts, self._finish_removal)

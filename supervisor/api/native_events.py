@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass, replace
+from functools import partial
 
 import anyio
 import msgspec
@@ -94,7 +95,7 @@ async def _last(call: Call, journal: Journal, wish: Wish, count: int) -> int:
     upto, found = journal.head, 0
     while upto > wish.position:
         begin = max(wish.position, upto - WINDOW)
-        rows = await call.engine.store.read(lambda tx: _between(tx, wish, begin, upto))
+        rows = await call.engine.store.read(partial(_between, wish=wish, begin=begin, upto=upto))
         matching = [row.seq for row in rows if wish.filter.wants(row) and _in_time(row, wish)]
         if found + len(matching) >= count:
             return matching[found - count] - 1

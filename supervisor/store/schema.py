@@ -139,6 +139,13 @@ MIGRATIONS = (
         PRIMARY KEY (handler, seq)
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    -- Readers outside the daemon; unlike handlers they do not hold back pruning.
+    CREATE TABLE subscriptions (
+        name TEXT PRIMARY KEY,
+        json TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 
 

@@ -47,6 +47,7 @@ from hawse.supervisor.runtime.client import AttachOptions
 from hawse.supervisor.runtime.spec import Paths
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx
+from hawse.supervisor.subscriptions import Subscriptions
 from hawse.supervisor.volumes import Volumes
 
 BUSYBOX = Image(
@@ -72,6 +73,7 @@ class FakeEngine:
         self.images = Images(root, store)
         self.networks = FakeNetworks(store)
         self.execs = FakeExecs(self)
+        self.subscriptions = Subscriptions(store)
         self.volumes = Volumes(self.parts)  # type: ignore[arg-type]
         self.volumes.make()
         self.attached: list[tuple[str, bytes, AttachOptions]] = []
