@@ -12,7 +12,7 @@ from hawse.cli.errors import Failure
 from hawse.cli.flags import Command, Flag, Options
 from hawse.cli.selftest import story
 from hawse.cli.selftest.busybox import busybox_tar
-from hawse.cli.selftest.lab import Lab
+from hawse.cli.selftest.lab import HOST, Lab
 from hawse.cli.selftest.snapshot import Snapshot
 from hawse.cli.selftest.storm import Storm
 from hawse.cli.table import aligned
@@ -44,8 +44,9 @@ def _chaos(_: Context, options: Options, __: list[str]) -> int:
         before = lab.settled()
         storm = Storm(lab, seed, options.workers)
         storm.run(options.seconds)
+        served, unreached = visit(lab)
         begun = time.monotonic()
-        wrong = storm.wrong + clear(lab)
+        wrong = storm.wrong + unreached + clear(lab)
         leaks = lab.leaks(before, timeout=20)
         took = time.monotonic() - begun
         off = audit(lab)
@@ -56,6 +57,9 @@ def _chaos(_: Context, options: Options, __: list[str]) -> int:
         if storm.refused:
             print("\nAnswered with an error (the most frequent):")
             print("\n".join(f" {n} × {what}" for what, n in storm.refused.most_common(8)))
+        print(
+            f"\nWhen it was over {served} servers ran; {len(unreached)} could not be reached through their published port."
+        )
         print(f"\nEverything was removed, {took:.1f} s later is left over or missing:")
         print("\n".join(aligned(table(before, leaks))))
         findings = {"leak": leaks, "audit": off, "journal": untold, "wrong": wrong}
@@ -67,6 +71,26 @@ def _chaos(_: Context, options: Options, __: list[str]) -> int:
         if failed and options.log:
             print(lab.daemon.log)
     return 1 if failed else 0
+
+
+def visit(lab: Lab, timeout: float = 10) -> tuple[int, list[str]]:
+    """How many servers have survived, and those of them that no client can reach."""
+    _, body = lab.daemon.request("GET", "/containers/json")
+    servers = {
+        shown["Names"][0]: port["PublicPort"]
+        for shown in json.loads(body)
+        if shown["Command"].startswith("httpd") and shown["State"] == "running"
+        for port in shown["Ports"]
+        if port.get("PublicPort") and port["IP"] == "0.0.0.0"
+    }
+    deadline = time.monotonic() + timeout
+    waiting = dict(servers)
+    while waiting and time.monotonic() < deadline:
+        for name, port in list(waiting.items()):
+            if lab.client.reaches(HOST, port, timeout=0.3):
+                del waiting[name]
+        time.sleep(0.02)
+    return len(servers), [f"{name} does not answer on port {port}" for name, port in waiting.items()]
 
 
 def clear(lab: Lab) -> list[str]:
