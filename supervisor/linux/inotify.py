@@ -41,8 +41,10 @@ class DirectoryWatch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        asyncio.get_running_loop().remove_reader(self._fd)
-        os.close(self._fd)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._fd)
+        # Closing an inotify instance waits for a grace period of the kernel, 7-16 ms: not in the event loop.
+        loop.run_in_executor(None, os.close, self._fd)
 
     async def wait(self) -> None:
         """Until something has changed since the last wait returned."""
