@@ -101,7 +101,7 @@ def test_ps_inspect_port_and_the_page(docker: Docker, lab: Lab, web: str) -> Non
     assert docker("port", web, "80/tcp").out == "0.0.0.0:8080\n"
     shown = docker("inspect", "-f", "{{.NetworkSettings.Networks.testbr.IPAddress}} {{.State.Pid}}", web).out.split()
     assert shown[0] == "10.10.10.2" and int(shown[1]) > 0
-    assert lab.client.run(["wget", "-q", "-O", "-", "http://10.199.0.1:8080/"]).out == "page\n"
+    eventually(lambda: lab.client.get("10.199.0.1", 8080) == b"page\n")
     assert docker("ps", "-q", "--filter", "label=a=b", "--no-trunc").out == docker("inspect", "-f", "{{.Id}}", web).out
     assert docker("ps", "-q", "--filter", "label=a=c").out == ""
 
@@ -254,7 +254,7 @@ def test_connect_and_disconnect_while_it_runs(docker: Docker, lab: Lab, web: str
     docker("network", "create", "second")
     docker("run", "-d", "--name", "peer", "--network", "second", "busybox", "sleep", "1000")
     docker("network", "connect", "--ip", "10.10.10.77", "testbr", "peer")
-    assert docker("exec", "peer", "wget", "-q", "-O", "-", "http://10.10.10.2/").out == "page\n"
+    eventually(lambda: docker("exec", "peer", "wget", "-q", "-O", "-", "http://10.10.10.2/").out == "page\n")
     assert docker("exec", "peer", "ip", "-o", "-4", "addr", "show", "eth1").out.split()[3] == "10.10.10.77/24"
     refused = docker("network", "connect", "testbr", "peer", check=False)
     assert refused.code == 1 and "already exists in network testbr" in refused.err
@@ -267,7 +267,7 @@ def test_connect_and_disconnect_while_it_runs(docker: Docker, lab: Lab, web: str
     assert list(json.loads(docker("inspect", "peer").out)[0]["NetworkSettings"]["Networks"]) == ["second"]
     docker("network", "connect", "testbr", "peer")
     docker("restart", "-t", "0", "peer")
-    assert docker("exec", "peer", "wget", "-q", "-O", "-", "http://10.10.10.2/").out == "page\n"
+    eventually(lambda: docker("exec", "peer", "wget", "-q", "-O", "-", "http://10.10.10.2/").out == "page\n")
     docker("stop", "-t", "0", "peer")
     docker("network", "disconnect", "second", "peer")
     docker("start", "peer")

@@ -85,7 +85,7 @@ def test_docker_py_works_with_a_running_one(client: docker.DockerClient, lab: La
     assert box.put_archive("/srv", packed.getvalue())
     box.reload()
     port = int(box.ports["80/tcp"][0]["HostPort"])
-    assert lab.client.get("10.199.0.1", port) == b"hello\n"
+    eventually(lambda: lab.client.get("10.199.0.1", port) == b"hello\n")
     code, said = box.exec_run(["sh", "-c", "echo $A; exit 4"])
     assert (code, said) == (4, b"1\n")
     code, (out, err) = box.exec_run(["sh", "-c", "echo o; echo e >&2"], demux=True)
