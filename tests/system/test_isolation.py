@@ -55,16 +55,16 @@ def test_every_namespace_is_its_own(lab: Lab) -> None:
 
 
 def test_root_inside_is_nobody_outside(lab: Lab) -> None:
-    for name in ("a", "b"):
+    for name in ("one", "two"):
         lab.hawse("run", "-d", "--name", name, "busybox", "sleep", "100")
     owners = []
-    for name in ("a", "b"):
+    for name in ("one", "two"):
         told = (lab.inside / f"proc/{lab.inspect(name)['State']['Pid']}/status").read_text()
         owners.append(int(re.search(r"^Uid:\s+(\d+)", told, re.MULTILINE)[1]))  # type: ignore[index]
     assert all(uid >= 65_536 for uid in owners)
     assert abs(owners[0] - owners[1]) >= 65_536, "a range of its own for each"
-    assert lab.hawse("exec", "a", "cat", "/proc/self/uid_map").out.split() == ["0", str(owners[0]), "65536"]
-    lab.hawse("rm", "-f", "a", "b")
+    assert lab.hawse("exec", "one", "cat", "/proc/self/uid_map").out.split() == ["0", str(owners[0]), "65536"]
+    lab.hawse("rm", "-f", "one", "two")
 
 
 def test_userns_host_opts_out(lab: Lab) -> None:
@@ -164,7 +164,7 @@ def test_the_cgroup_looks_like_a_root(lab: Lab) -> None:
 def test_the_mount_table_shows_only_the_container(lab: Lab) -> None:
     shown = lab.hawse("run", "--rm", "busybox", "cat", "/proc/self/mounts").out
     targets = [line.split()[1] for line in shown.splitlines()]
-    assert targets[0] == "/"
+    assert targets.count("/") == 1
     allowed = ("/proc", "/dev", "/sys", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
     assert all(t == "/" or t.startswith(allowed) for t in targets), targets
 
