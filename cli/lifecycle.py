@@ -48,7 +48,8 @@ def _rm(context: Context, options: Options, names: list[str]) -> int:
     )
 
 
-def _wait(context: Context, options: Options, names: list[str]) -> int:
+def wait_for_end(context: Context, names: list[str]) -> int:
+    """Until each has ended; prints their exit codes."""
     from hawse.cli.errors import Disconnected
     from hawse.cli.foreground import exit_code_after_restart, status
 
@@ -90,5 +91,4 @@ RM = Command(
     ),
     completes="container",
 )
-WAIT = Command(_wait, _NAMES, least=1, completes="container")
 RENAME = Command(_rename, "CONTAINER NEW_NAME", least=2, most=2, completes="container")

@@ -26,7 +26,7 @@ _CONTAINER: dict[str, Entry] = {
     "top": ("top", "TOP", "Show the processes of a container"),
     "unpause": ("lifecycle", "UNPAUSE", "Let paused containers go on"),
     "update": ("update", "UPDATE", "Change limits and restart policy of containers"),
-    "wait": ("lifecycle", "WAIT", "Wait until containers end and print their exit codes"),
+    "wait": ("wait", "WAIT", "Wait until containers end, or are started, connected, healthy or removed"),
 }
 _LIST: Entry = ("ps", "PS", "List containers")
 _EVENTS: Entry = ("events", "EVENTS", "Show what happens, as it happens")
@@ -93,6 +93,20 @@ GROUPS: dict[str, tuple[str, dict[str, Entry]]] = {
     "selftest": (
         "See for yourself that hawse keeps what it promises",
         {"chaos": ("selftest.chaos", "CHAOS", "Kill and break everything at random, in a lab, and look what is left")},
+    ),
+    "subscription": (
+        "Manage durable readers of the events",
+        {
+            "create": ("subscription", "CREATE", "Make a subscription"),
+            "inspect": ("subscription", "INSPECT", "Show everything about subscriptions"),
+            "list": ("subscription", "LS", "List subscriptions"),
+            "ls": ("subscription", "LS", "List subscriptions"),
+            "pause": ("subscription", "PAUSE", "Deliver nothing until it is resumed"),
+            "remove": ("subscription", "RM", "Remove subscriptions"),
+            "replay": ("subscription", "REPLAY", "Deliver again from a place"),
+            "resume": ("subscription", "RESUME", "Deliver again"),
+            "rm": ("subscription", "RM", "Remove subscriptions"),
+        },
     ),
     "system": (
         "Manage hawse itself",

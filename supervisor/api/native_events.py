@@ -47,7 +47,8 @@ async def events(call: Call) -> web.StreamResponse:
     journal = call.engine.store.journal
     wish = await _wish(call, journal)
     sse = wire.EVENT_STREAM in call.request.headers.get("Accept", "")
-    async with call.stream(wire.EVENT_STREAM if sse else wire.JSON_LINES) as out:
+    begins = {wire.CURSOR: journal.epochs.cursor(wish.position)}
+    async with call.stream(wire.EVENT_STREAM if sse else wire.JSON_LINES, begins) as out:
         left = None if wish.until is None else max(0.0, (wish.until - call.engine.parts.clock()) / 1e9)
         try:
             await _tell(journal, wish, out, sse, left)

@@ -32,6 +32,8 @@ TAR = "application/x-tar"
 
 PATH_STAT = "X-Docker-Container-Path-Stat"
 REQUEST_ID = "X-Hawse-Request-Id"
+CURSOR = "X-Hawse-Cursor"
+"""Where the native event stream begins: a reader whose connection breaks before the first line goes on from there."""
 HEARTBEAT = 15.0
 """Seconds between two heartbeat lines of the native event stream."""
 

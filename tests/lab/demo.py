@@ -109,7 +109,7 @@ def main() -> int:
         lab.daemon.start()
         show.output(f"{DIM}answers after {show.elapsed * 1000:.0f} ms{PLAIN}")
         before = lab.settled()
-        events = lab.popen(["hawse", "events"], stdout=subprocess.PIPE)
+        events = lab.popen(["hawse", "events", "--format", "table"], stdout=subprocess.PIPE)
         assert events.stdout is not None
         try:
             eventually(lambda: lab.daemon.answers() and events.poll() is None)

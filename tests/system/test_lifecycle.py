@@ -132,7 +132,7 @@ def test_the_events_of_one_life_come_in_order(lab: Lab) -> None:
 
 
 def test_the_events_verb_streams_what_happens(lab: Lab) -> None:
-    process = lab.popen(["hawse", "events", "--format", "json"], stdout=subprocess.PIPE)
+    process = lab.popen(["hawse", "events", "--format", "docker-json"], stdout=subprocess.PIPE)
     assert process.stdout is not None
     try:
         with process.stdout:

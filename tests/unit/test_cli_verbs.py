@@ -215,13 +215,13 @@ def test_events(daemon: CliDaemon) -> None:
 
     daemon.routes["GET /events"] = stream
     env = {"TZ": "UTC"}
-    assert daemon.run("events", env=env).out == (
+    assert daemon.run("events", "--format", "docker", env=env).out == (
         "2023-11-14T22:13:20.123456789Z container start abc (image=busybox, name=web)\n"
     )
-    assert json.loads(daemon.run("events", "--format", "json").out) == EVENT
+    assert json.loads(daemon.run("events", "--format", "docker-json").out) == EVENT
     shown = daemon.run("events", "--format", "{{.Type}} {{.Status}} {{.Actor.Attributes.name}}").out
     assert shown == "container start web\n"
-    daemon.run("system", "events", "--filter", "type=container", "--since", "5", "--until", "6")
+    daemon.run("system", "events", "--format", "docker", "--filter", "type=container", "--since", "5", "--until", "6")
     assert daemon.seen[-1].query == {"since": "5", "until": "6", "filters": '{"type": ["container"]}'}
 
 
