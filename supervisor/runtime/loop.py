@@ -57,8 +57,15 @@ class Loop:
         while self.running:
             self.turn()
 
-    def turn(self) -> None:
+    def close(self) -> None:
+        self._watched.clear()
+        self._epoll.close()
+
+    def turn(self, *, wait: bool = True) -> None:
+        """Whatever is ready or due; with `wait`, at least something."""
         timeout = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else -1
+        if not wait:
+            timeout = 0
         for fd, events in self._epoll.poll(timeout):
             # A call may forget other descriptors of the same batch.
             if (call := self._watched.get(fd)) is not None:

@@ -21,6 +21,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import NoReturn
 
+from hawse.supervisor import faults
 from hawse.supervisor.linux import syscalls, userns
 from hawse.supervisor.runtime import init, protocol
 from hawse.supervisor.runtime.offspring import keep_only, tell_failure
@@ -105,13 +106,18 @@ class Midwife:
         self._sysfs: dict[int, int] = {}
 
     def run(self) -> None:
+        faults.point("midwife.charged")
         own_directories(self.spec)
+        faults.point("midwife.directories-made")
         self._clone()
+        faults.point("midwife.cloned")
         if self.spec.uid_base is not None:
             userns.write_maps(self._pid, self.spec.uid_base, self.spec.uid_count)
+        faults.point("midwife.mapped")
         protocol.send(self._ours, {"op": "mapped"})
         begun = time.monotonic_ns()
         self._pass_mounts()
+        faults.point("midwife.mounts-passed")
         protocol.send(self._link, {"ev": "delivered", "sources": (time.monotonic_ns() - begun) // 1000})
 
     def _clone(self) -> None:

@@ -21,6 +21,7 @@ import time
 import traceback
 from typing import Any, NoReturn
 
+from hawse.supervisor import faults
 from hawse.supervisor.runtime import exits, midwife, protocol
 from hawse.supervisor.runtime.attached import Wishes
 from hawse.supervisor.runtime.control import Connection, Control, Message
@@ -60,10 +61,10 @@ def main(jobs: Socket, spawner: int) -> NoReturn:
             midwife.main(theirs, channel, inits)
         theirs.close()
         inits.close()
-        job, control = _wait_for_job(jobs, spawner)
+        shim = Shim(link, channel, midwife_pid)
+        job, control = wait_for_job(jobs, spawner)
         jobs.close()
         os.close(spawner)
-        shim = Shim(link, channel, midwife_pid)
         shim.run(job, control)
         os._exit(0)
     except BaseException:
@@ -71,7 +72,7 @@ def main(jobs: Socket, spawner: int) -> NoReturn:
         os._exit(1)
 
 
-def _wait_for_job(jobs: Socket, spawner: int) -> tuple[bytes, Socket]:
+def wait_for_job(jobs: Socket, spawner: int) -> tuple[bytes, Socket]:
     """The request, and the daemon's control connection that came with it.  Answers it.  Exits when none will come."""
     poll = select.poll()
     poll.register(jobs, select.POLLIN)
@@ -135,12 +136,26 @@ class Shim:
         self.pump: Pump | None = None
 
     def run(self, job: bytes, daemon: Socket) -> None:
+        self.begin(job, daemon)
+        self.loop.run()
+        self.close()
+
+    def begin(self, job: bytes, daemon: Socket) -> None:
         self._begun["namespaces"] = time.monotonic_ns()
         self._link.send(job)
+        faults.point("shim.asked")
         self.control.add(daemon, {"ev": "hello", "version": protocol.VERSION})
         self.loop.watch(self._link.fileno(), READ, lambda _: self._on_midwife())
-        self.loop.run()
+
+    def close(self) -> None:
+        """The program has ended; let go of everything but what the clients still have to be told."""
         self.control.close()
+        self._release_network()
+        for fd in (self._pidfd, self._mounts):
+            if fd >= 0:
+                os.close(fd)
+        self._pidfd = self._mounts = -1
+        self.loop.close()
 
     # -- the start
 
@@ -163,12 +178,14 @@ class Shim:
     def _take_charge(self, charge: Charge) -> None:
         self.charge = charge
         self.control.listen(charge.socket)
+        faults.point("shim.listening")
         log = LogWriter(charge.log_path, charge.log_max_size, charge.log_max_files)
         self.pump = Pump(self.loop, log, tty=charge.tty, close_stdin=charge.stdin_once)
 
     def _on_birth(self, pid: int, pidfd: int) -> None:
         self.pid, self._pidfd = pid, pidfd
         self.start_time = _start_time(pid)
+        faults.point("shim.born")
         self.loop.watch(pidfd, READ, lambda _: self._on_init_end())
         self.loop.watch(self._channel.fileno(), READ, lambda _: self._on_init_message())
         if self._failure is not None:
@@ -213,6 +230,7 @@ class Shim:
         self.phase = "ready"
         self._begun["gate"] = time.monotonic_ns()
         self.control.tell({"ev": "ready", "stages": self.stages})
+        faults.point("shim.ready")
         try:
             # A dying process first waits until the mounts that only it had are gone (RCU, some 2 ms), and only then can
             # anybody hear of its death.  So the shim has them, too, and takes them along.
@@ -229,6 +247,7 @@ class Shim:
             self.phase = "running"
             self.started_at = time.time_ns()
             self.control.tell({"ev": "started", "stages": self.stages})
+            faults.point("shim.started")
 
     def _go(self, connection: Connection, rid: Any) -> None:
         if self.phase != "ready" or self.charge is None or "exec" in self._begun:
@@ -292,10 +311,13 @@ class Shim:
         assert self.charge is not None
         assert self.pump is not None
         record = exits.record(self.charge.cgroups, code, number, self.started_at)
+        faults.point("shim.exit-seen")
         record.write(self.charge.state_dir)
+        faults.point("shim.exit-written")
         self.exit = record
         self.phase = "exited"
         self.control.tell({"ev": "exited", "exit": _as_dict(record)})
+        faults.point("shim.told")
         self.pump.finish()
         self._on_alone()
 
@@ -448,8 +470,10 @@ class Shim:
 
 
 def _start_time(pid: int) -> int:
-    with open(f"/proc/{pid}/stat", "rb") as f:
-        return int(f.read().rpartition(b")")[2].split()[19])
+    fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    text = os.read(fd, 4096)
+    os.close(fd)
+    return int(text.rpartition(b")")[2].split()[19])
 
 
 def _as_dict(record: ExitRecord) -> Message:

@@ -15,9 +15,11 @@ import os
 import signal
 import sys
 
+from hawse.supervisor import faults
 from hawse.supervisor.linux import mounts, syscalls
 from hawse.supervisor.runtime import protocol, shim
 from hawse.supervisor.runtime.protocol import Socket
+from hawse.supervisor.runtime.rehearsal import rehearse
 
 READ_ONLY_SELF = "hawse-read-only-self"
 SIGCHLD, SIG_DFL = int(signal.SIGCHLD), int(signal.SIG_DFL)
@@ -37,8 +39,10 @@ def main(fd: int) -> None:
     os.close(null)
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(ignored, signal.SIG_IGN)
+    rehearse()
     # The kernel reaps shims by itself; a shim has children of its own to wait for, and undoes this.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    faults.arm(os.environ.get(faults.VARIABLE, ""))
     gc.freeze()
     serve(daemon)
 
@@ -63,6 +67,7 @@ def serve(daemon: Socket) -> None:
         # b"" is a shim that was killed while it waited.
         word = os.read(read, 1)
         os.close(read)
+        faults.point("spawner.taken")
         if word == shim.NO_DAEMON:
             return
 
