@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import anyio
-from aiohttp import web
+from aiohttp import ClientConnectionResetError, web
 from aiohttp.web_protocol import RequestHandler
 
 from hawse.supervisor.linux.peer import Peer, credentials
@@ -123,13 +123,15 @@ class Connection(RequestHandler):
 
     @contextmanager
     def until_lost(self) -> Iterator[None]:
-        """The block is cancelled when the client goes away; leaving the block then is normal."""
+        """The block is cancelled when the client goes away; leaving the block then is normal, by a failed write too."""
         with anyio.CancelScope() as scope:
             if self.transport is None or self.transport.is_closing():
                 scope.cancel()
             self._lost = scope.cancel
             try:
                 yield
+            except ClientConnectionResetError:  # a write found out before the transport told us
+                pass
             finally:
                 self._lost = None
 

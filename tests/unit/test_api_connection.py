@@ -206,6 +206,35 @@ async def test_a_stream_whose_client_went_away_is_cancelled(tmp_path: Path) -> N
                 await asyncio.sleep(0.005)
 
 
+async def test_a_write_that_finds_the_client_gone_is_no_error(tmp_path: Path) -> None:
+    """`docker run` hangs up as soon as it has read the exit code, maybe before the last chunk."""
+    began, gone, failed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        assert isinstance(request.protocol, Connection) and request.transport is not None
+        try:
+            with request.protocol.until_lost():
+                began.set()
+                request.transport.close()  # closing, and connection_lost not yet called
+                await response.write_eof()
+        except BaseException:
+            failed.set()
+            raise
+        finally:
+            gone.set()
+        return response
+
+    async with served(tmp_path / "s", handle):
+        _, writer = await client(tmp_path / "s")
+        writer.write(b"GET /events HTTP/1.1\r\nHost: d\r\n\r\n")
+        await asyncio.wait_for(gone.wait(), 5)
+        writer.close()
+    assert began.is_set() and not failed.is_set()
+
+
 def test_the_kernel_says_who_the_peer_is() -> None:
     left, right = socket.socketpair()
     with left, right:
