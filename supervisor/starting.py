@@ -24,7 +24,7 @@ import anyio
 from hawse.supervisor import events, faults, machine
 from hawse.supervisor.creating import prepare
 from hawse.supervisor.dispatch import Dispatcher
-from hawse.supervisor.errors import HawseError, StartError
+from hawse.supervisor.errors import HawseError, KernelError, StartError
 from hawse.supervisor.linux import listeners
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import Container, ContainerConfig, ContainerId, NetworkName
@@ -200,8 +200,18 @@ async def _ready_and_connected(dispatcher: Dispatcher, container: Container, shi
     async with anyio.create_task_group() as group:
         group.start_soon(mounted)
         with stages.measure("network"):
-            connected = await dispatcher.gate(events.PreConnect(container=container, pid=shim.pid))
+            connected = await _connect(dispatcher, container, shim)
         stages.taken.update(connected.stages)
+
+
+async def _connect(dispatcher: Dispatcher, container: Container, shim: Shim) -> events.PreConnect:
+    try:
+        return await dispatcher.gate(events.PreConnect(container=container, pid=shim.pid))
+    except KernelError:
+        # The namespace may be gone because init failed: then its reason is the one to tell, and it is on its way.
+        with anyio.move_on_after(1):
+            await shim.wait_ready()
+        raise
 
 
 async def _commit(parts: Parts, container: Container, shim: Shim, stages: Stages) -> Container:
