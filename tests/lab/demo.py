@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import select
 import subprocess
 import sys
 import time
@@ -71,7 +73,7 @@ def tour(show: Show, lab: Lab, debian: Path) -> None:
     show.output(f"{DIM}started in {stages['total'] / 1000:.1f} ms: namespaces, mounts, cable, rules, exec{PLAIN}")
 
     show.title("The page, fetched by another machine")
-    show.command(f"curl http://{HOST}:8080/        {DIM}# on {lab.client.address}{PLAIN}")
+    show.line(f"  {DIM}{lab.client.address}>{PLAIN} GET http://{HOST}:8080/")
     page = eventually(lambda: lab.client.get(HOST, 8080), interval=0.005).decode()
     show.output("\n".join(re.findall(r"<h1>.*</h1>|<p>.*", page)[:2]))
 
@@ -81,6 +83,18 @@ def tour(show: Show, lab: Lab, debian: Path) -> None:
     show.title("Gone again")
     hawse(show, lab, "rm", "-f", "web")
     hawse(show, lab, "network", "remove", "testbr")
+
+
+def read_until(stream: subprocess.Popen[bytes], last: bytes, timeout: float = 5) -> str:
+    """What a program prints up to the line that has `last` in it."""
+    assert stream.stdout is not None
+    told = b""
+    deadline = time.monotonic() + timeout
+    while not (last in told and told.endswith(b"\n")):
+        if not select.select([stream.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            raise AssertionError(f"the event stream says only {told!r}")
+        told += os.read(stream.stdout.fileno(), 65536)
+    return told.decode()
 
 
 def verdict(show: Show, lab: Lab, before: Snapshot) -> bool:
@@ -109,16 +123,15 @@ def main() -> int:
         lab.daemon.start()
         show.output(f"{DIM}answers after {show.elapsed * 1000:.0f} ms{PLAIN}")
         before = lab.settled()
-        events = lab.popen(["hawse", "events", "--format", "table"], stdout=subprocess.PIPE)
-        assert events.stdout is not None
+        events = lab.popen(
+            ["hawse", "events", "--format", "table", "--since", f"{time.time():.3f}"], stdout=subprocess.PIPE
+        )
         try:
-            eventually(lambda: lab.daemon.answers() and events.poll() is None)
             tour(show, lab, debian)
+            told = read_until(events, b"network.removed")
         finally:
             events.terminate()
-            told = events.stdout.read().decode()
-            events.stdout.close()
-            events.wait()
+            events.communicate()
         show.title("What the event stream said meanwhile")
         show.command("hawse events")
         show.output(told)
