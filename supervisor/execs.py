@@ -110,7 +110,9 @@ class Execs:
         shim = self._parts.shims[container.id]
         found.running = True
         try:
-            found.pid = await shim.exec(exec_id, _process(container, config, self._parts.seccomp), attach, fd, prefix)
+            found.pid = await shim.exec(
+                exec_id, _process(container, config, self._parts.seccomp_filter(container.config)), attach, fd, prefix
+            )
         except BaseException as e:
             found.running = False
             found.code = getattr(e, "exit_code", 126)
@@ -164,6 +166,6 @@ def _process(container: Container, config: ExecConfig, seccomp: str) -> ProcessS
         stdin=config.stdin,
         caps=list(ALL_CAPABILITIES) if privileged else capabilities(own),
         no_new_privileges=own.no_new_privileges and not privileged,
-        seccomp="" if privileged or own.seccomp != "default" else seccomp,
+        seccomp="" if privileged else seccomp,
         rlimits={u.name: [u.soft, u.hard] for u in own.ulimits},
     )

@@ -17,11 +17,12 @@ from hawse.supervisor.config import Config
 from hawse.supervisor.images.images import Images
 from hawse.supervisor.linux.cgroup import Hierarchy
 from hawse.supervisor.locks import KeyedLocks
-from hawse.supervisor.model import ContainerId
+from hawse.supervisor.model import ContainerConfig, ContainerId
 from hawse.supervisor.network.core import NetworkCore
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.launcher import Spawner
-from hawse.supervisor.runtime.spec import Paths
+from hawse.supervisor.runtime.seccomp import default_profile
+from hawse.supervisor.runtime.spec import Paths, capabilities
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.waits import Waits
 
@@ -37,7 +38,7 @@ class Parts:
     spawner: Spawner
     images: Images
     cgroups: Hierarchy
-    seccomp: str  # path of the compiled default profile
+    seccomp: str  # path of the compiled default profile: made at start, so that a missing libseccomp is told then
     clock: Callable[[], int]  # ns since the Unix epoch
     random: Random
     waits: Waits
@@ -52,6 +53,12 @@ class Parts:
 
     def volume_dir(self, name: str) -> Path:
         return self.config.root / "volumes" / name
+
+    def seccomp_filter(self, config: ContainerConfig) -> str:
+        """The path of the compiled filter for a container with those capabilities, "" for none."""
+        if config.seccomp != "default" or config.privileged:
+            return ""
+        return default_profile(self.config.root, capabilities(config))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -140,7 +140,7 @@ async def _prepare(parts: Parts, container: Container, undo: AsyncExitStack) -> 
             volumes={m.source: str(parts.volume_dir(m.source)) for m in config.mounts if m.type == "volume"},
             cgroup_v2=cgroup.v2_path,
             cgroup_v1=tuple(cgroup.v1_paths),
-            seccomp=parts.seccomp if config.seccomp == "default" else "",
+            seccomp=parts.seccomp_filter(config),
             net=await _net(parts, config),
         ),
     )

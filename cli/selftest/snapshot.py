@@ -130,14 +130,14 @@ def cgroups(name: str) -> Counter[str]:
 
 
 def files(top: Path, depth: int) -> Counter[str]:
-    """Names below `top`, at most `depth` levels; SQLite's own side files come and go."""
+    """Names below `top`, at most `depth` levels; SQLite's own side files come and go, compiled filters are a cache."""
     found: Counter[str] = Counter()
     for directory, directories, names in os.walk(top):
         here = Path(directory)
         if len(here.relative_to(top).parts) >= depth - 1:
             found.update(f"{here / d}/" for d in directories)
             directories.clear()
-        found.update(str(here / n) for n in names if not n.endswith(("-wal", "-shm", "-journal")))
+        found.update(str(here / n) for n in names if not n.endswith(("-wal", "-shm", "-journal", ".bpf")))
         found[f"{here}/"] += 1
     return found
 

@@ -212,8 +212,9 @@ def _named(names: tuple[str, ...]) -> set[str]:
 
 
 def _provided_files(paths: Paths) -> list[MountSpec]:
+    """They belong to the container's root on the host already, so their ids are not mapped once more."""
     return [
-        MountSpec(type="bind", target=f"/etc/{source.name}", source=str(source), recursive=False)
+        MountSpec(type="bind", target=f"/etc/{source.name}", source=str(source), recursive=False, idmap=False)
         for source in (paths.hosts, paths.hostname, paths.resolv_conf)
     ]
 

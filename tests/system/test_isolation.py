@@ -149,6 +149,19 @@ def test_mounting_is_not_allowed(lab: Lab) -> None:
     assert lab.hawse("run", "--rm", "busybox", "mount", "-t", "tmpfs", "x", "/mnt", check=False).code != 0
 
 
+def test_a_capability_brings_its_system_calls(lab: Lab) -> None:
+    script = "mount -t tmpfs x /mnt && grep -c ' /mnt tmpfs' /proc/mounts"
+    done = lab.hawse("run", "--rm", "--cap-add", "SYS_ADMIN", "busybox", "sh", "-c", f"mkdir -p /mnt; {script}")
+    assert done.out.split() == ["1"]
+
+
+def test_the_provided_files_belong_to_root_inside(lab: Lab) -> None:
+    script = (
+        "stat -c %u /etc/hosts /etc/hostname /etc/resolv.conf; echo 10.0.0.1 more >> /etc/hosts && tail -1 /etc/hosts"
+    )
+    assert lab.hawse("run", "--rm", "busybox", "sh", "-c", script).out.split() == ["0", "0", "0", "10.0.0.1", "more"]
+
+
 def test_only_its_own_processes_are_visible(lab: Lab) -> None:
     shown = lab.hawse("run", "--rm", "busybox", "sh", "-c", "ls /proc | grep -E '^[0-9]+$' | wc -l").out
     assert int(shown) <= 5
