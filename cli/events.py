@@ -37,7 +37,7 @@ def _events(context: Context, options: Options, _: list[str]) -> int:
 
 
 def _native(context: Context, options: Options) -> int:
-    show = _shown(options.format)
+    show = printer(options.format)
     while True:
         seen, failed = _once(context, options, show)
         # an acknowledged event makes way for the next one of its container
@@ -90,7 +90,8 @@ def expressions(pairs: list[tuple[str, str]]) -> list[str]:
     return [f"{name}={value}" for name, value in pairs]
 
 
-def _shown(format: str) -> Callable[[bytes, dict[str, Any]], None]:
+def printer(format: str) -> Callable[[bytes, dict[str, Any]], None]:
+    """What shows one event: a line of a table, or its document."""
     if format == "table" or (not format and sys.stdout.isatty()):
         colour = coloured()
         return lambda line, event: print(table_line(event, colour), flush=True)

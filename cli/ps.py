@@ -6,10 +6,13 @@ import json
 import time
 
 from hawse.cli.context import Context
+from hawse.cli.errors import Failure
 from hawse.cli.flags import Command, Flag, Options
 from hawse.cli.listing import filters
 from hawse.cli.table import FORMAT, show
+from hawse.cli.times import moment
 from hawse.cli.units import duration, ellipsis, short_id, size
+from hawse.supervisor.api import wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,18 +41,24 @@ _COMMAND_WIDTH = 20
 
 def _ps(context: Context, options: Options, _: list[str]) -> int:
     limit = 1 if options.latest else options.last
-    found = context.client.get(
-        "/containers/json",
-        all=options.all or limit > 0 or None,
-        limit=limit if limit > 0 else None,
-        size=options.size or "Size" in options.format or None,
-        filters=filters(options.filter),
-    )
+    at = moment(options.at)
+    if at is not None:
+        if options.filter or options.size or limit > 0:
+            raise Failure("--at cannot be used with --filter, --size, --last or --latest", 125)
+        found = context.client.get(f"{wire.NATIVE}/past/containers", at=at, all=options.all or None)
+    else:
+        found = context.client.get(
+            "/containers/json",
+            all=options.all or limit > 0 or None,
+            limit=limit if limit > 0 else None,
+            size=options.size or "Size" in options.format or None,
+            filters=filters(options.filter),
+        )
     if options.quiet:
         for one in found:
             print(one["Id"] if options.no_trunc else short_id(one["Id"]))
         return 0
-    now = time.time()
+    now = time.time() if at is None else float(at)
     rows = [row(one, now, not options.no_trunc) for one in found]
     columns = (*_COLUMNS, "Size") if options.size else _COLUMNS
     show(rows, HEADINGS, columns, options.format, _paint)
@@ -131,6 +140,7 @@ PS = Command(
     most=0,
     flags=(
         Flag("all", "a", "bool", "Show all containers, not only those that run"),
+        Flag("at", help="Show them as they were at this time, or so long ago"),
         Flag("filter", "f", "filter", "Show only what matches, such as status=exited or label=a=b"),
         FORMAT,
         Flag("last", "n", "int", "Show the N containers made last, in any state", default=-1),

@@ -38,7 +38,7 @@ VERBS: dict[str, Entry] = {
     "audit": ("audit", "AUDIT", "Compare the records with the kernel and the disk"),
     "daemon": ("daemon", "DAEMON", "Run the supervisor"),
     "events": _EVENTS,
-    "history": ("images", "HISTORY", "Show the layers of an image"),
+    "history": ("history", "HISTORY", "Show the layers of an image, or the past of a container, address or port"),
     "images": _IMAGES,
     "import": ("archive", "IMPORT", "Make an image of a tar archive"),
     "info": _INFO,
@@ -54,6 +54,7 @@ GROUPS: dict[str, tuple[str, dict[str, Entry]]] = {
         "Manage containers",
         {
             **_CONTAINER,
+            "history": ("history", "STORY", "Show the past of a container, address or port"),
             "inspect": ("inspect", "CONTAINER", "Show everything about containers"),
             "list": _LIST,
             "ls": _LIST,
@@ -65,7 +66,7 @@ GROUPS: dict[str, tuple[str, dict[str, Entry]]] = {
     "image": (
         "Manage images",
         {
-            "history": VERBS["history"],
+            "history": ("images", "HISTORY", "Show the layers of an image"),
             "import": VERBS["import"],
             "inspect": ("inspect", "IMAGE", "Show everything about images"),
             "list": _IMAGES,
@@ -83,6 +84,7 @@ GROUPS: dict[str, tuple[str, dict[str, Entry]]] = {
             "create": ("networks", "CREATE", "Make a network"),
             "disconnect": ("networks", "DISCONNECT", "Disconnect a container from a network"),
             "inspect": ("inspect", "NETWORK", "Show everything about networks"),
+            "leases": ("history", "LEASES", "Show whose which address is, or was"),
             "list": ("networks", "LS", "List networks"),
             "ls": ("networks", "LS", "List networks"),
             "prune": ("prune", "NETWORKS", "Remove all unused networks"),

@@ -15,7 +15,7 @@ from hawse.supervisor.store.session import Session
 
 ROW_OVERHEAD = 200  # bytes of one event beside its json: two index entries, the envelope's columns
 _COLUMNS = "seq, time, type, subject, cause, json"
-_RAW_COLUMNS = "seq, time, type, subject, cause, CAST(json AS BLOB)"
+RAW_COLUMNS = "seq, time, type, subject, cause, CAST(json AS BLOB)"
 _ASCENDING = "ORDER BY seq LIMIT ?"
 
 
@@ -76,7 +76,7 @@ class EventRows(Session):
         if upto is not None:
             where.append("seq <= ?")
             parameters.append(upto)
-        rows = self._rows(where, parameters, types, subject, _ASCENDING, limit, _RAW_COLUMNS)
+        rows = self._rows(where, parameters, types, subject, _ASCENDING, limit, RAW_COLUMNS)
         return list(map(Stored._make, rows))
 
     def last_events(self, subject: str = "", *types: str, limit: int = 100) -> list[Event]:
