@@ -54,9 +54,21 @@ def body(options: Options, image: str, command: list[str]) -> dict[str, Any]:
         built["StopTimeout"] = options.stop_timeout
     if check := _health(options):
         built["Healthcheck"] = check
+    extension: dict[str, Any] = {}
     if options.rootfs:
-        built["Hawse"] = {"Rootfs": os.path.abspath(options.rootfs)}
+        extension["Rootfs"] = os.path.abspath(options.rootfs)
+    if options.on:
+        extension["Hooks"] = [_own_hook(text) for text in options.on]
+    if extension:
+        built["Hawse"] = extension
     return built
+
+
+def _own_hook(text: str) -> dict[str, str]:
+    event, equals, command = text.partition("=")
+    if not (event and equals and command):
+        raise Failure(f'invalid argument "{text}" for "--on" flag: EVENT=COMMAND, such as container.exited="logger gone"')
+    return {"Event": event, "Command": command}
 
 
 def attached_streams(options: Options) -> frozenset[str]:

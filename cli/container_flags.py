@@ -10,6 +10,7 @@ IDENTITY = (
     Flag("domainname", help="NIS domain name inside"),
     Flag("label", "l", "list", "Set metadata, NAME=VALUE"),
     Flag("label-file", kind="list", help="Read metadata from a file, a line each"),
+    Flag("on", kind="list", help="Run a command on this host as root on an event of it, EVENT=COMMAND"),
     Flag("cidfile", help="Write the container's id to this file"),
     Flag("rootfs", help="Use a directory as the root instead of an image, copy-on-write ('/' is this host)"),
     Flag("pull", help="missing or never: images come from `hawse import`", default="missing", hidden=True),

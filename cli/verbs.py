@@ -63,6 +63,19 @@ GROUPS: dict[str, tuple[str, dict[str, Entry]]] = {
             "remove": _CONTAINER["rm"],
         },
     ),
+    "hook": (
+        "Manage hooks: programs of this host that events run",
+        {
+            "disable": ("hook", "DISABLE", "Do not run hooks any longer"),
+            "enable": ("hook", "ENABLE", "Run disabled hooks again, from now on"),
+            "list": ("hook", "LS", "List hooks, and the files that cannot be one"),
+            "ls": ("hook", "LS", "List hooks, and the files that cannot be one"),
+            "replay": ("hook", "REPLAY", "Run a hook for the events of the past"),
+            "retry": ("hook", "RETRY", "Run a hook once more for events that it was given up for"),
+            "runs": ("hook", "RUNS", "Show when hooks ran and how that ended"),
+            "test": ("hook", "TEST", "Run the hooks of an event now, recording nothing"),
+        },
+    ),
     "image": (
         "Manage images",
         {

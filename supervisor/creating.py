@@ -10,6 +10,7 @@ import os
 from msgspec.structs import replace
 
 from hawse.supervisor import events, faults, names, volumes
+from hawse.supervisor.dispatch import Dispatcher
 from hawse.supervisor.errors import Conflict, NotFound, UserError
 from hawse.supervisor.model import (
     ID_RANGE,
@@ -31,14 +32,19 @@ from hawse.supervisor.store.tx import Tx
 LEAVING_DEADLINE = 10.0  # seconds that a new container waits for the old holder of its name to be cleaned up
 
 
-async def create(parts: Parts, networks: Networks, config: ContainerConfig, name: str) -> Container:
-    """Raises UserError, NotFound or Conflict with nothing done."""
+async def create(
+    parts: Parts, networks: Networks, dispatcher: Dispatcher, config: ContainerConfig, name: str
+) -> Container:
+    """Raises UserError, NotFound or Conflict with nothing done, and what a gate raises."""
     if name:
         name = names.check_container_name(name)
         await _let_go(parts, name)
     config, plugged = await _resolve_networks(parts, networks, config)
     _check(config)
     container_id = names.container_id(parts.random)
+    asked = Container(id=container_id, name=name, config=config, state=State.CREATED, created_at=parts.clock())
+    config = (await dispatcher.gate(events.PreCreate(container=asked))).container.config
+    _check(config)
 
     def claim(tx: Tx) -> Container:
         chosen = _claim_name(parts, tx, name)

@@ -45,6 +45,7 @@ class Handler:
     backoff: float = 1.0
     backoff_limit: float = 300.0
     concurrency: int = 32  # subjects handled at the same time
+    order: str = ""  # gates of users are asked in this order, before the built-in ones
     builtin: bool = False  # its single failures are logged, not journalled; when it gives up, that is
 
     def wants(self, type_: str) -> bool:
@@ -79,6 +80,7 @@ class Dispatcher:
             raise Conflict(f"there already is a handler named {handler.name}")
         if handler.mode == "gate":
             self._gates.append(handler)
+            self._gates.sort(key=lambda gate: (gate.builtin, gate.order))
         else:
             self._couriers[handler.name] = Courier(
                 handler, self._store, self._context, after=after, sleep=self._sleep, random=self._random

@@ -22,6 +22,7 @@ from hawse.supervisor import cabling, creating, ending, events, machine, names, 
 from hawse.supervisor.dispatch import Dispatcher, Handler
 from hawse.supervisor.errors import Conflict, NotFound, NotModified
 from hawse.supervisor.execs import Execs
+from hawse.supervisor.hooks.hooks import Hooks
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import (
     Container,
@@ -61,8 +62,10 @@ class Engine:
         self.volumes = Volumes(parts)
         self.subscriptions = Subscriptions(parts.store)
         self.dispatcher = Dispatcher(parts.store, handlers, Context(parts=parts, engine=self))
+        self.hooks = Hooks(parts, self.dispatcher)
         self.execs = Execs(parts, tasks)
         self.keeper = Keeper(parts, self._finish_removal)
+        self._asking_removal: set[ContainerId] = set()
         self._tasks = tasks
 
     @classmethod
@@ -74,7 +77,9 @@ class Engine:
             engine.volumes.make()
             with parts.store.journal.subscribe(parts.waits.told):
                 await recover(parts, engine.watch)
+                await engine.hooks.begin()
                 await tasks.start(engine.dispatcher.run)
+                tasks.start_soon(engine.hooks.run)
                 tasks.start_soon(engine.keeper.run)
                 tasks.start_soon(engine._keep_store)
                 yield engine
@@ -106,7 +111,9 @@ class Engine:
     # ---- life ----------------------------------------------------------------------------------------------------
 
     async def create(self, config: ContainerConfig, name: str = "") -> Container:
-        return await creating.create(self.parts, self.networks, config, name)
+        if config.hooks:
+            await self.hooks.flagged()
+        return await creating.create(self.parts, self.networks, self.dispatcher, config, name)
 
     async def start(self, ref: str) -> Container:
         """Raises NotModified when it runs, StartError when it cannot."""
@@ -131,6 +138,7 @@ class Engine:
                     return
                 if not container.state.is_alive:
                     raise NotModified(f"container {container.name} is not running")
+                await self.dispatcher.gate(events.PreStop(container=container))
                 await self._step(container, machine.StopRequested())
             grace = container.config.stop_timeout if timeout is None else timeout
             if container.state is State.PAUSED:
@@ -240,15 +248,27 @@ class Engine:
             with self.parts.waits.expect(f"container/{container.id}", "container.removed") as removed:
                 await removed.wait(ending.UNPLUG_DEADLINE)
             return
+        if container.state.is_alive and not force:
+            raise Conflict(
+                f'cannot remove container "/{container.name}": container is {container.state.public}: '
+                "stop the container before removing or force remove"
+            )
+        if not by_engine:
+            await self._ask_removal(container)
         if container.state.is_alive:
-            if not force:
-                raise Conflict(
-                    f'cannot remove container "/{container.name}": container is {container.state.public}: '
-                    "stop the container before removing or force remove"
-                )
             await self._end(container)
         async with self._serial(container.id) as current:
             await ending.remove(self.parts, current, volumes=volumes)
+
+    async def _ask_removal(self, container: Container) -> None:
+        """The gates; a hook that removes the container it is asked about would ask itself for ever."""
+        if container.id in self._asking_removal:
+            raise Conflict(f"removal of container {container.name} is already in progress")
+        self._asking_removal.add(container.id)
+        try:
+            await self.dispatcher.gate(events.PreRemove(container=container))
+        finally:
+            self._asking_removal.discard(container.id)
 
     async def _end(self, container: Container) -> None:
         """SIGKILL and the recorded exit, for a forced removal."""

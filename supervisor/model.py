@@ -143,6 +143,13 @@ class Device(Record, frozen=True, kw_only=True):
     permissions: str = "rwm"
 
 
+class OwnHook(Record, frozen=True, kw_only=True):
+    """A hook of one container (`run --on`): a command for the host's shell.  Never from an image."""
+
+    event: str
+    command: str
+
+
 class ContainerConfig(Record, frozen=True, kw_only=True):
     """What the user asked for, with the image's defaults already merged in.  Never changes except through `update`."""
 
@@ -192,6 +199,7 @@ class ContainerConfig(Record, frozen=True, kw_only=True):
     dns_options: tuple[str, ...] = ()
     log_max_size: int = 16 << 20
     log_max_files: int = 3
+    hooks: tuple[OwnHook, ...] = ()
 
     @property
     def argv(self) -> tuple[str, ...]:

@@ -67,6 +67,7 @@ async def start(parts: Parts, dispatcher: Dispatcher, container: Container) -> C
     stages = Stages()
     try:
         with stages.measure("claim"):
+            container = (await dispatcher.gate(events.PreStart(container=container))).container
             container = await _claim(parts, container)
     except HawseError as e:
         await _refused(parts, container, e)

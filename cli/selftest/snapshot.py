@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NUMBER = re.compile(r"\b\d+\b")
 FILE_DEPTH = 3  # below the state directory; deeper is inside a container's or layer's own directory
-HISTORY_TABLES = ("events", "epochs", "handlers", "meta", "tombstones", "sqlite")
+HISTORY_TABLES = ("events", "epochs", "handlers", "meta", "tombstones", "hook_runs", "sqlite")
 
 
 @dataclass(frozen=True, slots=True)

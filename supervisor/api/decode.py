@@ -15,7 +15,8 @@ from hawse.supervisor.api import decode_mounts as mounts
 from hawse.supervisor.api import decode_ports as ports
 from hawse.supervisor.api.body import Body, invalid
 from hawse.supervisor.errors import UserError
-from hawse.supervisor.model import ContainerConfig, EndpointRequest, Healthcheck, NetworkName
+from hawse.supervisor.hooks.hook import event_types
+from hawse.supervisor.model import ContainerConfig, EndpointRequest, Healthcheck, NetworkName, OwnHook
 from hawse.supervisor.runtime.spec import capabilities
 
 MAC = re.compile(r"(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}\Z", re.IGNORECASE)
@@ -106,6 +107,7 @@ def container_config(body: Body) -> Decoded:
         dns_options=outer.strings("DnsOptions"),
         log_max_size=log_size,
         log_max_files=log_files,
+        hooks=_hooks(extension),
     )
     capabilities(config)
     return Decoded(config, tuple(warnings))
@@ -181,6 +183,18 @@ def _hostname(body: Body, name: str) -> str:
     if value and not HOSTNAME.match(value):
         raise invalid(name, value, "letters, digits, dots and hyphens, 64 at most")
     return value
+
+
+def _hooks(extension: Body) -> tuple[OwnHook, ...]:
+    """Hawse.Hooks: [{"Event": "container.exited", "Command": "logger gone"}]; only from a request, never from an image."""
+    found = []
+    for given in extension.bodies("Hooks"):
+        event, command = given.text("Event"), given.text("Command")
+        event_types(event)
+        if not command or "\0" in command:
+            raise invalid(given.path("Command"), command, "a command for the host's shell")
+        found.append(OwnHook(event=event, command=command))
+    return tuple(found)
 
 
 def _userns(outer: Body, extension: Body) -> str:

@@ -19,6 +19,7 @@ from hawse.supervisor.api import (
     events,
     exec_,
     files,
+    hooks,
     images,
     logs,
     native,
@@ -148,6 +149,13 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", f"{NATIVE}/subscriptions/{{ref}}/ack", subscriptions.acknowledge),
     Route("GET", f"{NATIVE}/subscriptions/{{ref}}/events", subscriptions.events),
     Route("GET", f"{NATIVE}/containers/{{ref}}", native.container),
+    Route("GET", f"{NATIVE}/hooks", hooks.listing),
+    Route("GET", f"{NATIVE}/hooks/runs", hooks.runs),
+    Route("POST", f"{NATIVE}/hooks/test", hooks.test),
+    Route("POST", f"{NATIVE}/hooks/retry", hooks.retry),
+    Route("POST", f"{NATIVE}/hooks/replay", hooks.replay),
+    Route("POST", f"{NATIVE}/hooks/disable", hooks.disable),
+    Route("POST", f"{NATIVE}/hooks/enable", hooks.enable),
     # what Docker has and hawse has not
     *_absent("hawse does not build images; import or commit one", "POST /build", "POST /session", "POST /grpc"),
     *_absent(

@@ -56,7 +56,12 @@ class Hierarchy:
         for top in self.tops():
             try:
                 with os.scandir(top) as entries:
-                    found.update(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+                    found.update(
+                        entry.name
+                        for entry in entries
+                        if entry.is_dir(follow_symlinks=False)
+                        and not entry.name.startswith("hook-")  # hooks/execute.py's
+                    )
             except FileNotFoundError:
                 pass
         return found

@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Self
 
 IN_MODIFY = 0x002
+IN_ATTRIB = 0x004
 IN_MOVED_FROM = 0x040
 IN_MOVED_TO = 0x080
 IN_CREATE = 0x100
+IN_DELETE = 0x200
+IN_DELETE_SELF = 0x400
+IN_MOVE_SELF = 0x800
 IN_NONBLOCK = os.O_NONBLOCK
 IN_CLOEXEC = os.O_CLOEXEC
 
@@ -26,10 +30,12 @@ class DirectoryWatch:
     Raises OSError: ENOENT, or EMFILE when the user has no instances left (fs.inotify.max_user_instances).
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, attributes: bool = False) -> None:
+        """With `attributes`, changes of modes and owners, and deletions, count too."""
         self._fd = _check(_libc.inotify_init1(IN_NONBLOCK | IN_CLOEXEC), directory)
         try:
             mask = IN_MODIFY | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE
+            mask |= IN_ATTRIB | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF if attributes else 0
             _check(_libc.inotify_add_watch(self._fd, os.fsencode(directory), mask), directory)
         except OSError:
             os.close(self._fd)

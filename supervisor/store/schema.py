@@ -146,6 +146,25 @@ MIGRATIONS = (
         json TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE hook_runs (
+        id         INTEGER PRIMARY KEY,
+        hook       TEXT NOT NULL,
+        seq        INTEGER NOT NULL,
+        event      TEXT NOT NULL,
+        subject    TEXT NOT NULL,
+        attempt    INTEGER NOT NULL,
+        started_at INTEGER NOT NULL,
+        ended_at   INTEGER NOT NULL DEFAULT 0,
+        outcome    TEXT NOT NULL DEFAULT '',
+        code       INTEGER,
+        output     TEXT NOT NULL DEFAULT ''
+    ) STRICT;
+    CREATE INDEX hook_runs_event ON hook_runs (hook, seq);
+    CREATE TABLE disabled_hooks (
+        hook TEXT PRIMARY KEY
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 
 

@@ -12,13 +12,14 @@ from hawse.supervisor.store.containers import ContainerRows
 from hawse.supervisor.store.deliveries import DeliveryRows
 from hawse.supervisor.store.epochs import Epochs
 from hawse.supervisor.store.eventrows import EventRows
+from hawse.supervisor.store.hooks import HookRows
 from hawse.supervisor.store.images import ImageRows
 from hawse.supervisor.store.networks import NetworkRows
 from hawse.supervisor.store.past import PastRows
 from hawse.supervisor.store.subscriptions import SubscriptionRows
 
 
-class Tx(ContainerRows, NetworkRows, ImageRows, EventRows, DeliveryRows, SubscriptionRows, PastRows):
+class Tx(ContainerRows, NetworkRows, ImageRows, EventRows, DeliveryRows, SubscriptionRows, PastRows, HookRows):
     """One transaction.  In `Store.read` the changing methods fail; in `Store.transact` all or nothing happens."""
 
     def __init__(self, connection: sqlite3.Connection, clock: Callable[[], int], epochs: Epochs) -> None:
