@@ -44,6 +44,7 @@ from hawse.supervisor.signal_names import signal_number
 from hawse.supervisor.store.tx import Tx
 from hawse.supervisor.store.upkeep import upkeep
 from hawse.supervisor.subscriptions import Subscriptions
+from hawse.supervisor.tally import Tally
 from hawse.supervisor.volumes import Volumes
 from hawse.supervisor.waits import Expectation
 from hawse.supervisor.watch.keeper import Keeper
@@ -61,6 +62,7 @@ class Engine:
         self.networks = Networks(parts)
         self.volumes = Volumes(parts)
         self.subscriptions = Subscriptions(parts.store)
+        self.tally = Tally()
         self.dispatcher = Dispatcher(parts.store, handlers, Context(parts=parts, engine=self))
         self.hooks = Hooks(parts, self.dispatcher)
         self.execs = Execs(parts, tasks)
@@ -75,7 +77,7 @@ class Engine:
         async with anyio.create_task_group() as tasks:
             engine = cls(parts, handlers, tasks)
             engine.volumes.make()
-            with parts.store.journal.subscribe(parts.waits.told):
+            with parts.store.journal.subscribe(parts.waits.told), parts.store.journal.subscribe(engine.tally.told):
                 await recover(parts, engine.watch)
                 await engine.hooks.begin()
                 await tasks.start(engine.dispatcher.run)

@@ -165,14 +165,20 @@ def test_a_subscription_delivers_all_to_consumers_that_are_killed(lab: Lab) -> N
     lab.daemon.kill9()
     lab.daemon.start()
     lab.hawse("events", "--subscribe", "mine", "--no-follow", "--exec", "exit 3", check=False)
-    wanted = [
-        e["seq"] for n in ("first", "second") for e in lines(lab, "-f", f"container={n}", "-f", "type=container.*")
+    lives = [
+        [e["seq"] for e in lines(lab, "-f", f"container={name}", "-f", "type=container.*")]
+        for name in ("first", "second")
     ]
-    assert len(wanted) == 8
+    assert [len(life) for life in lives] == [4, 4]
+
+    def seen() -> list[int]:
+        return [int(n) for n in re.findall(r"\d+", out.read_text())]
+
     with reading(lab, *take):
-        eventually(lambda: set(wanted) <= set(map(int, re.findall(r"\d+", out.read_text()))), 20)
-    seen = [int(n) for n in re.findall(r"\d+", out.read_text())]
-    assert [n for i, n in enumerate(seen) if n in wanted and n not in seen[:i]] == wanted
+        eventually(lambda: set(lives[0] + lives[1]) <= set(seen()), 20)
+    told = seen()
+    for life in lives:
+        assert [n for i, n in enumerate(told) if n in life and n not in told[:i]] == life
     shown = json.loads(lab.hawse("subscription", "inspect", "mine").out)[0]
     assert shown["Lost"] == 0
     lab.hawse("subscription", "rm", "mine")

@@ -48,6 +48,7 @@ from hawse.supervisor.runtime.spec import Paths
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx
 from hawse.supervisor.subscriptions import Subscriptions
+from hawse.supervisor.tally import Tally
 from hawse.supervisor.volumes import Volumes
 
 BUSYBOX = Image(
@@ -74,6 +75,8 @@ class FakeEngine:
         self.networks = FakeNetworks(store)
         self.execs = FakeExecs(self)
         self.subscriptions = Subscriptions(store)
+        self.tally = Tally()
+        self.dispatcher = SimpleNamespace(lag=lambda: {"record": 0})
         self.volumes = Volumes(self.parts)  # type: ignore[arg-type]
         self.volumes.make()
         self.attached: list[tuple[str, bytes, AttachOptions]] = []
