@@ -27,8 +27,11 @@ def hosts(config: ContainerConfig, hostname: str, addresses: Iterable[str], host
     return "\n".join(lines) + "\n"
 
 
-def resolv_conf(config: ContainerConfig, host_text: str, *, shares_host_network: bool) -> str:
+def resolv_conf(config: ContainerConfig, host_text: str, *, shares_host_network: bool, name_server: str = "") -> str:
     """The host's own, with --dns* laid over it.
+
+    With `name_server`, the daemon's on a network with names, that is the only one: it asks the others (dns.py).  Names
+    without a dot are then asked as they are first, whatever is searched.
 
     A nameserver on the host's loopback (systemd-resolved's 127.0.0.53) cannot be reached from another network
     namespace and is left out; docker's fallback takes the place of an empty list.
@@ -45,6 +48,10 @@ def resolv_conf(config: ContainerConfig, host_text: str, *, shares_host_network:
             search = rest.split()
         elif word == "options" and not config.dns_options:
             options += rest.split()
+    if name_server:
+        servers = [name_server]
+        if not any(option.startswith("ndots:") for option in config.dns_options):
+            options = [*(option for option in options if not option.startswith("ndots:")), "ndots:0"]
     lines = [f"nameserver {s}" for s in servers or FALLBACK_NAMESERVERS]
     if search and search != ["."]:
         lines.insert(0, f"search {' '.join(search)}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,10 +24,20 @@ class ExitRecord:
         path = f"{state_dir}/exit.json"
         fd = os.open(f"{path}.tmp", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            os.write(fd, json.dumps(asdict(self)).encode())
+            os.write(fd, json.dumps(as_dict(self)).encode())
         finally:
             os.close(fd)
         os.rename(f"{path}.tmp", path)
+
+
+def as_dict(record: ExitRecord) -> dict[str, Any]:
+    return {
+        "code": record.code,
+        "signal": record.signal,
+        "oom": record.oom,
+        "started_at": record.started_at,
+        "finished_at": record.finished_at,
+    }
 
 
 def reap(pidfd: int) -> tuple[int, int | None] | None:

@@ -25,7 +25,8 @@ from hawse.supervisor.linux.userns import become_root
 from hawse.supervisor.runtime import protocol, reaper, stdio
 from hawse.supervisor.runtime.joining import join
 from hawse.supervisor.runtime.offspring import expect, keep_only, tell_failure, tie_to_parent
-from hawse.supervisor.runtime.plan import Plan, Root
+from hawse.supervisor.runtime.operations import Root
+from hawse.supervisor.runtime.plan import Plan
 from hawse.supervisor.runtime.program import Failure, Program
 from hawse.supervisor.runtime.protocol import ShimSpec, Socket
 from hawse.supervisor.runtime.stdio import Stdio

@@ -12,7 +12,7 @@ import os
 import sys
 from dataclasses import asdict
 
-from hawse.supervisor.runtime import protocol, shim
+from hawse.supervisor.runtime import protocol, waiting
 from hawse.supervisor.runtime.attached import Wishes
 from hawse.supervisor.runtime.midwife import charge
 from hawse.supervisor.runtime.plan import plan
@@ -87,7 +87,7 @@ def _rehearse_waiting() -> None:
     control, other = protocol.socketpair()
     read, write = os.pipe()
     protocol.send(daemon, {"op": "spawn", "id": "0", "spec_path": "/", "rid": 1}, (control.fileno(),))
-    _, received = shim.wait_for_job(jobs, write)
+    _, received = waiting.wait_for_job(jobs, write)
     for fd in (read, write):
         os.close(fd)
     for sock in (daemon, jobs, control, other, received):

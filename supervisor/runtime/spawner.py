@@ -17,7 +17,7 @@ import sys
 
 from hawse.supervisor import faults
 from hawse.supervisor.linux import mounts, syscalls
-from hawse.supervisor.runtime import protocol, shim
+from hawse.supervisor.runtime import protocol, waiting
 from hawse.supervisor.runtime.protocol import Socket
 from hawse.supervisor.runtime.rehearsal import rehearse
 
@@ -62,13 +62,13 @@ def serve(daemon: Socket) -> None:
             os.close(read)
             _signal.signal(SIGCHLD, SIG_DFL)
             os.dup2(1, 2)  # what it inherited as standard error ends with the daemon
-            shim.main(daemon, write)
+            waiting.main(daemon, write)
         os.close(write)
         # b"" is a shim that was killed while it waited.
         word = os.read(read, 1)
         os.close(read)
         faults.point("spawner.taken")
-        if word == shim.NO_DAEMON:
+        if word == waiting.NO_DAEMON:
             return
 
 

@@ -451,6 +451,19 @@ async def test_with_no_daemon_the_exit_is_still_recorded(boxes: Boxes) -> None:
     client.close()
 
 
+async def test_an_exit_that_cannot_be_recorded_waits_for_somebody_to_tell(boxes: Boxes) -> None:
+    box = await boxes.start(boxes.spec("sh", "-c", "read line; exit 8", stdin=True))
+    (Path(box.spec.state_dir) / "exit.json").mkdir()  # as good as a full disk
+    client = await box.attach(AttachOptions(stdin=True))
+    box.shim.close()
+    await asyncio.get_running_loop().sock_sendall(client, b"go\n")
+    assert await read_all(client) == b""
+    shim = await Shim.reconnect(Path(box.spec.socket), box.shim.id, Path(box.spec.state_dir))
+    assert (await shim.wait_exit()).code == 8
+    await shim.release()
+    shim.close()
+
+
 async def test_a_daemon_that_dies_in_the_middle_of_a_start_leaves_nobody(boxes: Boxes) -> None:
     shim = await boxes.spawner.launch(boxes.spec("sleep", "100"))
     await shim.wait_ready()

@@ -1,0 +1,89 @@
+"""Detached mounts that only the host's root can make: layers, bind mounts, device nodes, with the container's ids mapped in.
+
+The midwife opens them in the plan's order and passes the descriptors to init.  Stdlib only: the child side imports it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+
+from hawse.supervisor.linux import mounts
+from hawse.supervisor.linux.mounts import Filesystem
+
+HOST_USERNS = "run it with --userns host, or keep it on another file system"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A detached copy of the mount of a host path."""
+
+    path: str
+    attributes: int
+    recursive: bool = False
+    idmap: bool = False
+    device: tuple[int, int] | None = None  # (major, minor) that it must be (CVE-2025-31133); (0, 0) = any device
+
+    def describe(self) -> str:
+        return f"clone {self.path}{' with ids mapped' if self.idmap else ''}"
+
+    def open(self, userns: int) -> int:
+        """Raises OSError with a hint where the file system cannot map ids."""
+        place = os.open(self.path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            if self.device is not None:
+                self._check_device(os.fstat(place))
+            mount = mounts.open_tree("", place, recursive=self.recursive)
+        finally:
+            os.close(place)
+        try:
+            if self.idmap and userns >= 0:
+                self._map(mount, userns)
+            if self.attributes:
+                mounts.set_attributes(mount, self.attributes, recursive=self.recursive, target=self.path)
+        except BaseException:
+            os.close(mount)
+            raise
+        return mount
+
+    def _map(self, mount: int, userns: int) -> None:
+        """The top mount must take the mapping; mounts below it that cannot stay unmapped, and so belong to nobody."""
+        try:
+            mounts.set_attributes(mount, 0, userns=userns, recursive=self.recursive, target=self.path)
+        except OSError as e:
+            if not mounts.is_unsupported(e):
+                raise
+            if self.recursive:
+                try:
+                    return mounts.set_attributes(mount, 0, userns=userns, target=self.path)
+                except OSError as again:
+                    e = again
+            if self.device is None:
+                raise OSError(
+                    e.errno, f"{self.path}: its file system does not support id-mapped mounts; {HOST_USERNS}"
+                ) from None
+
+    def _check_device(self, status: os.stat_result) -> None:
+        kind = stat.S_ISCHR(status.st_mode) or (self.device == (0, 0) and stat.S_ISBLK(status.st_mode))
+        found = (os.major(status.st_rdev), os.minor(status.st_rdev))
+        if not kind or self.device not in ((0, 0), found):
+            raise OSError(errno.ENODEV, f"{self.path} is not the device it should be")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SysfsSource:
+    """A sysfs made by the midwife while she is in the container's network namespace, which is not the container's own.
+
+    Only the owner of a network namespace may mount its sysfs.
+    """
+
+    attributes: int
+
+    def describe(self) -> str:
+        return "sysfs of a shared network namespace"
+
+    def open(self, userns: int) -> int:
+        with Filesystem("sysfs") as fs:
+            return fs.mount(self.attributes)
