@@ -6,9 +6,8 @@ import json
 import os
 import sys
 
-from hawse.cli.client import absent
 from hawse.cli.context import Context
-from hawse.cli.errors import ApiError, Disconnected, Failure, NoDaemon
+from hawse.cli.errors import Disconnected, Failure, NoDaemon
 from hawse.cli.flags import Command, Flag, Options
 from hawse.cli.table import aligned, coloured, painted
 from hawse.cli.units import size
@@ -145,46 +144,27 @@ def _usage(kind: str, all_: list[Any], active: list[Any], bytes_of: Any) -> list
 def _shutdown(context: Context, options: Options, _: list[str]) -> int:
     """Returns when the daemon has ended."""
     import select
-    import signal
 
     context.autostart = False
-    running = [one["Id"] for one in context.client.get("/containers/json")] if options.stop_all else []
-    for answer in context.client.together(("POST", f"/containers/{one}/stop", {}) for one in running):
-        if isinstance(answer, ApiError):
-            raise answer
-    pid = _listener(context.socket_path)
-    pidfd = os.pidfd_open(pid)
+    # Asked and not signalled: with socket activation the listener may be systemd, and is nobody to kill.
+    path = f"{wire.NATIVE}/shutdown" + ("?stop_all=1" if options.stop_all else "")
+    pid = int(context.client.post(path)["pid"])
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            if b"hawse.supervisor" not in file.read().split(b"\0"):  # with socket activation it may be systemd
-                raise Failure(f"process {pid} holds {context.socket_path} and is no hawse daemon; stop its service")
-        signal.pidfd_send_signal(pidfd, signal.SIGTERM)
-        ended = select.poll()
-        ended.register(pidfd, select.POLLIN)
-        if not ended.poll(options.timeout * 1000):
-            raise Failure(f"the daemon (pid {pid}) has not ended after {options.timeout} s")
-    except PermissionError:
-        raise Failure(f"only root can end the daemon (pid {pid})") from None
-    finally:
-        os.close(pidfd)
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        pass  # it was quicker than we
+    else:
+        try:
+            ended = select.poll()
+            ended.register(pidfd, select.POLLIN)
+            if not ended.poll(options.timeout * 1000):
+                raise Failure(f"the daemon (pid {pid}) has not ended after {options.timeout} s")
+        finally:
+            os.close(pidfd)
     print(
         f"the daemon (pid {pid}) has ended{'' if options.stop_all else '; running containers go on'}", file=sys.stderr
     )
     return 0
-
-
-def _listener(path: str) -> int:
-    """The process that listens on the socket.  Raises NoDaemon."""
-    import socket
-    import struct
-
-    with socket.socket(socket.AF_UNIX) as sock:
-        try:
-            sock.connect(path)
-        except OSError:
-            raise absent(path) from None
-        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    return int(struct.unpack("3i", credentials)[0])
 
 
 VERSION = Command(_version, most=0, flags=(_FORMAT,))
@@ -197,5 +177,6 @@ SHUTDOWN = Command(
         Flag("stop-all", kind="bool", help="Stop all containers first"),
         Flag("timeout", "t", "int", "Seconds to wait until it has ended", default=60),
     ),
-    note="Containers go on without it; the next daemon takes them over. --stop-all stops them first.",
+    note="Containers go on without it; the next daemon takes them over. --stop-all stops them; restart policies then start "
+    "theirs again with the next daemon.",
 )

@@ -16,4 +16,5 @@ BUILTIN: tuple[Handler, ...] = (
     auto_remove.HANDLER,
     restart.SCHEDULE,
     restart.START,
+    restart.RESUME,
 )

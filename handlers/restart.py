@@ -1,12 +1,13 @@
 """Restart policies: no, on-failure[:N], always, unless-stopped, with docker's back-off.
 
 Two durable steps, so that a crash between them loses neither: an exit is answered with `container.restarting`, which says
-after how long, and that event starts the container when its time has come.
+after how long, and that event starts the container when its time has come.  When a daemon has recovered, those with
+`always` that a user had stopped come back as well; that is all that sets `always` apart from `unless-stopped`.
 """
 
 from __future__ import annotations
 
-import anyio
+from msgspec.structs import replace
 
 from hawse.supervisor import events, faults, machine
 from hawse.supervisor.dispatch import Handler
@@ -20,6 +21,7 @@ from hawse.supervisor.store.tx import Tx
 FIRST_DELAY_NS = 100_000_000
 LONGEST_DELAY_NS = 60_000_000_000
 SETTLED_NS = 10_000_000_000  # a run this long starts the back-off anew
+OVERTAKEN = (events.ContainerStarted.TYPE, events.ContainerStartFailed.TYPE, events.ContainerRemoved.TYPE)
 
 
 def wants_restart(container: Container) -> bool:
@@ -45,7 +47,9 @@ def delay(container: Container, ran_ns: int) -> int:
 async def schedule(event: Event, ctx: Context) -> None:
     fact = event.fact
     assert isinstance(fact, events.ContainerExited | events.ContainerStartFailed)
-    if isinstance(fact, events.ContainerStartFailed) and not fact.container.restart_count:
+    if isinstance(fact, events.ContainerStartFailed) and not (
+        fact.container.restart_count or fact.container.state is State.RESTARTING
+    ):
         return  # a user's own start: its error went to the user
     ran_ns = fact.ran_ns if isinstance(fact, events.ContainerExited) else 0
 
@@ -66,18 +70,43 @@ async def schedule(event: Event, ctx: Context) -> None:
 async def start(event: Event, ctx: Context) -> None:
     fact = event.fact
     assert isinstance(fact, events.ContainerRestarting)
-    await anyio.sleep(max(0, event.time + fact.delay_ns - ctx.parts.clock()) / 1e9)
-    container = await ctx.parts.store.read(lambda tx: tx.container(fact.container.id))
-    if container is None or container.state is not State.RESTARTING:
+    parts, container_id = ctx.parts, fact.container.id
+    # A user's own start must not leave the next restart waiting behind this one's long sleep.
+    with parts.waits.expect(event.subject, *OVERTAKEN) as overtaken:
+        if not await parts.store.read(lambda tx: _is_due(tx, event)):
+            return
+        if await overtaken.wait(max(0, event.time + fact.delay_ns - parts.clock()) / 1e9) is not None:
+            return
+    if not await parts.store.read(lambda tx: _is_due(tx, event)):
         return  # stopped, removed or started by somebody meanwhile
     faults.point("restart.due")
     try:
-        await ctx.engine.start(container.id)
+        await ctx.engine.start(container_id)
     except NotModified:
         return
     except HawseError:
         return  # container.start_failed is in the journal, and `schedule` answers it
     faults.point("restart.done")
+
+
+def _is_due(tx: Tx, event: Event) -> bool:
+    """Whether it still waits, and for this event and not for a later one."""
+    (latest,) = tx.last_events(event.subject, events.ContainerRestarting.TYPE, limit=1)
+    container = tx.container(latest.fact.container.id) if isinstance(latest.fact, events.ContainerRestarting) else None
+    return latest.seq == event.seq and container is not None and container.state is State.RESTARTING
+
+
+async def resume(_: Event, ctx: Context) -> None:
+    """As docker has it: a daemon that comes up starts what has `always`, whoever had stopped it."""
+
+    def schedule_stopped(tx: Tx) -> None:
+        for container in tx.containers():
+            policy = container.config.restart.name
+            if policy == "always" and container.state is State.EXITED and container.stopped_by_user:
+                wanted = replace(container, stopped_by_user=False)
+                move(tx, wanted, machine.RestartScheduled(delay_ns=0), ctx.parts.clock())
+
+    await ctx.parts.store.transact(schedule_stopped)
 
 
 SCHEDULE = Handler(
@@ -94,5 +123,12 @@ START = Handler(
     handle=start,
     deadline=120.0,
     concurrency=1000,  # most of them only wait
+    builtin=True,
+)
+RESUME = Handler(
+    name="restart.resume",
+    types=(events.DaemonRecovered.TYPE,),
+    mode="durable",
+    handle=resume,
     builtin=True,
 )

@@ -19,6 +19,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 
 import anyio
+import anyio.abc
 import structlog
 
 from hawse.handlers import BUILTIN
@@ -70,15 +71,16 @@ async def _daemon(config: Config, stop_all: bool) -> None:
         async with _parts(config) as parts, Engine.running(parts, BUILTIN) as engine:
             await parts.store.transact(lambda tx: tx.append(DaemonStarted(version=version.VERSION, pid=os.getpid())))
             async with serve(make_app(engine, config), config), anyio.create_task_group() as group:
+                await group.start(_hear_signals, engine)  # before READY: from then on SIGTERM is a wish, not a kill
                 log.info("daemon_ready", socket=str(config.socket_path), root=str(config.root))
                 notify("READY=1")
                 group.start_soon(_spawner_lives, parts.spawner)
                 group.start_soon(_watchdog)
-                await _told_to_stop()
+                await engine.told_to_end.wait()
                 log.info("daemon_stopping")
                 notify("STOPPING=1")
                 group.cancel_scope.cancel()
-            if stop_all:
+            if stop_all or engine.stops_all:
                 await engine.stop_all()
 
 
@@ -142,10 +144,11 @@ async def _watchdog() -> None:
             await anyio.sleep(interval)
 
 
-async def _told_to_stop() -> None:
+async def _hear_signals(engine: Engine, *, task_status: anyio.abc.TaskStatus[None]) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+        task_status.started()
         async for _ in received:
-            return
+            engine.shut_down(stop_all=False)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

@@ -5,6 +5,7 @@ Disconnecting is not done here: the durable handler `disconnect` does it when it
 
 from __future__ import annotations
 
+import anyio
 import structlog
 
 from hawse.supervisor import faults, machine
@@ -25,18 +26,31 @@ log = structlog.get_logger()
 
 LAST_LINES = 10
 LAST_LINES_BYTES = 4096
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0  # seconds between two attempts to record an exit
 UNPLUG_DEADLINE = 30.0  # seconds that a removal waits for the unplugging before the container is quarantined
 
 
 async def watch(parts: Parts, shim: Shim) -> None:
-    """Wait for the exit of a running container and write it down.  Ends with the container."""
+    """Wait for the exit of a running container and write it down, however long it takes (a full disk).
+
+    Ends with the container.
+    """
     info = await shim.wait_exit()
-    async with parts.locks.hold(shim.id):  # an exit before `started` is committed waits here for it
-        await record_exit(parts, shim.id, info)
-        parts.shims.pop(shim.id, None)
-        # The lock ends with the shim: it holds the old mounts and the socket's path, which a new start will want.
-        await shim.release()
-        shim.close()
+    pause = FIRST_PAUSE
+    while True:
+        async with parts.locks.hold(shim.id):  # an exit before `started` is committed waits here for it
+            try:
+                await record_exit(parts, shim.id, info)
+            except HawseError as e:
+                log.error("exit_not_recorded", container=shim.id[:12], error=str(e), retry_in=pause)
+            else:
+                parts.shims.pop(shim.id, None)
+                # The lock ends with the shim: it holds the old mounts and the socket's path, which a new start wants.
+                await shim.release()
+                shim.close()
+                return
+        await anyio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
 
 
 async def record_exit(parts: Parts, container_id: ContainerId, info: ExitInfo) -> None:

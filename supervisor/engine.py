@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from hawse.supervisor import cabling, creating, ending, events, machine, names, repairs, starting
 from hawse.supervisor.dispatch import Dispatcher, Handler
-from hawse.supervisor.errors import Conflict, NotFound, NotModified
+from hawse.supervisor.errors import Conflict, HawseError, NotFound, NotModified
 from hawse.supervisor.execs import Execs
 from hawse.supervisor.hooks.hooks import Hooks
 from hawse.supervisor.linux.cgroup import Cgroup
@@ -67,6 +67,8 @@ class Engine:
         self.hooks = Hooks(parts, self.dispatcher)
         self.execs = Execs(parts, tasks)
         self.keeper = Keeper(parts, self._finish_removal)
+        self.told_to_end = anyio.Event()
+        self.stops_all = False
         self._asking_removal: set[ContainerId] = set()
         self._tasks = tasks
 
@@ -129,8 +131,13 @@ class Engine:
         await self._recorded(started)
         return started
 
-    async def stop(self, ref: str, timeout: int | None = None, signal: str | None = None) -> None:
-        """Its stop signal, then SIGKILL after `timeout` seconds (-1 never).  Raises NotModified when it does not run."""
+    async def stop(
+        self, ref: str, timeout: int | None = None, signal: str | None = None, *, by_engine: bool = False
+    ) -> None:
+        """Its stop signal, then SIGKILL after `timeout` seconds (-1 never).  Raises NotModified when it does not run.
+
+        By the engine it counts as no user's wish: restart policies will start it again.
+        """
         number = signal_number(signal) if signal else None
         found = await self.container(ref)
         with self._exit_of(found) as ended:  # before the look at its state: an exit in between must not be missed
@@ -141,7 +148,8 @@ class Engine:
                 if not container.state.is_alive:
                     raise NotModified(f"container {container.name} is not running")
                 await self.dispatcher.gate(events.PreStop(container=container))
-                await self._step(container, machine.StopRequested())
+                if not by_engine:
+                    await self._step(container, machine.StopRequested())
             grace = container.config.stop_timeout if timeout is None else timeout
             if container.state is State.PAUSED:
                 Cgroup.open(self.parts.cgroups, container.id).thaw()
@@ -285,7 +293,12 @@ class Engine:
             await ended.wait()
 
     async def stop_all(self) -> None:
-        """Stop every running container side by side: the daemon's --stop-all."""
+        """Stop every running container side by side: the daemon's --stop-all.
+
+        Restart policies stand back: the exits are in the journal, and the next daemon answers them.
+        """
+        for name in ("restart.schedule", "restart.start"):
+            await self.dispatcher.remove(name, forget=False)
         async with anyio.create_task_group() as group:
             for container in await self.containers():
                 if container.state.is_alive:
@@ -293,9 +306,16 @@ class Engine:
 
     async def _stop_quietly(self, container_id: ContainerId) -> None:
         try:
-            await self.stop(container_id)
+            await self.stop(container_id, by_engine=True)
         except NotModified:
             pass
+        except HawseError as e:
+            log.error("container_not_stopped", container=container_id[:12], error=str(e))
+
+    def shut_down(self, *, stop_all: bool) -> None:
+        """Have the daemon end as SIGTERM does; with `stop_all` its containers end first."""
+        self.stops_all = self.stops_all or stop_all
+        self.told_to_end.set()
 
     # ---- waiting and streams -------------------------------------------------------------------------------------
 

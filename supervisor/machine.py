@@ -130,6 +130,7 @@ TRANSITIONS: dict[tuple[State, type[Stimulus]], State] = {
     (S.RUNNING, Exited): S.EXITED,
     (S.PAUSED, Exited): S.EXITED,
     (S.EXITED, RestartScheduled): S.RESTARTING,
+    (S.RESTARTING, RestartScheduled): S.RESTARTING,  # the attempt was refused before it began
     (S.RESTARTING, RestartCancelled): S.EXITED,
     (S.CREATED, RemoveRequested): S.REMOVING,
     (S.EXITED, RemoveRequested): S.REMOVING,
@@ -223,7 +224,9 @@ def step(container: Container, stimulus: Stimulus, now: int) -> Step:
         case Resumed():
             return Step(moved, (events.ContainerResumed(container=moved),))
         case RestartScheduled(delay_ns=delay):
-            return Step(moved, (events.ContainerRestarting(container=moved, delay_ns=delay),))
+            refused = 1 if container.state is S.RESTARTING else 0
+            waiting = replace(moved, restart_count=container.restart_count + refused)
+            return Step(waiting, (events.ContainerRestarting(container=waiting, delay_ns=delay),))
         case RestartCancelled():
             return Step(replace(moved, stopped_by_user=True))
         case RemoveRequested():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from typing import Any
 
@@ -52,3 +53,9 @@ async def info(call: Call) -> web.StreamResponse:
         "features": [to_builtins(feature, enc_hook=encode_hook) for feature in probe(engine.parts.cgroups)],
     }
     return call.json(view)
+
+
+async def shutdown(call: Call) -> web.StreamResponse:
+    """POST shutdown: end the daemon; with stop_all its containers first.  The answer names the process to wait for."""
+    call.engine.shut_down(stop_all=call.query.flag("stop_all"))
+    return call.json({"pid": os.getpid()}, status=202)

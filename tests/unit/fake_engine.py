@@ -136,6 +136,9 @@ class FakeEngine:
         await self.store.transact(lambda tx: tx.append(events.ContainerKilled(container=container, signal=signal)))
         await self.end(container.id, 128 + signal)
 
+    def shut_down(self, *, stop_all: bool) -> None:
+        self.told_to_end = True
+
     async def restart(self, ref: str, timeout: int | None = None) -> None:
         if (await self.container(ref)).state.is_alive:
             await self.stop(ref)

@@ -1,0 +1,198 @@
+"""The service manager's side: readiness, watchdog, the stop, sockets that are passed, and a daemon that cannot go on.
+
+The test is the manager: it listens on NOTIFY_SOCKET (the path of a file that lab and test both see) and passes sockets.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+from hawse.cli.selftest.busybox import busybox_tar
+from hawse.cli.selftest.lab import REPOSITORY, Lab
+from hawse.cli.selftest.waiting import eventually
+
+ACTIVATE = """
+import os, socket, sys
+path = sys.argv[1]
+os.makedirs(os.path.dirname(path), exist_ok=True)
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(path)
+listener.listen()
+os.dup2(listener.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execvp("hawse", ["hawse", "daemon"])
+"""
+
+
+class Manager:
+    """Hears what the daemon tells its service manager."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+
+    def hear(self, wanted: str, timeout: float = 15) -> None:
+        """Wait for a message; others may come before."""
+        self._socket.settimeout(timeout)
+        while self._socket.recv(4096).decode() != wanted:
+            pass
+
+    def next(self, timeout: float = 15) -> str:
+        self._socket.settimeout(timeout)
+        return self._socket.recv(4096).decode()
+
+    @property
+    def has_news(self) -> bool:
+        self._socket.settimeout(0)
+        try:
+            return bool(self._socket.recv(1, socket.MSG_PEEK))
+        except BlockingIOError:
+            return False
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"NOTIFY_SOCKET": str(self.path)}
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def manager(bare_lab: Lab) -> Iterator[Manager]:
+    listening = Manager(bare_lab.share / "notify")
+    yield listening
+    listening.close()
+
+
+def test_ready_when_it_answers_and_stopping_when_told(bare_lab: Lab, manager: Manager) -> None:
+    bare_lab.daemon.launch(env=manager.env)
+    assert manager.next() == "READY=1"
+    assert bare_lab.daemon.answers(), "readiness is a promise"
+    bare_lab.daemon.terminate()
+    assert manager.next() == "STOPPING=1"
+    assert bare_lab.daemon.ended == 0
+
+
+def test_ready_only_after_recovery(bare_lab: Lab, manager: Manager) -> None:
+    """A daemon that is held up in its recovery (a shim that does not answer) is not ready meanwhile."""
+    lab = bare_lab
+    lab.daemon.start()
+    lab.hawse("image", "import", busybox_tar(), "busybox")
+    lab.hawse("run", "-d", "--name", "box", "busybox", "sleep", "1000")
+    shim = json.loads(lab.daemon.request("GET", "/hawse/v1/containers/box")[1])["container"]["shim"]["pid"]
+    lab.daemon.terminate()
+    lab.run(["kill", "-STOP", str(shim)])
+    lab.daemon.launch(env=manager.env)
+    eventually(lambda: "spawner" in str(lab.daemon.log) or _has_lock(lab))
+    assert not manager.has_news
+    lab.run(["kill", "-CONT", str(shim)])
+    assert manager.next() == "READY=1"
+    assert lab.inspect("box")["State"]["Status"] == "running"
+
+
+def _has_lock(lab: Lab) -> bool:
+    return bool((lab.inside / "run/hawse/daemon.lock").read_text().strip())
+
+
+def test_the_watchdog_is_fed_and_a_standstill_is_seen(bare_lab: Lab, manager: Manager) -> None:
+    bare_lab.daemon.launch(env={**manager.env, "WATCHDOG_USEC": "100000"})
+    manager.hear("READY=1")
+    for _ in range(3):
+        manager.hear("WATCHDOG=1")
+    pid = bare_lab.daemon.pid
+    os.kill(pid, signal.SIGSTOP)
+    while manager.has_news:
+        manager.next()
+    with pytest.raises(TimeoutError):
+        manager.hear("WATCHDOG=1", timeout=0.3)
+    os.kill(pid, signal.SIGCONT)
+    manager.hear("WATCHDOG=1")
+
+
+def test_a_watchdog_for_another_process_is_not_fed(bare_lab: Lab, manager: Manager) -> None:
+    bare_lab.daemon.launch(env={**manager.env, "WATCHDOG_USEC": "10000", "WATCHDOG_PID": "1"})
+    manager.hear("READY=1")
+    bare_lab.daemon.terminate()
+    assert manager.next() == "STOPPING=1"
+
+
+def test_sockets_that_are_passed(bare_lab: Lab) -> None:
+    """What connects before the daemon is ready waits in the manager's socket; the daemon leaves that where it is."""
+    lab = bare_lab
+    path = f"{lab.run_dir}/hawse.sock"
+    program = [sys.executable, "-c", ACTIVATE, path]
+    with (lab.state / "activated.log").open("wb") as log:
+        daemon = lab.popen(program, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            eventually(lambda: lab.daemon.socket_path.exists())
+            assert json.loads(lab.hawse("version", "--format", "json").out)["Server"]
+            said = lab.hawse("system", "shutdown")
+            assert "has ended; running containers go on" in said.err
+            assert daemon.wait(10) == 0
+            assert lab.daemon.socket_path.exists(), "it is the manager's"
+        finally:
+            daemon.kill()
+            daemon.wait()
+
+
+def test_a_dead_spawner_ends_the_daemon_and_nothing_else(lab: Lab) -> None:
+    lab.hawse("run", "-d", "--name", "box", "busybox", "sleep", "1000")
+    pid = lab.inspect("box")["State"]["Pid"]
+    children = Path(f"/proc/{lab.daemon.pid}/task/{lab.daemon.pid}/children").read_text().split()
+    assert len(children) == 1, "the daemon has one child, the spawner"
+    os.kill(int(children[0]), signal.SIGKILL)
+    lab.daemon.wait_dead()
+    assert lab.daemon.ended == 1
+    assert "the spawner died" in lab.daemon.log
+    lab.daemon.start()
+    assert lab.inspect("box")["State"]["Pid"] == pid
+    lab.hawse("run", "--rm", "busybox", "true")
+    lab.hawse("rm", "-f", "box")
+
+
+def test_a_stop_lets_requests_finish(lab: Lab) -> None:
+    """The stop of a container takes half a second; the daemon is told to end in the middle of it."""
+    program = "trap 'sleep 0.5; exit 9' TERM; touch /ready; while :; do sleep 0.05; done"
+    lab.hawse("run", "-d", "--name", "box", "busybox", "sh", "-c", program)
+    eventually(lambda: lab.hawse("exec", "box", "test", "-e", "/ready", check=False).code == 0)
+    answers: list[int] = []
+    thread = threading.Thread(target=lambda: answers.append(lab.daemon.request("POST", "/containers/box/stop")[0]))
+    thread.start()
+    eventually(
+        lambda: json.loads(lab.daemon.request("GET", "/hawse/v1/containers/box")[1])["container"]["stopped_by_user"]
+    )
+    begun = time.monotonic()
+    lab.daemon.terminate()
+    thread.join(15)
+    assert answers == [204]
+    assert time.monotonic() - begun < 15
+    lab.daemon.start()
+    eventually(lambda: lab.inspect("box")["State"]["Status"] == "exited")
+    assert lab.inspect("box")["State"]["ExitCode"] == 9
+    lab.hawse("rm", "box")
+
+
+def test_the_units_say_what_the_daemon_relies_on() -> None:
+    service, sockets = ConfigParser(strict=False), ConfigParser(strict=False)
+    for parser in (service, sockets):
+        parser.optionxform = str  # type: ignore[assignment,method-assign]
+    service.read(REPOSITORY / "packaging/hawse.service")
+    sockets.read(REPOSITORY / "packaging/hawse.socket")
+    wanted = {"Type": "notify", "KillMode": "process", "Delegate": "yes", "Restart": "always"}
+    assert {key: service["Service"][key] for key in wanted} == wanted
+    assert int(service["Service"]["WatchdogSec"]) > 0
+    assert sockets["Socket"]["ListenStream"] == "/run/hawse/hawse.sock"
