@@ -240,6 +240,9 @@ class Links:
         deadline = time.monotonic() + FORWARDING_PATIENCE
         while not self._is_forwarding(cable) and time.monotonic() < deadline:
             time.sleep(0.0005)
+        # What the host knows of the address is old: whoever had it before may have had another MAC (--mac-address), and a
+        # question that was asked while the cable was out would be asked again only after a second.
+        self._route.run([rtnetlink.delete_neighbour(_index(cable.bridge), cable.address.ip)])
 
     def _is_forwarding(self, cable: Cable) -> bool:
         port, bridge = self._find(cable.name), self._find(cable.bridge)
@@ -260,8 +263,6 @@ class Links:
                 cable.name, peer=cable.ifname, netns_pid=pid, peer_mac=cable.mac, master=master, mtu=cable.mtu
             ),
             rtnetlink.set_link(cable.name, alias=cable.alias, no_ipv6=True, hairpin=cable.hairpin),
-            # Whoever had the address before may have had another MAC (--mac-address).
-            rtnetlink.delete_neighbour(master, cable.address.ip),
         ]
         there = self._find(cable.name)
         if there is not None:
