@@ -7,6 +7,7 @@ This tuple is the whole registration: what happens on a start or an exit is read
 from __future__ import annotations
 
 from hawse.handlers import auto_remove, connect, disconnect, record, restart
+from hawse.handlers.decorator import on as on
 from hawse.supervisor.dispatch import Handler
 
 BUILTIN: tuple[Handler, ...] = (

@@ -23,7 +23,7 @@ import anyio.abc
 import structlog
 
 from hawse.handlers import BUILTIN
-from hawse.supervisor import faults, version
+from hawse.supervisor import faults, pyhandlers, version
 from hawse.supervisor import log as logging
 from hawse.supervisor.api.server import make_app, serve
 from hawse.supervisor.config import Config, load
@@ -68,7 +68,10 @@ async def _daemon(config: Config, stop_all: bool) -> None:
     if os.geteuid() != 0:
         raise Unavailable("the hawse daemon needs root", hint="run it with sudo")
     with _only_one(config):
-        async with _parts(config) as parts, Engine.running(parts, BUILTIN) as engine:
+        others = pyhandlers.Loader()
+        handlers = (*BUILTIN, *others.load(config.handlers_dir))
+        async with _parts(config) as parts, Engine.running(parts, handlers) as engine:
+            await others.forget_gone(engine.dispatcher)
             await parts.store.transact(lambda tx: tx.append(DaemonStarted(version=version.VERSION, pid=os.getpid())))
             async with serve(make_app(engine, config), config), anyio.create_task_group() as group:
                 await group.start(_hear_signals, engine)  # before READY: from then on SIGTERM is a wish, not a kill

@@ -41,7 +41,7 @@ class Hooks:
 
     def listed(self) -> dict[str, dict[str, Any]]:
         found = json.loads(self.lab.hawse("hook", "ls", "--format", "json", check=False).out)
-        return {hook["Name"]: hook for hook in found}
+        return {hook["Name"]: hook for hook in found if hook["Name"] != "run--on"}
 
     def runs(self, name: str) -> list[dict[str, Any]]:
         """Oldest first; those that have ended."""
@@ -233,7 +233,7 @@ def test_run_on(lab: Lab, hooks: Hooks) -> None:
         "run",
         "--rm",
         "--name",
-        "c",
+        "cc",
         "--network",
         "none",
         "--on",
