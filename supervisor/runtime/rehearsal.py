@@ -62,9 +62,6 @@ def rehearse() -> None:
             _rehearse_shim(directory)
     finally:
         os.rmdir(directory)
-    if (pid := os.fork()) == 0:
-        os._exit(0)
-    os.waitpid(pid, 0)
     gc.collect()
     _fill_holes()
 
@@ -102,6 +99,9 @@ def _rehearse_midwife() -> None:
 
 def _rehearse_shim(directory: str) -> None:
     """A start as the shim lives it: the midwife's and init's messages, the daemon's, a line of output, a client."""
+    midwife_pid = os.fork()
+    if midwife_pid == 0:
+        os._exit(0)
     link, midwife = protocol.socketpair()
     channel, init = protocol.socketpair()
     control, daemon = protocol.socketpair()
@@ -109,35 +109,38 @@ def _rehearse_shim(directory: str) -> None:
     err, err_end = os.pipe()
     client, client_end = protocol.socketpair()
     own = os.pidfd_open(os.getpid())
-    keeper = Shim(link, channel, 0)
+    keeper = Shim(link, channel, midwife_pid)
     keeper.begin(b"{}", control)
     protocol.send(midwife, {"ev": "charge", **asdict(charge(SPEC, "/")), "socket": f"{directory}/socket"})
     protocol.send(midwife, {"ev": "born", "pid": os.getpid()}, (own,))
     protocol.send(midwife, {"ev": "delivered", "sources": 1})
-    for _ in range(3):
-        keeper.loop.turn(wait=False)
+    midwife.close()
+    _settle(keeper)
     protocol.send(init, {"ev": "netlink"}, (own,))
     protocol.send(init, {"ev": "ready", "cgroup": 1, "mounts": 1}, (out, err))
-    for _ in range(2):
-        keeper.loop.turn(wait=False)
+    _settle(keeper)
     protocol.send(daemon, {"op": "go", "rid": 1})
-    keeper.loop.turn(wait=False)
+    _settle(keeper)
     protocol.send(init, {"ev": "executing"})
     init.close()
-    for _ in range(3):
-        keeper.loop.turn(wait=False)
+    _settle(keeper)
     wishes = Wishes(stdin=True, stdout=True, stderr=True, framed=True)
     pump = keeper.pump
     assert pump is not None
     pump.attach(os.dup(client.fileno()), wishes, b"", logs=False)
     os.write(out_end, b"a line\n")
     os.write(err_end, b"no line")
-    keeper.loop.turn(wait=False)
+    _settle(keeper)
     for fd in (out_end, err_end, out, err, own):
         os.close(fd)
-    for _ in range(2):
-        keeper.loop.turn(wait=False)
+    _settle(keeper)
     pump.finish()
     keeper.close()
-    for sock in (link, midwife, channel, control, daemon, client, client_end):
+    for sock in (link, channel, control, daemon, client, client_end):
         sock.close()
+
+
+def _settle(keeper: Shim) -> None:
+    """Let it find everything that was sent; more turns than that ever takes."""
+    for _ in range(6):
+        keeper.loop.turn(wait=False)

@@ -97,7 +97,7 @@ class Shim:
                 self.stages["sources"] = message["sources"]
                 self._delivered = True
             case _:
-                self._on_midwife_end(failed(message))
+                self._on_midwife_end(message)
 
     def _take_charge(self, charge: Charge) -> None:
         self.charge = charge
@@ -117,14 +117,13 @@ class Shim:
         elif self.charge is not None and not self.charge.has_network:
             self._tell_namespaces()
 
-    def _on_midwife_end(self, failure: Failure) -> None:
-        """She has nothing more to say; if that comes too soon, `failure` is why."""
+    def _on_midwife_end(self, last_word: Message) -> None:
         self.loop.forget(self._link.fileno())
         self._link.close()
         os.waitpid(self._midwife_pid, 0)
         self._midwife_pid = 0
         if not self._delivered:
-            self._fail(failure)
+            self._fail(failed(last_word))
 
     def _tell_namespaces(self) -> None:
         self._measure("namespaces")

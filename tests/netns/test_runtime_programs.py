@@ -478,8 +478,7 @@ async def test_a_failed_start_leaves_nobody(boxes: Boxes) -> None:
     spec = boxes.spec("true", mounts=[MountSpec(type="bind", source="/not/there", target="/x")])
     with pytest.raises(StartError, match="/not/there"):
         await boxes.start(spec)
-    children = Path(f"/proc/{boxes.spawner.pid}/task/{boxes.spawner.pid}/children")
-    await eventually(lambda: len(children.read_text().split()) == 1)  # the one that waits
+    await waiting_shim(boxes)  # and nobody else
     assert not Path(spec.socket).exists()
     assert not (Path(spec.state_dir) / "shim.log").exists()
 
@@ -497,21 +496,32 @@ async def test_a_spec_that_cannot_be_read(boxes: Boxes, monkeypatch: pytest.Monk
         await boxes.start(boxes.spec("true"))
 
 
-async def test_a_waiting_shim_that_was_killed_is_replaced(boxes: Boxes) -> None:
+async def waiting_shim(boxes: Boxes) -> int:
+    """The pid of the one that the spawner has forked ahead of time."""
     children = Path(f"/proc/{boxes.spawner.pid}/task/{boxes.spawner.pid}/children")
+    found: list[int] = []
+
+    def only_one() -> bool:
+        pids = children.read_text().split()
+        with contextlib.suppress(OSError):
+            found[:] = [int(p) for p in pids if Path(f"/proc/{p}/comm").read_text() == "hawse-shim\n"]
+        return len(pids) == len(found) == 1
+
+    await eventually(only_one)
+    return found[0]
+
+
+async def test_a_waiting_shim_that_was_killed_is_replaced(boxes: Boxes) -> None:
     for _ in range(2):
-        await eventually(lambda: len(children.read_text().split()) == 1)
-        waiting = int(children.read_text())
-        os.kill(waiting, signal.SIGKILL)
-        await eventually(lambda pid=waiting: process.start_time(pid) is None)
-        await eventually(lambda: len(children.read_text().split()) == 1)
+        pid = await waiting_shim(boxes)
+        os.kill(pid, signal.SIGKILL)
+        await eventually(lambda pid=pid: process.start_time(pid) is None)
+        await waiting_shim(boxes)
         assert (await boxes.sh("echo fine")).stdout == "fine\n"
 
 
 async def test_waiting_processes_die_with_the_spawner(boxes: Boxes) -> None:
-    children = Path(f"/proc/{boxes.spawner.pid}/task/{boxes.spawner.pid}/children")
-    await eventually(lambda: len(children.read_text().split()) == 1)
-    shim = int(children.read_text())
+    shim = await waiting_shim(boxes)
     grandchildren = Path(f"/proc/{shim}/task/{shim}/children")
     await eventually(lambda: len(grandchildren.read_text().split()) == 1)
     midwife = int(grandchildren.read_text())
@@ -523,5 +533,13 @@ async def test_waiting_processes_die_with_the_spawner(boxes: Boxes) -> None:
 async def test_many_at_once(boxes: Boxes) -> None:
     ended = await asyncio.gather(*(boxes.sh(f"echo {number}; exit {number}") for number in range(20)))
     assert [(e.code, e.stdout) for e in ended] == [(n, f"{n}\n") for n in range(20)]
-    children = Path(f"/proc/{boxes.spawner.pid}/task/{boxes.spawner.pid}/children")
-    await eventually(lambda: len(children.read_text().split()) == 1)  # the one that waits
+    await waiting_shim(boxes)  # and nobody else
+
+
+async def test_the_rehearsal_leaves_nothing(boxes: Boxes) -> None:
+    """The spawner goes through a start many times before it serves; nothing of that may reach a shim."""
+    box = await boxes.start(boxes.spec("sleep", "100"))
+    fds = {fd: os.readlink(f"/proc/{boxes.spawner.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{boxes.spawner.pid}/fd")}
+    assert len(fds) <= 5, fds  # 0, 1, 2, the daemon, the pipe of the shim that waits
+    assert not list(Path("/tmp").glob(f".hawse-rehearsal-{boxes.spawner.pid}"))
+    assert len(os.listdir(f"/proc/{box.shim.shim_identity.pid}/fd")) <= 14
