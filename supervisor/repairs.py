@@ -37,9 +37,14 @@ async def look(parts: Parts) -> Seen:
         network=await parts.network.observe(),
         cgroups=frozenset(parts.cgroups.owners()),
         state_dirs=_directories(parts.config.root / "containers"),
-        run_dirs=_directories(parts.config.run_dir / "containers"),
+        run_dirs=run_directories(parts),
         shims=frozenset(parts.shims),
     )
+
+
+def run_directories(parts: Parts) -> frozenset[str]:
+    """Containers that have a run directory, whether the records know them or not."""
+    return _directories(parts.config.run_dir / "containers")
 
 
 def _records(tx: Tx) -> Records:

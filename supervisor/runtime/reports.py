@@ -16,10 +16,14 @@ from hawse.supervisor.linux import process
 from hawse.supervisor.model import ProcessIdentity
 from hawse.supervisor.runtime.channel import Descriptors, Message, failure
 from hawse.supervisor.runtime.exitrecord import ExitInfo, parse_exit
-from hawse.supervisor.runtime.protocol import MIN_VERSION
+from hawse.supervisor.runtime.protocol import MIN_VERSION, VERSION
 
 KILLED = 137
 """The exit code of an exec whose container ended under it."""
+
+
+class ForeignShim(Unavailable):
+    """A shim lives and keeps its container, but speaks a protocol that this daemon does not."""
 
 
 class Reports:
@@ -44,8 +48,11 @@ class Reports:
         match message.get("ev"):
             case "hello":
                 version = int(message.get("version", 0))
-                if version < MIN_VERSION:
-                    _fail(self.hello, Unavailable(f"{self.peer} speaks version {version}, which is too old"))
+                if not MIN_VERSION <= version <= VERSION:
+                    age = "old" if version < MIN_VERSION else "new"
+                    text = f"{self.peer} speaks version {version}, which is too {age} for this daemon"
+                    hint = "install the hawse that started the container again; it keeps running"
+                    _fail(self.hello, ForeignShim(text, hint=hint))
                 _settle(self.hello, None)
             case "namespaces" if self.identity is None:
                 self._identify(message)

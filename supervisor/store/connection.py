@@ -104,7 +104,7 @@ def translate(error: sqlite3.Error, path: Path) -> HawseError:
 
 
 _DAMAGED = (
-    "containers keep running; stop the daemon, salvage the file with sqlite3's .recover or move it away, start again"
+    "containers keep running; stop the daemon, salvage the file with sqlite3's .recover or put a copy back, start again"
 )
 _REASONS = {
     sqlite3.SQLITE_FULL: ("cannot be written: the disk is full", "free some space; nothing was changed"),

@@ -20,7 +20,7 @@ def state(lab: Lab, name: str) -> dict[str, Any]:
 
 def is_running_as_other(lab: Lab, name: str, pid: int) -> bool:
     now = state(lab, name)
-    return now["Status"] == "running" and now["Pid"] != pid
+    return bool(now["Status"] == "running" and now["Pid"] != pid)
 
 
 def test_on_failure_gives_up_after_n(lab: Lab) -> None:
