@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from hawse.supervisor import cabling, creating, ending, events, machine, names, repairs, starting
 from hawse.supervisor.dispatch import Dispatcher, Handler
+from hawse.supervisor.dns import NameServer
 from hawse.supervisor.errors import Conflict, HawseError, NotFound, NotModified
 from hawse.supervisor.execs import Execs
 from hawse.supervisor.hooks.hooks import Hooks
@@ -80,6 +81,7 @@ class Engine:
             engine = cls(parts, handlers, tasks)
             engine.volumes.make()
             with parts.store.journal.subscribe(parts.waits.told), parts.store.journal.subscribe(engine.tally.told):
+                await tasks.start(NameServer(parts).run)
                 await recover(parts, engine.watch)
                 await engine.hooks.begin()
                 await tasks.start(engine.dispatcher.run)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from hawse.supervisor.config import Config
 from hawse.supervisor.images.images import Images
 from hawse.supervisor.linux.cgroup import Hierarchy
 from hawse.supervisor.locks import KeyedLocks
-from hawse.supervisor.model import ContainerConfig, ContainerId
+from hawse.supervisor.model import ContainerConfig, ContainerId, NetworkName
 from hawse.supervisor.network.core import NetworkCore
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.launcher import Spawner
@@ -45,6 +46,7 @@ class Parts:
     locks: KeyedLocks = field(default_factory=KeyedLocks)
     shims: dict[ContainerId, Shim] = field(default_factory=dict)
     attachments: Attachments = field(default_factory=Attachments)
+    name_servers: dict[NetworkName, IPv4Address] = field(default_factory=dict)  # networks whose names we answer for
 
     def paths(self, container_id: ContainerId) -> Paths:
         return Paths(

@@ -151,6 +151,10 @@ async def _write_etc_files(parts: Parts, container: Container, paths: Paths) -> 
     config = container.config
     hostname = config.hostname or container.id[:12]
 
+    if config.network_mode.startswith("container:"):  # one network, one set of names
+        await _share_etc_files(parts, container, paths)
+        return
+
     def addressed(tx: Tx) -> tuple[list[str], str]:
         own, gateway = [], ""
         for request in config.endpoints:
@@ -160,6 +164,7 @@ async def _write_etc_files(parts: Parts, container: Container, paths: Paths) -> 
         return own, gateway
 
     addresses, gateway = await parts.store.read(addressed)
+    servers = [parts.name_servers[r.network] for r in config.endpoints if r.network in parts.name_servers]
     host_resolv = Path("/etc/resolv.conf")
     texts = {
         paths.hosts: etc_files.hosts(config, hostname, addresses, gateway),
@@ -168,8 +173,23 @@ async def _write_etc_files(parts: Parts, container: Container, paths: Paths) -> 
             config,
             host_resolv.read_text() if host_resolv.exists() else "",
             shares_host_network=config.network_mode == "host",
+            name_server=str(servers[0]) if servers else "",
         ),
     }
+    _put_etc_files(container, texts)
+
+
+async def _share_etc_files(parts: Parts, container: Container, paths: Paths) -> None:
+    target = container.config.network_mode.partition(":")[2]
+    other = parts.paths((await parts.store.read(lambda tx: tx.find(target))).id)
+    hostname = container.config.hostname or container.id[:12]
+    texts = {paths.hostname: f"{hostname}\n"}
+    for own, shared in ((paths.hosts, other.hosts), (paths.resolv_conf, other.resolv_conf)):
+        texts[own] = shared.read_text() if shared.exists() else ""
+    _put_etc_files(container, texts)
+
+
+def _put_etc_files(container: Container, texts: dict[Path, str]) -> None:
     for path, text in texts.items():
         path.write_text(text)
         path.chmod(0o644)

@@ -157,6 +157,8 @@ def test_a_compose_project_goes_up_and_down_twice(lab: Lab) -> None:
         assert "0.0.0.0:8081->80/tcp" in compose("ps")
         eventually(lambda: {"serving", "stored"} <= set(compose("logs").split()))
         assert compose("exec", "-T", "web", "sh", "-c", "echo $A; ls -d /data").split() == ["b", "/data"]
+        for name in ("store", "db"):
+            assert "Address: 1" in compose("exec", "-T", "web", "nslookup", "-type=a", name)
         before = lab.hawse("ps", "-q").out
         compose("up", "-d")
         assert lab.hawse("ps", "-q").out == before

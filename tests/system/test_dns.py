@@ -1,0 +1,195 @@
+"""Names on the networks that users make: who is told what, by whom, and what is passed on."""
+
+from __future__ import annotations
+
+import re
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rrset
+import pytest
+
+from hawse.cli.selftest.lab import INTERNET, Lab
+
+IDLE = ("sleep", "1000")
+
+
+@pytest.fixture
+def blue(lab: Lab) -> Iterator[Lab]:
+    """Two networks; `web` and `web2` on blue, both called www, and `db` on red."""
+    lab.hawse("network", "create", "blue")
+    lab.hawse("network", "create", "red")
+    for name, network, *flags in (
+        ("web", "blue", "--network-alias", "www"),
+        ("web2", "blue", "--network-alias", "www", "--hostname", "second"),
+        ("db", "red"),
+    ):
+        lab.hawse("run", "-d", "--name", name, "--network", network, *flags, "busybox", *IDLE)
+    yield lab
+    lab.hawse("rm", "-f", "web", "web2", "db")
+    lab.hawse("network", "rm", "blue", "red")
+
+
+def lookup(lab: Lab, container: str, name: str, *server: str) -> list[str]:
+    """The addresses that busybox's nslookup is told inside a container."""
+    shown = lab.hawse("exec", container, "nslookup", "-type=a", name, *server, check=False).out
+    return re.findall(r"^Address: ([0-9.]+)$", shown, re.MULTILINE)
+
+
+def test_containers_find_each_other_by_name_alias_hostname_and_id(blue: Lab) -> None:
+    web, web2 = blue.address("web", "blue"), blue.address("web2", "blue")
+    short = blue.inspect("web2")["Id"][:12]
+    for name in ("web2", "WEB2", "second", short, "web2.blue"):
+        assert lookup(blue, "web", name) == [web2], name
+    assert sorted(lookup(blue, "web", "www")) == sorted([web, web2])
+    assert {lookup(blue, "web", "www")[0] for _ in range(4)} == {web, web2}, "the addresses are not rotated"
+    assert "name = web2.blue" in blue.hawse("exec", "web", "nslookup", web2).out
+    assert blue.hawse("exec", "web", "ping", "-c", "1", "-W", "2", "web2").code == 0
+
+
+def test_a_network_is_not_told_the_names_of_another(blue: Lab) -> None:
+    with internet_names(blue):
+        assert not lookup(blue, "web", "db")
+        gateway = blue.hawse("network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "red").out.strip()
+        assert not lookup(blue, "web", "db", gateway), "the other network's name server answers strangers"
+        assert not lookup(blue, "web", "web2", gateway)
+        blue.hawse("network", "connect", "--alias", "visitor", "red", "web")
+        assert lookup(blue, "web", "db") == [blue.address("db", "red")]
+        assert lookup(blue, "db", "visitor") == [blue.address("web", "red")]
+        blue.hawse("network", "disconnect", "red", "web")
+        assert not lookup(blue, "db", "visitor")
+        assert not lookup(blue, "web", "db")
+
+
+def test_names_follow_what_happens(blue: Lab) -> None:
+    """A rename, an exit, a new start, a daemon that was killed."""
+    address = blue.address("web2", "blue")
+    blue.hawse("rename", "web2", "other")
+    assert lookup(blue, "web", "other") == [address]
+    with internet_names(blue):
+        assert not lookup(blue, "web", "web2")
+        blue.hawse("stop", "-t", "0", "other")
+        assert not lookup(blue, "web", "other")
+    blue.hawse("start", "other")
+    assert lookup(blue, "web", "other") == [blue.address("other", "blue")]
+    blue.daemon.kill9()
+    blue.daemon.start()
+    assert lookup(blue, "web", "other") == [blue.address("other", "blue")]
+    blue.hawse("rename", "other", "web2")
+
+
+def test_other_names_are_asked_for_by_the_daemon(blue: Lab) -> None:
+    with internet_names(blue) as asked:
+        assert lookup(blue, "web", "www.example.org") == ["203.0.113.7"]
+        assert big_name(blue) == ["203.0.113.7"], "cut short by UDP, complete by TCP"
+        assert not lookup(blue, "web", "nothing.example.com")
+        assert lookup(blue, "web", "web2") and "web2" not in asked, "the names of containers stay here"
+        blue.hawse("network", "create", "--internal", "closed")
+        shown = blue.hawse(
+            "run", "--rm", "--network", "closed", "busybox", "nslookup", "secret.example.org", check=False
+        )
+        assert "REFUSED" in shown.out and "secret.example.org" not in asked
+        blue.hawse("network", "rm", "closed")
+
+
+def test_a_container_may_have_forwarders_of_its_own(blue: Lab) -> None:
+    """--dns: the host's name servers, here none that answers, are not asked."""
+    with internet_names(blue) as asked:
+        (blue.share / "resolv.conf").write_text("nameserver 127.0.0.9\n")
+        asker = ("run", "--rm", "--network", "blue", "--dns", INTERNET, "busybox")
+        assert "203.0.113.7" in blue.hawse(*asker, "nslookup", "-type=a", "own.example.org").out
+        assert "own.example.org" in asked
+
+
+def test_debian_resolves_too(blue: Lab, debian: Path) -> None:
+    """glibc's resolver, the nsswitch way."""
+    found = blue.hawse("run", "--rm", "--network", "blue", "--rootfs", debian, "getent", "ahostsv4", "web")
+    assert found.out.split()[0] == blue.address("web", "blue")
+
+
+def test_resolv_conf(blue: Lab) -> None:
+    gateway = blue.hawse("network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "blue").out.strip()
+    shown = blue.hawse(
+        *("run", "--rm", "--network", "blue", "--dns", INTERNET, "--dns-search", "example.org", "busybox"),
+        *("cat", "/etc/resolv.conf"),
+    ).out
+    assert shown.splitlines() == ["search example.org", f"nameserver {gateway}", "options ndots:0"]
+    shared = blue.hawse("run", "--rm", "--network", "container:web", "busybox", "cat", "/etc/resolv.conf").out
+    assert f"nameserver {gateway}" in shared
+    plain = blue.hawse("run", "--rm", "--dns", INTERNET, "busybox", "cat", "/etc/resolv.conf").out
+    assert f"nameserver {INTERNET}" in plain
+
+
+def big_name(lab: Lab) -> list[str]:
+    """What a resolver in web's network namespace learns when it asks by UDP, and by TCP because that was cut short."""
+    gateway = lab.hawse("network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "blue").out.strip()
+    program = (
+        "import dns.message, dns.query; q = dns.message.make_query('big.example.org', 'A');"
+        f"print(dns.query.udp_with_fallback(q, '{gateway}', timeout=5)[0].answer[0][0])"
+    )
+    pid = lab.inspect("web")["State"]["Pid"]
+    return lab.run(["nsenter", "-t", str(pid), "-n", sys.executable, "-c", program]).out.split()
+
+
+@contextmanager
+def internet_names(lab: Lab) -> Iterator[list[str]]:
+    """A name server on the internet's machine that the host uses: it knows example.org and says what it was asked."""
+    asked: list[str] = []
+    host_file = lab.share / "resolv.conf"
+    sockets = [lab.internet.open_socket(kind) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM)]
+    udp, tcp = sockets
+    tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    for sock in sockets:
+        sock.bind((INTERNET, 53))
+    tcp.listen()
+
+    def answer(wire: bytes, *, whole: bool) -> bytes:
+        query = dns.message.from_wire(wire)
+        name = query.question[0].name
+        asked.append(name.to_text(omit_final_dot=True))
+        reply = dns.message.make_response(query)
+        if asked[-1] == "big.example.org" and not whole:
+            reply.flags |= dns.flags.TC
+        elif asked[-1].endswith("example.org"):
+            reply.answer.append(dns.rrset.from_text(name, 60, "IN", "A", "203.0.113.7"))
+        else:
+            reply.set_rcode(dns.rcode.NXDOMAIN)
+        return reply.to_wire()
+
+    def serve_datagrams() -> None:
+        while (received := udp.recvfrom(4096))[0] != b"end":
+            udp.sendto(answer(received[0], whole=False), received[1])
+
+    def serve_streams() -> None:
+        while True:
+            client, _ = tcp.accept()
+            with client, client.makefile("rb") as stream:
+                if not (size := stream.read(2)):
+                    return
+                wire = answer(stream.read(int.from_bytes(size, "big")), whole=True)
+                client.sendall(len(wire).to_bytes(2, "big") + wire)
+
+    threads = [threading.Thread(target=serve) for serve in (serve_datagrams, serve_streams)]
+    host_file.write_text(f"nameserver {INTERNET}\n")
+    for thread in threads:
+        thread.start()
+    try:
+        lab.run(["mount", "--bind", host_file, "/etc/resolv.conf"])  # seen in the lab only
+        yield asked
+    finally:
+        lab.run(["umount", "/etc/resolv.conf"], check=False)
+        host_file.unlink()
+        with lab.internet.open_socket(socket.SOCK_DGRAM) as last:
+            last.sendto(b"end", (INTERNET, 53))
+        lab.internet.connect(INTERNET, 53).close()
+        for thread in threads:
+            thread.join(5)
+        for sock in sockets:
+            sock.close()

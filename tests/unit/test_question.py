@@ -1,0 +1,164 @@
+"""The name server's answers, from bytes to bytes."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+
+import dns.flags
+import dns.message
+import dns.rcode
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from hawse.supervisor.model import Container, ContainerConfig, ContainerId, Endpoint, Network, NetworkName, State
+from hawse.supervisor.network.directory import Directory
+from hawse.supervisor.network.question import Forward, respond
+
+BLUE, RED = NetworkName("blue"), NetworkName("red")
+
+
+def network(name: NetworkName, third: int, *, internal: bool = False) -> Network:
+    subnet = IPv4Network(f"10.0.{third}.0/24")
+    return Network(id="", name=name, driver="bridge", created_at=0, subnet=subnet, gateway=subnet[1], internal=internal)
+
+
+def plug(directory: Directory, name: str, on: NetworkName, address: str, *aliases: str) -> Container:
+    container = Container(
+        id=ContainerId(name.encode().hex().ljust(64, "0")),
+        name=name,
+        config=ContainerConfig(dns=("192.0.2.53",)),
+        state=State.RUNNING,
+        created_at=0,
+    )
+    endpoint = Endpoint(
+        container_id=container.id,
+        network=on,
+        address=IPv4Address(address),
+        prefix=24,
+        mac="",
+        gateway=None,
+        veth="",
+        ifname="eth0",
+        aliases=aliases,
+    )
+    directory.connect(container, endpoint)
+    return container
+
+
+def directory(*, internal: bool = False) -> Directory:
+    made = Directory()
+    made.networks = {BLUE: network(BLUE, 1, internal=internal), RED: network(RED, 2)}
+    plug(made, "web", BLUE, "10.0.1.2")
+    return made
+
+
+def ask(
+    there: Directory, name: str, kind: str = "A", *, source: str = "10.0.1.2", turn: int = 0
+) -> dns.message.Message | Forward:
+    query = dns.message.make_query(name, kind)
+    answer = respond(there, BLUE, IPv4Address(source), query.to_wire(), turn=turn)
+    if isinstance(answer, Forward):
+        return answer
+    assert answer is not None
+    reply = dns.message.from_wire(answer)
+    assert reply.id == query.id and query.is_response(reply)
+    return reply
+
+
+def addresses(reply: dns.message.Message | Forward) -> list[str]:
+    assert isinstance(reply, dns.message.Message)
+    return [item.to_text() for rrset in reply.answer for item in rrset]
+
+
+def code(reply: dns.message.Message | Forward) -> dns.rcode.Rcode:
+    assert isinstance(reply, dns.message.Message)
+    return reply.rcode()
+
+
+def test_all_who_have_a_name_in_turn() -> None:
+    there = directory()
+    for i in (3, 4, 5):
+        plug(there, f"c{i}", BLUE, f"10.0.1.{i}", "many")
+    orders = [addresses(ask(there, "many", turn=turn)) for turn in range(3)]
+    assert all(sorted(order) == ["10.0.1.3", "10.0.1.4", "10.0.1.5"] for order in orders)
+    assert {order[0] for order in orders} == {"10.0.1.3", "10.0.1.4", "10.0.1.5"}
+
+
+def test_a_known_name_without_that_kind_of_record_is_empty_not_unknown() -> None:
+    reply = ask(directory(), "web", "AAAA")
+    assert code(reply) == dns.rcode.NOERROR and not addresses(reply)
+
+
+def test_too_many_for_a_datagram_are_asked_for_by_tcp() -> None:
+    there = directory()
+    for i in range(3, 103):
+        plug(there, f"c{i}", BLUE, f"10.0.1.{i}", "many")
+    reply = ask(there, "many")
+    assert isinstance(reply, dns.message.Message) and reply.flags & dns.flags.TC
+    query = dns.message.make_query("many", "A").to_wire()
+    whole = respond(there, BLUE, IPv4Address("10.0.1.2"), query, datagram=False)
+    assert isinstance(whole, bytes) and len(addresses(dns.message.from_wire(whole))) == 100
+
+
+def test_strangers_are_refused() -> None:
+    for source in ("10.0.2.2", "10.0.1.77", "198.51.100.1"):
+        assert code(ask(directory(), "web", source=source)) == dns.rcode.REFUSED
+
+
+def test_addresses_of_other_networks_have_no_name_and_are_asked_of_nobody() -> None:
+    there = directory()
+    plug(there, "secret", RED, "10.0.2.2")
+    assert addresses(ask(there, "2.1.0.10.in-addr.arpa", "PTR")) == ["web.blue."]
+    assert code(ask(there, "2.2.0.10.in-addr.arpa", "PTR")) == dns.rcode.NXDOMAIN
+    assert isinstance(ask(there, "1.0.0.127.in-addr.arpa", "PTR"), Forward)
+
+
+def test_other_names_are_passed_on_to_the_askers_own_servers() -> None:
+    passed = ask(directory(), "example.org")
+    assert isinstance(passed, Forward) and passed.servers == ("192.0.2.53",)
+    assert dns.message.from_wire(passed.failed).rcode() == dns.rcode.SERVFAIL
+
+
+def test_nothing_leaves_an_internal_network() -> None:
+    assert code(ask(directory(internal=True), "example.org")) == dns.rcode.REFUSED
+
+
+@given(wire=st.binary(max_size=80))
+def test_rubbish_breaks_nothing(wire: bytes) -> None:
+    answer = respond(directory(), BLUE, IPv4Address("10.0.1.2"), wire)
+    assert answer is None or isinstance(answer, Forward) or answer[:2] == wire[:2]
+
+
+names = st.sampled_from(["a", "b", "c", "d"])
+
+
+@given(
+    steps=st.lists(
+        st.one_of(
+            st.tuples(st.just("plug"), names, st.sampled_from([BLUE, RED])),
+            st.tuples(st.just("unplug"), names, st.sampled_from([BLUE, RED])),
+            st.tuples(st.just("rename"), names, names),
+        )
+    )
+)
+def test_nothing_is_left_when_all_is_unplugged(steps: list[tuple[str, str, str]]) -> None:
+    there = directory()
+    plug(there, "web", RED, "10.0.2.2")
+    made: dict[str, Container] = {}
+    for what, name, other in steps:
+        if what == "plug":
+            third = 1 if other == BLUE else 2
+            made[name] = plug(there, name, NetworkName(other), f"10.0.{third}.{10 + ord(name) - ord('a')}", "shared")
+        elif name in made and what == "unplug":
+            there.disconnect(made[name].id, NetworkName(other))
+        elif name in made:
+            there.rename(replace(made[name], name=f"new-{other}"))
+    for container in made.values():
+        for on in (BLUE, RED):
+            there.disconnect(container.id, on)
+    asker = there.asker(BLUE, IPv4Address("10.0.1.2"))
+    assert asker is not None
+    for name in ("a", "b", "c", "d", "shared", "new-a", "new-b", "new-c", "new-d"):
+        assert there.find(asker, name) == []
+    assert there.find(asker, "web") == [IPv4Address("10.0.1.2"), IPv4Address("10.0.2.2")]
