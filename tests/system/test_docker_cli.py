@@ -73,8 +73,14 @@ def test_run_streams(docker: Docker) -> None:
 def test_run_on_a_terminal(docker: Docker, lab: Lab) -> None:
     with lab.pty(["docker", "run", "--rm", "-it", "busybox", "sh"], env=docker.env) as terminal:
         terminal.expect("# ")
-        terminal.resize(33, 77)
-        eventually(lambda: _typed(terminal, "stty size\n", "33 77"), interval=0.1)
+
+        def resized() -> bool:
+            """The docker CLI misses a change that comes before it has begun to listen for them: change it again."""
+            terminal.resize(34, 78)
+            terminal.resize(33, 77)
+            return _typed(terminal, "stty size\n", "33 77")
+
+        eventually(resized, interval=0.1)
         terminal.type("exit 5\n")
         assert terminal.wait() == 5
 
