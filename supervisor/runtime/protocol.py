@@ -4,6 +4,7 @@ All sockets are AF_UNIX SOCK_SEQPACKET: one JSON object a message, file descript
 
     daemon → spawner   spawn(id, spec_path) + fd: the shim's first control connection
     spawner → daemon   spawned(id, shim_pid) + fd: pidfd of the shim        | failed(id, errno, message)
+                       (it is the shim, forked ahead of time, that reads and answers on the spawner's socket)
     shim → daemon      hello namespaces ready started failed exited exec_started exec_exited, and answers
     daemon → shim      go abort attach exec resize netns state release
 
