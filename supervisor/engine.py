@@ -23,6 +23,7 @@ from hawse.supervisor.dispatch import Dispatcher, Handler
 from hawse.supervisor.dns import NameServer
 from hawse.supervisor.errors import Conflict, HawseError, NotFound, NotModified
 from hawse.supervisor.execs import Execs
+from hawse.supervisor.health_keeper import HealthKeeper
 from hawse.supervisor.hooks.hooks import Hooks
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import (
@@ -67,6 +68,7 @@ class Engine:
         self.dispatcher = Dispatcher(parts.store, handlers, Context(parts=parts, engine=self))
         self.hooks = Hooks(parts, self.dispatcher)
         self.execs = Execs(parts, tasks)
+        self.health = HealthKeeper(parts)
         self.keeper = Keeper(parts, self._finish_removal)
         self.told_to_end = anyio.Event()
         self.stops_all = False
@@ -84,6 +86,7 @@ class Engine:
                 await tasks.start(NameServer(parts).run)
                 await recover(parts, engine.watch)
                 await engine.hooks.begin()
+                await tasks.start(engine.health.run)
                 await tasks.start(engine.dispatcher.run)
                 tasks.start_soon(engine.hooks.run)
                 tasks.start_soon(engine.keeper.run)

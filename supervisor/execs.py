@@ -111,7 +111,7 @@ class Execs:
         found.running = True
         try:
             found.pid = await shim.exec(
-                exec_id, _process(container, config, self._parts.seccomp_filter(container.config)), attach, fd, prefix
+                exec_id, process(container, config, self._parts.seccomp_filter(container.config)), attach, fd, prefix
             )
         except BaseException as e:
             found.running = False
@@ -150,7 +150,7 @@ class Execs:
         return container
 
 
-def _process(container: Container, config: ExecConfig, seccomp: str) -> ProcessSpec:
+def process(container: Container, config: ExecConfig, seccomp: str) -> ProcessSpec:
     """The container's own rules, with what the exec asked for."""
     own = container.config
     hostname = own.hostname or container.id[:12]

@@ -182,7 +182,7 @@ def step(container: Container, stimulus: Stimulus, now: int) -> Step:
                 finished_at=0,
                 exit=None,
                 stages=stimulus.stages,
-                health="",
+                health="starting" if container.config.healthcheck.is_enabled else "",
             )
             return Step(running, (events.ContainerStarted(container=running, endpoints=endpoints),))
         case StartFailed(stage=stage, error=error, exit_code=code):

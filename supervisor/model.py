@@ -126,6 +126,10 @@ class Healthcheck(Record, frozen=True, kw_only=True):
     start_interval: int = 0
     retries: int = 0
 
+    @property
+    def is_enabled(self) -> bool:
+        return len(self.test) > 1 and self.test[0] != "NONE"
+
 
 class Ulimit(Record, frozen=True, kw_only=True):
     """One resource limit, by the name of setrlimit(2) in lower case without RLIMIT_ ("nofile")."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hawse.supervisor.api.view_container import Surroundings
+from hawse.supervisor.health import History
 from hawse.supervisor.linux.diskusage import sizes as measured
 from hawse.supervisor.model import Container, ContainerId, Endpoint, ImageId
 from hawse.supervisor.store.tx import Tx
@@ -56,6 +57,7 @@ async def surroundings(
         log_path=str(engine.parts.paths(container.id).log) if container else "",
         sizes=size,
         execs=tuple(engine.execs.running_in(container.id)) if container else (),
+        health=engine.health.history(container.id) if container else History(),
     )
 
 

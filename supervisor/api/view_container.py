@@ -10,6 +10,7 @@ from typing import Any
 from hawse.supervisor.api import text, view_network
 from hawse.supervisor.api.view_host import host_config
 from hawse.supervisor.events import rfc3339
+from hawse.supervisor.health import History
 from hawse.supervisor.model import Container, ContainerConfig, Endpoint, MountSpec, PortBinding, State
 
 _EXECUTED = (State.RUNNING, State.PAUSED)
@@ -24,6 +25,7 @@ class Surroundings:
     log_path: str = ""
     sizes: tuple[int, int] | None = None  # (read-write layer, whole root) in bytes, when asked for
     execs: tuple[str, ...] = field(default=())
+    health: History = field(default=History())
 
 
 def summary(container: Container, endpoints: tuple[Endpoint, ...], around: Surroundings, now: int) -> dict[str, Any]:
@@ -54,7 +56,7 @@ def inspect(container: Container, endpoints: tuple[Endpoint, ...], around: Surro
         "Created": rfc3339(container.created_at),
         "Path": config.argv[0] if config.argv else "",
         "Args": list(config.argv[1:]),
-        "State": state(container),
+        "State": state(container, around.health),
         "Image": config.image_id or "",
         "ResolvConfPath": "",
         "HostnamePath": "",
@@ -85,7 +87,7 @@ def inspect(container: Container, endpoints: tuple[Endpoint, ...], around: Surro
     return view
 
 
-def state(container: Container) -> dict[str, Any]:
+def state(container: Container, history: History) -> dict[str, Any]:
     running = container.state in _EXECUTED or container.state is State.RESTARTING
     ended = container.exit
     view: dict[str, Any] = {
@@ -102,7 +104,14 @@ def state(container: Container) -> dict[str, Any]:
         "FinishedAt": rfc3339(container.finished_at),
     }
     if container.health:
-        view["Health"] = {"Status": container.health, "FailingStreak": 0, "Log": []}
+        view["Health"] = {
+            "Status": container.health,
+            "FailingStreak": history.failing,
+            "Log": [
+                {"Start": rfc3339(r.started_at), "End": rfc3339(r.ended_at), "ExitCode": r.code, "Output": r.output}
+                for r in history.results
+            ],
+        }
     return view
 
 

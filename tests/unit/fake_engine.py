@@ -25,6 +25,7 @@ from hawse.supervisor.api import wire
 from hawse.supervisor.config import Config
 from hawse.supervisor.errors import Conflict, Forbidden, NotFound, NotModified, StartError
 from hawse.supervisor.execs import Exec, ExecConfig
+from hawse.supervisor.health import History
 from hawse.supervisor.images.images import Images
 from hawse.supervisor.linux.cgroup import Hierarchy
 from hawse.supervisor.model import (
@@ -74,6 +75,7 @@ class FakeEngine:
         self.images = Images(root, store)
         self.networks = FakeNetworks(store)
         self.execs = FakeExecs(self)
+        self.health = FakeHealth()
         self.subscriptions = Subscriptions(store)
         self.tally = Tally()
         self.dispatcher = SimpleNamespace(lag=lambda: {"record": 0})
@@ -301,6 +303,11 @@ class FakeNetworks:
 
         await self._store.transact(forget)
         return network
+
+
+class FakeHealth:
+    def history(self, container_id: str) -> History:
+        return History()
 
 
 class FakeExecs:
