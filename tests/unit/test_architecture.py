@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -59,9 +60,19 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(p): p for package in PACKAGES for p in sorted((REPOSITORY / package).rglob("*.py"))}
 
 
-def imports(path: Path) -> Iterator[tuple[str, int]]:
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
+def imports(path: Path) -> tuple[tuple[str, int], ...]:
     """(module, line) of everything that the file imports when it is imported; type-checking imports do not count."""
-    tree = ast.parse(path.read_text())
+    return tuple(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[tuple[str, int]]:
+    tree = parsed(path)
     skipped = {
         child
         for node in ast.walk(tree)
@@ -181,7 +192,7 @@ def test_the_daemon_never_forks() -> None:
             continue
         found += [
             f"{path}:{node.lineno}: os.{node.attr}"
-            for node in ast.walk(ast.parse(path.read_text()))
+            for node in ast.walk(parsed(path))
             if isinstance(node, ast.Attribute) and node.attr in banned and ast.unparse(node.value) == "os"
         ]
     assert not found
@@ -195,7 +206,7 @@ def test_no_module_named_after_nothing() -> None:
 
 def test_every_module_says_what_it_owns() -> None:
     for path in MODULES.values():
-        tree = ast.parse(path.read_text())
+        tree = parsed(path)
         assert not tree.body or ast.get_docstring(tree), f"{path} has no docstring"
 
 
