@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 import anyio
+import anyio.abc
 import structlog
 
 from hawse.supervisor import events, repairs
@@ -37,6 +38,7 @@ class Keeper:
         self._expected = Expected()
         self._bridges: dict[str, str] = {}  # network → device
         self._limiter = Limiter()
+        self._in_hand: set[str] = set()  # objects whose repair is under way in the background
         self._woken = anyio.Event()
         self._woken_at = 0.0
         self._by = ""
@@ -48,11 +50,13 @@ class Keeper:
             await parts.store.read(self._expect_recorded)
             watch = NetlinkWatch(parts.config.table, self._expected, self.damaged)
             try:
-                while True:
-                    with anyio.move_on_after(parts.config.audit_interval):
-                        await self._woken.wait()
-                        await anyio.sleep(GATHER)
-                    await self._round()
+                async with anyio.create_task_group() as background:
+                    pause = parts.config.audit_interval
+                    while True:
+                        with anyio.move_on_after(pause):
+                            await self._woken.wait()
+                            await anyio.sleep(GATHER)
+                        pause = await self._round(background)
             finally:
                 watch.close()
 
@@ -64,32 +68,45 @@ class Keeper:
             self._woken.set()
         self._by = self._by or by
 
-    async def _round(self) -> None:
+    async def _round(self, background: anyio.abc.TaskGroup) -> float:
+        """Plan and repair until nothing is due; seconds until the next look that nobody has to ask for."""
         since = self._woken_at if self._woken.is_set() else time.monotonic()
         by, self._by = self._by, ""
         self._woken = anyio.Event()
         for _ in range(ROUNDS):
-            actions = await repairs.audit(self._parts)
-            due = [action for action in actions if self._is_due(action)]
+            try:
+                actions = await repairs.audit(self._parts)
+            except HawseError as e:  # the store or the kernel refuses a look; the world is looked at again later
+                log.warning("audit_failed", error=str(e))
+                break
+            waits = {action: self._limiter.wait(action.object, time.monotonic()) for action in actions}
+            due = [action for action, wait in waits.items() if not wait and action.object not in self._in_hand]
             if not due:
-                return
-            for kind in dict.fromkeys(action.kind for action in due):  # one kind after the other: bridges before cables
+                held = [wait for wait in waits.values() if wait]
+                return min([self._parts.config.audit_interval, *held])
+            for action in due:
+                if action.kind not in _NETWORK:  # may take as long as a removal: nobody's cable waits for it
+                    self._in_hand.add(action.object)
+                    background.start_soon(self._repair, action, since, by)
+            for kind in dict.fromkeys(a.kind for a in due if a.kind in _NETWORK):  # bridges before cables
                 async with anyio.create_task_group() as group:
                     for action in due:
                         if action.kind is kind:
                             group.start_soon(self._repair, action, since, by)
-
-    def _is_due(self, action: Action) -> bool:
-        return self._limiter.wait(action.object, time.monotonic()) == 0.0
+        return self._parts.config.audit_interval
 
     async def _repair(self, action: Action, since: float, by: str) -> None:
         if self._limiter.repaired(action.object, time.monotonic()):
             log.warning("repair_held_back", object=action.object, problem=action.problem, by=by)
         try:
             await repairs.apply(self._parts, action, self._finish_removal)
-        except HawseError as e:
+            await self._tell(action, since, by)
+        except (HawseError, OSError) as e:
             log.warning("repair_failed", object=action.object, problem=action.problem, error=str(e))
-            return
+        finally:
+            self._in_hand.discard(action.object)
+
+    async def _tell(self, action: Action, since: float, by: str) -> None:
         took = int((time.monotonic() - since) * 1e6)
         log.info("repaired", object=action.object, problem=action.problem, by=by, took_us=took)
         if action.kind in _NETWORK:

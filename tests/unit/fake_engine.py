@@ -57,6 +57,28 @@ BUSYBOX = Image(
 )
 
 
+class NoHooks:
+    """An engine that has no hooks: none to list, and nobody answers to a name."""
+
+    async def listed(self) -> list[Any]:
+        return []
+
+    async def runs(self, hook: str, limit: int) -> list[Any]:
+        return []
+
+    async def test(self, event: str, ref: str, only: str) -> list[Any]:
+        return []
+
+    async def retry(self, hook: str, seq: int | None) -> int:
+        raise NotFound(f"No such hook: {hook}")
+
+    async def replay(self, hook: str, cursor: str) -> None:
+        raise NotFound(f"No such hook: {hook}")
+
+    async def switch(self, hook: str, *, on: bool) -> None:
+        raise NotFound(f"No such hook: {hook}")
+
+
 class FakeEngine:
     def __init__(self, store: Store, root: Path) -> None:
         self.store = store
@@ -78,6 +100,7 @@ class FakeEngine:
         self.health = FakeHealth()
         self.subscriptions = Subscriptions(store)
         self.tally = Tally()
+        self.hooks = NoHooks()
         self.dispatcher = SimpleNamespace(lag=lambda: {"record": 0})
         self.volumes = Volumes(self.parts)  # type: ignore[arg-type]
         self.volumes.make()
