@@ -116,20 +116,22 @@ async def _parts(config: Config) -> AsyncIterator[Parts]:
 
 @contextlib.contextmanager
 def _only_one(config: Config) -> Iterator[None]:
-    """One daemon per run directory.  Raises Unavailable naming the one that is there."""
-    config.run_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
-    with (config.run_dir / "daemon.lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise Unavailable(
-                f"another hawse daemon (pid {lock.read().strip() or '?'}) uses {config.run_dir}",
-                hint="choose another --run-dir, --root and --instance to run a second one",
-            ) from None
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
+    """One daemon per state directory and per run directory.  Raises Unavailable naming the one that is there."""
+    with contextlib.ExitStack() as held:
+        for directory, mode in ((config.root, 0o710), (config.run_dir, 0o755)):
+            directory.mkdir(mode=mode, parents=True, exist_ok=True)
+            lock = held.enter_context((directory / "daemon.lock").open("a+"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                raise Unavailable(
+                    f"another hawse daemon (pid {lock.read().strip() or '?'}) uses {directory}",
+                    hint="choose another --run-dir, --root and --instance to run a second one",
+                ) from None
+            lock.truncate(0)
+            lock.write(f"{os.getpid()}\n")
+            lock.flush()
         yield
 
 
