@@ -10,17 +10,22 @@ from dataclasses import dataclass, field, replace
 
 import anyio
 import anyio.abc
+import structlog
 
 from hawse.supervisor import events
-from hawse.supervisor.errors import Conflict, NotFound
+from hawse.supervisor.errors import Conflict, HawseError, NotFound
 from hawse.supervisor.model import Container, ContainerId, State
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime.client import AttachOptions
 from hawse.supervisor.runtime.protocol import ProcessSpec
 from hawse.supervisor.runtime.spec import ALL_CAPABILITIES, capabilities, environment
+from hawse.supervisor.store.tx import Tx
+
+log = structlog.get_logger()
 
 KEPT = 1000
 """Ended execs that can still be inspected; the oldest are forgotten first."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0  # seconds between two attempts to record an end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,10 +123,15 @@ class Execs:
             found.code = getattr(e, "exit_code", 126)
             found.ended.set()
             raise
-        await self._parts.store.transact(
-            lambda tx: tx.append(events.ExecStarted(container=container, exec_id=exec_id, argv=config.argv))
-        )
-        self._tasks.start_soon(self._follow, found)
+        started = events.ExecStarted(container=container, exec_id=exec_id, argv=config.argv)
+        owed: list[events.Fact] = []
+        try:
+            await self._parts.store.transact(lambda tx: tx.append(started))
+        except HawseError as e:  # a full disk: it runs all the same, and its client waits for it
+            log.error("exec_not_recorded", container=container.id[:12], error=str(e))
+            owed.append(started)
+        finally:
+            self._tasks.start_soon(self._follow, found, owed)
         return found
 
     async def resize(self, exec_id: str, rows: int, cols: int) -> None:
@@ -129,16 +139,27 @@ class Execs:
         if shim := self._parts.shims.get(found.container_id):
             await shim.resize(rows, cols, exec_id)
 
-    async def _follow(self, found: Exec) -> None:
+    async def _follow(self, found: Exec, owed: list[events.Fact]) -> None:
+        """Wait for its end, tell those who wait, and then write down what is owed, however long that takes."""
         shim = self._parts.shims.get(found.container_id)
         found.code = await shim.exec_exit(found.id) if shim else 137
         found.running = False
         found.ended.set()
-        container = await self._parts.store.read(lambda tx: tx.container(found.container_id))
-        if container is not None:
-            await self._parts.store.transact(
-                lambda tx: tx.append(events.ExecEnded(container=container, exec_id=found.id, code=found.code))
-            )
+        code, pause = found.code, FIRST_PAUSE
+
+        def ended(tx: Tx) -> None:
+            container = tx.container(found.container_id)
+            if container is not None:
+                for fact in (*owed, events.ExecEnded(container=container, exec_id=found.id, code=code)):
+                    tx.append(fact)
+
+        while True:
+            try:
+                return await self._parts.store.transact(ended)
+            except HawseError as e:
+                log.error("exec_end_not_recorded", container=found.container_id[:12], error=str(e), retry_in=pause)
+            await anyio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
     async def running(self, ref: str) -> Container:
         """The container, if programs can be run in it.  Raises NotFound, Conflict."""

@@ -104,7 +104,6 @@ class ShimSpec:
     init: bool = False  # run a minimal init as PID 1
     stdin_once: bool = False
     privileged: bool = False
-    faults: str = ""  # crash points for tests, see faults.py
 
 
 def dump_spec(spec: ShimSpec) -> str:

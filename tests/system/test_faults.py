@@ -93,12 +93,20 @@ def test_a_full_disk(bare_lab: Lab) -> None:
     assert refused.code != 0
     assert "full" in refused.err or "No space left" in refused.err
     assert lab.daemon.answers()
+    ran = lab.hawse("exec", "box", "sh", "-c", "echo said; exit 7", check=False, timeout=20)
+    assert (ran.out, ran.code) == ("said\n", 7), "it runs though it cannot be recorded, and its client hears its end"
     lab.run(["kill", "-9", str(pid)])
     eventually(lambda: not alive(lab, pid))
     assert lab.daemon.answers()
     lab.run(["rm", f"{lab.root}/ballast"])
     eventually(lambda: lab.inspect("box")["State"]["Status"] == "exited", timeout=20)
     assert lab.inspect("box")["State"]["ExitCode"] == 137
+
+    def told() -> list[str]:
+        lines = lab.hawse("events", "--since", "1h", "--until", "0s", "--format", "json").out.splitlines()
+        return [event["type"] for event in map(json.loads, lines) if ".exec_" in event["type"]]
+
+    eventually(lambda: told() == ["container.exec_started", "container.exec_ended"], timeout=20)
     lab.hawse("create", "--name", "after", "busybox", "true")
     assert json.loads(lab.hawse("audit", "--format", "json", check=False).out) == []
 
