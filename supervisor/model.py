@@ -71,12 +71,14 @@ class Exit(Record, frozen=True, kw_only=True):
 
 
 class PortBinding(Record, frozen=True, kw_only=True):
-    """One published port.  host_ip None = every address of the host; host_port 0 = any free one (resolved at create)."""
+    """One published port.  host_ip None = every address of the host; host_port 0 = any free one, and with
+    `host_port_last` any free one from host_port to there (decided at each start)."""
 
     container_port: int
     proto: str = "tcp"
     host_ip: IPv4Address | None = None
     host_port: int = 0
+    host_port_last: int = 0
 
 
 class MountSpec(Record, frozen=True, kw_only=True):
@@ -209,6 +211,15 @@ class ContainerConfig(Record, frozen=True, kw_only=True):
     def argv(self) -> tuple[str, ...]:
         """The program and its arguments, as exec sees them."""
         return self.entrypoint + self.cmd
+
+    @property
+    def published(self) -> tuple[PortBinding, ...]:
+        """What is published at a start: the ports asked for, and with --publish-all every other exposed one."""
+        if not (self.publish_all and self.endpoints):
+            return self.ports
+        named = {(binding.container_port, binding.proto) for binding in self.ports}
+        exposed = [(int(port), proto) for port, _, proto in (e.partition("/") for e in self.exposed)]
+        return self.ports + tuple(PortBinding(container_port=n, proto=p) for n, p in exposed if (n, p) not in named)
 
 
 class Container(Record, frozen=True, kw_only=True):

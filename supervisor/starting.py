@@ -110,7 +110,7 @@ async def _claim(parts: Parts, container: Container) -> Container:
 
     def claim(tx: Tx) -> Container:
         tx.reserve_ports(
-            container.id, ports.resolve(container.config.ports, tx.port_holders, container, listeners.holder)
+            container.id, ports.resolve(container.config.published, tx.port_holders, container, listeners.holder)
         )
         return move(tx, container, machine.StartRequested(), parts.clock())
 

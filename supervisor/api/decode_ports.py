@@ -24,8 +24,11 @@ def bindings(outer: Body) -> tuple[PortBinding, ...]:
         if not places:
             found.append(PortBinding(container_port=port, proto=proto))
         found += [
-            PortBinding(container_port=port, proto=proto, host_ip=_host_ip(place), host_port=_host_port(place))
+            PortBinding(
+                container_port=port, proto=proto, host_ip=_host_ip(place), host_port=first, host_port_last=final
+            )
             for place in places
+            for first, final in [_host_ports(place)]
         ]
     return tuple(dict.fromkeys(found))
 
@@ -61,10 +64,13 @@ def _host_ip(place: Body) -> IPv4Address | None:
     return place.address("HostIp")
 
 
-def _host_port(place: Body) -> int:
+def _host_ports(place: Body) -> tuple[int, int]:
+    """`8080` as (8080, 0), `8000-8010` as (8000, 8010): any free one of them."""
     text = place.text("HostPort")
     if not text:
-        return 0
-    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65_535:
-        raise invalid(place.path("HostPort"), text, "a port between 0 and 65535, 0 being any free one")
-    return int(text)
+        return 0, 0
+    match = re.fullmatch(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", text)
+    first, last = (int(match[1]), int(match[2] or 0)) if match else (-1, 0)
+    if first < 0 or max(first, last) > 65_535 or (match and match[2] and not 1 <= first <= last):
+        raise invalid(place.path("HostPort"), text, "a port between 0 and 65535, 0 being any free one, or FIRST-LAST")
+    return first, 0 if last == first else last

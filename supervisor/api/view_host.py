@@ -83,7 +83,7 @@ def _bind(mount: MountSpec) -> str:
 def _port_bindings(bindings: Iterable[PortBinding]) -> dict[str, list[dict[str, str]]]:
     view: dict[str, list[dict[str, str]]] = {}
     for b in bindings:
-        place = {"HostIp": str(b.host_ip or ""), "HostPort": str(b.host_port or "")}
+        place = {"HostIp": str(b.host_ip or ""), "HostPort": _host_ports(b)}
         view.setdefault(f"{b.container_port}/{b.proto}", []).append(place)
     return view
 
@@ -93,3 +93,9 @@ def _security(config: ContainerConfig) -> list[str] | None:
     if config.seccomp != "default":
         options.append(f"seccomp={config.seccomp}")
     return options or None
+
+
+def _host_ports(binding: PortBinding) -> str:
+    if not binding.host_port:
+        return ""
+    return f"{binding.host_port}-{binding.host_port_last}" if binding.host_port_last else str(binding.host_port)

@@ -31,13 +31,13 @@ def check(bindings: Iterable[PortBinding]) -> None:
             raise UserError(f"invalid proto: {binding.proto}", hint=f"one of {', '.join(PROTOCOLS)}")
         if not 1 <= binding.container_port <= 65_535:
             raise UserError(f"invalid containerPort: {binding.container_port}")
-        if not 0 <= binding.host_port <= 65_535:
+        if not 0 <= binding.host_port <= max(binding.host_port, binding.host_port_last) <= 65_535:
             raise UserError(f"invalid hostPort: {binding.host_port}")
         if binding.host_ip is not None and (
             binding.host_ip.is_multicast or binding.host_ip == IPv4Address("255.255.255.255")
         ):
             raise UserError(f"invalid IP address: {binding.host_ip} is not an address of this host")
-        if binding.host_port:
+        if binding.host_port and not binding.host_port_last:
             same = seen.setdefault((binding.proto, binding.host_port), [])
             if any(overlap(binding, other) for other in same):
                 raise Conflict(f"host port {describe(binding)} is published twice by the same container")
@@ -59,7 +59,7 @@ def resolve(
                 return f"by container {other.container_name} ({other.container_id[:12]})"
         return ""
 
-    decided = [b for b in bindings if b.host_port]
+    decided = [b for b in bindings if b.host_port and not b.host_port_last]
     for binding in decided:
         if who := reserved_by(binding):
             raise _failed(container, binding, "port is already allocated", who)
@@ -68,18 +68,19 @@ def resolve(
     resolved = []
     start = _start(container)
     for binding in bindings:
-        if binding.host_port:
+        if binding.host_port and not binding.host_port_last:
             resolved.append(binding)
             continue
-        for port in _rotated(start):
-            candidate = replace(binding, host_port=port)
+        first, last = binding.host_port or FREE_RANGE[0], binding.host_port_last or FREE_RANGE[-1]
+        for port in range(first, last + 1) if binding.host_port else _rotated(start):
+            candidate = replace(binding, host_port=port, host_port_last=0)
             if not (any(overlap(candidate, d) for d in decided) or reserved_by(candidate) or holder(candidate)):
                 break
         else:
             raise _failed(
-                container, binding, "all ports are allocated", f"none of {FREE_RANGE[0]}-{FREE_RANGE[-1]} is free"
+                container, binding, "all ports are allocated", f"none of {first}-{last} is free"
             )
-        start = candidate.host_port + 1
+        start = start if binding.host_port else candidate.host_port + 1
         decided.append(candidate)
         resolved.append(candidate)
     return tuple(resolved)

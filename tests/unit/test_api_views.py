@@ -16,6 +16,7 @@ from hawse.supervisor.api.filters import Filters
 from hawse.supervisor.api.view_container import Surroundings
 from hawse.supervisor.api.view_event import docker_events, matches
 from hawse.supervisor.events import Event
+from hawse.supervisor.health import History
 from hawse.supervisor.model import (
     Container,
     ContainerConfig,
@@ -133,7 +134,7 @@ def test_inspect_after_the_end() -> None:
 
 def test_an_exit_that_nobody_saw_is_not_a_success() -> None:
     unknown = replace(EXITED, exit=Exit(code=None, reason="its shim died"))
-    state = view_container.state(unknown)
+    state = view_container.state(unknown, History())
     assert (state["ExitCode"], state["Error"]) == (text.UNKNOWN_EXIT, "its shim died")
 
 

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from hawse.supervisor.errors import Conflict, UserError
 from hawse.supervisor.model import (
@@ -132,3 +133,14 @@ def test_thousands_of_ports_are_checked_quickly() -> None:
     begun = time.process_time()
     assert ports.resolve(asked, NOBODY, WEB) == asked
     assert time.process_time() - begun < 2
+
+
+def test_the_first_free_one_of_a_range_of_host_ports() -> None:
+    asked = replace(binding(8080), host_port_last=8082)
+    assert ports.resolve([asked], NOBODY, WEB) == (binding(8080),)
+    assert ports.resolve([binding(8080), asked], NOBODY, WEB) == (binding(8080), binding(8081))
+    assert ports.resolve([asked], reserved(binding(8080)), WEB, lambda b: "x" if b.host_port == 8081 else "") == (
+        binding(8082),
+    )
+    with pytest.raises(Conflict, match="all ports are allocated"):
+        ports.resolve([asked], NOBODY, WEB, lambda b: "process x")
