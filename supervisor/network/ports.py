@@ -77,9 +77,7 @@ def resolve(
             if not (any(overlap(candidate, d) for d in decided) or reserved_by(candidate) or holder(candidate)):
                 break
         else:
-            raise _failed(
-                container, binding, "all ports are allocated", f"none of {first}-{last} is free"
-            )
+            raise _failed(container, binding, "all ports are allocated", f"none of {first}-{last} is free")
         start = start if binding.host_port else candidate.host_port + 1
         decided.append(candidate)
         resolved.append(candidate)
