@@ -67,7 +67,9 @@ def body(options: Options, image: str, command: list[str]) -> dict[str, Any]:
 def _own_hook(text: str) -> dict[str, str]:
     event, equals, command = text.partition("=")
     if not (event and equals and command):
-        raise Failure(f'invalid argument "{text}" for "--on" flag: EVENT=COMMAND, such as container.exited="logger gone"')
+        raise Failure(
+            f'invalid argument "{text}" for "--on" flag: EVENT=COMMAND, such as container.exited="logger gone"'
+        )
     return {"Event": event, "Command": command}
 
 

@@ -339,7 +339,9 @@ class PreConnect(ContainerFact, frozen=True, kw_only=True):
 
     TYPE: ClassVar[str] = "pre-connect"
     pid: int = 0
-    stages: dict[str, int] = msgspec.field(default_factory=dict)  # answered by `connect`: microseconds of veth and rules
+    stages: dict[str, int] = msgspec.field(
+        default_factory=dict
+    )  # answered by `connect`: microseconds of veth and rules
 
 
 class PreStop(ContainerFact, frozen=True, kw_only=True):
