@@ -201,11 +201,11 @@ class Command:
             lines += ["", self.note]
         shown = [flag for flag in self.flags if not flag.hidden]
         if shown:
-            lines += ["", "Options:", *_columns([_flag_row(flag) for flag in shown])]
+            lines += ["", "Options:", *_columns([flag_row(flag) for flag in shown])]
         return "\n".join(lines)
 
 
-def _flag_row(flag: Flag) -> tuple[str, str]:
+def flag_row(flag: Flag) -> tuple[str, str]:
     left = f"  {f'-{flag.short}, ' if flag.short else '    '}--{flag.name}"
     if flag.kind != "bool":
         left += f" {WORDS.get(flag.kind, flag.kind)}"
