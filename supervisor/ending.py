@@ -86,25 +86,26 @@ async def record_exit(parts: Parts, container_id: ContainerId, info: ExitInfo) -
     faults.point("exit.seen")
     await parts.store.transact(ended)
     faults.point("exit.recorded")
-    cgroup.remove()
+    await cgroup.clear()  # what will not die keeps its cgroup, and is swept later
     faults.point("exit.cgroup-gone")
 
 
 async def remove(parts: Parts, container: Container, *, volumes: bool = False) -> None:
     """Remove a container that does not run: wait for its cables, then its files, then its rows.
 
-    The caller holds the container's lock.  When the unplugging does not end in time the container is quarantined.
+    The caller holds the container's lock.  What does not end in time puts the container into quarantine, where the keeper
+    tries again; it is told of once.
     """
-    if container.state is not State.REMOVING:
+    if container.state not in (State.REMOVING, State.DEAD):
         container = await _step(parts, container, machine.RemoveRequested())
         faults.point("remove.requested")
-    if not await wait_unplugged(parts, container.id, UNPLUG_DEADLINE):
-        reason = f"its network is still connected after {UNPLUG_DEADLINE:.0f} s; see `hawse inspect`"
-        await _step(parts, container, machine.Quarantined(reason=reason))
-        raise HawseError(f"container {container.name} could not be removed: {reason}")
-    faults.point("remove.unplugged")
+    if reason := await _obstacle(parts, container.id):
+        if container.state is State.REMOVING:
+            await _step(parts, container, machine.Quarantined(reason=reason))
+        raise HawseError(f"container {container.name} could not be removed: {reason}", hint="it is tried again")
+    if container.state is State.DEAD:
+        container = await _step(parts, container, machine.RemoveRequested())
     paths = parts.paths(container.id)
-    Cgroup.open(parts.cgroups, container.id).remove()
     await parts.images.discard(paths)
     faults.point("remove.files-gone")
     own_volumes = await anonymous_of(parts, container.config) if volumes else []
@@ -116,6 +117,16 @@ async def remove(parts: Parts, container: Container, *, volumes: bool = False) -
             await Volumes(parts).remove(name, force=True)
         except Conflict:
             continue  # another container has come to use it: it is that one's now
+
+
+async def _obstacle(parts: Parts, container_id: ContainerId) -> str:
+    """Wait for its cables and end what is left in its cgroup; what stands in the way of a removal, "" for nothing."""
+    if not await wait_unplugged(parts, container_id, UNPLUG_DEADLINE):
+        return f"its network is still connected after {UNPLUG_DEADLINE:.0f} s; see `hawse inspect`"
+    faults.point("remove.unplugged")
+    if not await Cgroup.open(parts.cgroups, container_id).clear():
+        return f"processes in its cgroup do not die; see cgroup.procs in {parts.cgroups.name}/{container_id}"
+    return ""
 
 
 async def _step(parts: Parts, container: Container, stimulus: machine.Stimulus) -> Container:

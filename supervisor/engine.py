@@ -379,7 +379,10 @@ class Engine:
 
     async def _finish_removal(self, container_id: str) -> None:
         try:
-            await self.remove(container_id, volumes=True, by_engine=True)
+            container = await self.container(container_id)
+            # Quarantined it may wait for long, and nobody remembers whether its volumes were to go: they stay.
+            volumes = container.state is State.REMOVING or container.config.auto_remove
+            await self.remove(container_id, volumes=volumes, by_engine=True)
         except NotFound:
             pass
 

@@ -227,6 +227,13 @@ def _containers(records: Records, seen: Seen, busy: Collection[str], now: int) -
                 problem="half removed",
                 container_id=container.id,
             )
+        elif container.state is State.DEAD and container.id not in plugged:
+            yield Action(
+                kind=Kind.FINISH_REMOVAL,
+                object=f"container {container.name}",
+                problem=f"in quarantine: {container.error}",
+                container_id=container.id,
+            )
         elif not container.state.is_alive and now - container.finished_at > SETTLE_NS:
             for endpoint in plugged.get(container.id, ()):
                 yield Action(

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from hawse.supervisor import ending, events
+from hawse.supervisor.errors import HawseError
 from hawse.supervisor.linux import process
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import Container, ContainerId, Endpoint, State
@@ -90,7 +91,8 @@ async def apply(parts: Parts, action: Action, finish_removal: Callable[[str], Aw
         case Kind.DELETE_LINK:
             await parts.network.delete_link(action.object.removeprefix("link "))
         case Kind.REMOVE_CGROUP:
-            Cgroup.open(parts.cgroups, container_id).remove()
+            if not await Cgroup.open(parts.cgroups, container_id).clear():
+                raise HawseError(f"processes in the cgroup of {container_id[:12]} do not die")
         case Kind.REMOVE_STATE:
             await parts.images.discard(parts.paths(container_id))
         case Kind.REMOVE_RUN:

@@ -129,7 +129,7 @@ async def _prepare(parts: Parts, container: Container, undo: AsyncExitStack) -> 
     paths = parts.paths(container.id)
     paths.run.mkdir(mode=0o700, parents=True, exist_ok=True)
     cgroup = Cgroup.create(parts.cgroups, container.id, container.config.resources)
-    undo.callback(cgroup.remove)
+    undo.push_async_callback(cgroup.clear)
     await _write_etc_files(parts, container, paths)
     config = container.config
     image = await parts.images.find(config.image_id) if config.image_id else None
@@ -265,7 +265,7 @@ async def unwind(parts: Parts, container: Container, shim: Shim | None, failure:
     if shim is not None:
         await shim.abort()
         shim.close()
-    Cgroup.open(parts.cgroups, container.id).remove()
+    await Cgroup.open(parts.cgroups, container.id).clear()
     await _undo_network(parts, container)
     await _give_up(parts, container, failure)
 

@@ -143,7 +143,7 @@ async def execute(
         cgroup.kill()
         if process is not None:
             process.wait()
-        cgroup.remove()
+        await cgroup.clear()
         for pipe in filter(None, (out, err)):
             os.close(pipe.write)
         answer, output = out.close() if out else b"", err.close()

@@ -2,7 +2,8 @@
 
 v2 where it has the controllers, v1 for those that are mounted there instead (a hybrid machine).  A container's directories
 are `<mount>/<hawse[_instance]>/<container id>`; the path is the owner's tag, so whatever is below our directory and belongs
-to no record is ours to remove.  Everything here is a few small file operations (some 10 µs each), hence sync.
+to no record is ours to remove.  Everything here is a few small file operations (some 10 µs each), hence sync; only an end
+can take longer (`clear`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+
+from anyio import CancelScope, to_thread
 
 from hawse.supervisor.errors import HawseError, KernelError, UserError
 from hawse.supervisor.linux import cgroup_limits, cgroup_stats
@@ -225,6 +228,11 @@ class Cgroup:
             time.sleep(pause)
             pause = min(2 * pause, 0.05)
         return True
+
+    async def clear(self) -> bool:
+        """`remove` for the event loop: what does not go at once is waited for in a thread, cancelled or not."""
+        with CancelScope(shield=True):
+            return self._remove_once() or await to_thread.run_sync(self.remove)
 
     def _remove_once(self) -> bool:
         left = [path for path in self.paths() if not _rmdir(path)]

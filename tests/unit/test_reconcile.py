@@ -176,6 +176,11 @@ def test_ended_and_half_removed_containers() -> None:
         containers={c.id: c for c in (ended, removing)}, networks=RECORDS.networks, endpoints=[endpoint(ended, 3)]
     )
     assert {a.kind for a in found(records)} == {Kind.UNPLUG, Kind.FINISH_REMOVAL}
+    dead = container("d", State.DEAD)
+    quarantined = Records(containers={dead.id: dead}, networks=RECORDS.networks, endpoints=[])
+    assert [a.kind for a in found(quarantined)] == [Kind.FINISH_REMOVAL]
+    connected = Records(containers={dead.id: dead}, networks=RECORDS.networks, endpoints=[endpoint(dead, 4)])
+    assert [a.kind for a in found(connected)] == [Kind.UNPLUG], "the next look finishes it"
     fresh = Records(
         containers={ended.id: changed(ended, finished_at=NOW)},
         networks=RECORDS.networks,
