@@ -48,7 +48,9 @@ def _verb(path: str, entry: Entry) -> Iterator[str]:
     rows = [flag_row(flag) for flag in command.flags if not flag.hidden]
     if rows:
         yield from ("| flag | |", "|---|---|")
-        yield from (f"| `{left.strip()}` | {right.replace('|', '\\|')} |" for left, right in rows)
+        for left, right in rows:
+            explained = right.replace("|", "\\|")
+            yield f"| `{left.strip()}` | {explained} |"
         yield ""
 
 
