@@ -102,7 +102,7 @@ def _address(name: dns.name.Name) -> IPv4Address | None:
 
 def _encoded(answer: dns.message.Message, limit: int) -> bytes:
     try:
-        return answer.to_wire(max_size=limit)
+        return answer.to_wire(max_size=limit, want_shuffle=False)  # whose turn it is has been decided
     except dns.exception.TooBig:
         answer.flags |= dns.flags.TC  # asked again by TCP
         answer.answer.clear()
