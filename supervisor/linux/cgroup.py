@@ -231,8 +231,11 @@ class Cgroup:
 
     async def clear(self) -> bool:
         """`remove` for the event loop: what does not go at once is waited for in a thread, cancelled or not."""
-        with CancelScope(shield=True):
-            return self._remove_once() or await to_thread.run_sync(self.remove)
+        gone = self._remove_once()
+        if not gone:
+            with CancelScope(shield=True):
+                gone = await to_thread.run_sync(self.remove)
+        return gone
 
     def _remove_once(self) -> bool:
         left = [path for path in self.paths() if not _rmdir(path)]
