@@ -8,6 +8,10 @@ containers running; --stop-all stops them first.
 
 from __future__ import annotations
 
+import gc
+
+gc.disable()  # what imports and recovery make stays: looking for garbage in it is a tenth of a start (`_daemon` enables it)
+
 import argparse
 import contextlib
 import fcntl
@@ -75,6 +79,8 @@ async def _daemon(config: Config, stop_all: bool) -> None:
             await parts.store.transact(lambda tx: tx.append(DaemonStarted(version=version.VERSION, pid=os.getpid())))
             async with serve(make_app(engine, config), config), anyio.create_task_group() as group:
                 await group.start(_hear_signals, engine)  # before READY: from then on SIGTERM is a wish, not a kill
+                gc.freeze()
+                gc.enable()
                 log.info("daemon_ready", socket=str(config.socket_path), root=str(config.root))
                 notify("READY=1")
                 group.start_soon(_spawner_lives, parts.spawner)

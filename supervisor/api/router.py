@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from urllib.parse import unquote
 
 from hawse.supervisor.api.routes import ROUTES, Route
@@ -28,10 +29,10 @@ class Router:
 
     def __init__(self, routes: tuple[Route, ...] = ROUTES) -> None:
         self._exact: dict[tuple[str, str], Route] = {}
-        self._patterns: dict[str, list[tuple[re.Pattern[str], Route]]] = {}
+        self._patterns: dict[str, list[Route]] = {}
         for route in routes:
             if "{" in route.path:
-                self._patterns.setdefault(_segment(route.path), []).append((_pattern(route.path), route))
+                self._patterns.setdefault(_segment(route.path), []).append(route)
             else:
                 self._exact[route.method, route.path] = route
 
@@ -44,8 +45,8 @@ class Router:
             path = path[versioned.end() :]
         if route := self._exact.get((method, path)):
             return Match(route, {}, version)
-        for pattern, route in self._patterns.get(_segment(path), ()):
-            if route.method == method and (found := pattern.fullmatch(path)):
+        for route in self._patterns.get(_segment(path), ()):
+            if route.method == method and (found := _pattern(route.path).fullmatch(path)):
                 return Match(route, {key: unquote(value) for key, value in found.groupdict().items()}, version)
         raise NotFound("page not found", hint=f"no endpoint {method} {path[:200]}")
 
@@ -65,6 +66,8 @@ def _segment(path: str) -> str:
     return path.split("/", 2)[1] if path.startswith("/") else ""
 
 
+@cache
 def _pattern(path: str) -> re.Pattern[str]:
+    """Compiled when first needed: all of them together would be a good part of the daemon's start."""
     escaped = re.escape(path).replace(r"\{ref\}", "(?P<ref>[^/]+)").replace(r"\{name\}", "(?P<name>.+)")
     return re.compile(escaped)
