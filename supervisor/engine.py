@@ -374,7 +374,10 @@ class Engine:
         actions = await repairs.audit(self.parts)
         if repair:
             for action in actions:
-                await repairs.apply(self.parts, action, self._finish_removal)
+                try:
+                    await repairs.apply(self.parts, action, self._finish_removal)
+                except HawseError as e:  # the others are put right all the same; the next audit tells of this one
+                    log.warning("repair_failed", object=action.object, problem=action.problem, error=str(e))
         return actions
 
     async def _finish_removal(self, container_id: str) -> None:
