@@ -19,6 +19,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 
@@ -45,6 +46,8 @@ from hawse.supervisor.store.store import Store
 from hawse.supervisor.waits import Waits
 
 log = structlog.get_logger()
+
+ENDING_DEADLINE = 5.0  # seconds that a daemon without its spawner gets to end in order
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -144,6 +147,10 @@ def _only_one(config: Config) -> Iterator[None]:
 async def _spawner_lives(spawner: Spawner) -> None:
     """Without its spawner the daemon can start nothing: it ends, and its successor recovers."""
     await spawner.wait_dead()
+    # Crash-only: whatever is being undone meanwhile, the successor undoes as well, and sooner.
+    deadline = threading.Timer(ENDING_DEADLINE, os._exit, (1,))
+    deadline.daemon = True
+    deadline.start()
     raise Unavailable("the spawner died; the daemon ends so that its successor recovers")
 
 
