@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import platform
+import signal
 import sys
 import time
 from pathlib import Path
@@ -33,6 +34,7 @@ def main() -> int:
     engines = [e for e in available if not arguments.engines or e in arguments.engines]
     rows = [row for row in ROWS if not arguments.rows or row.name in arguments.rows]
     scale = Scale(samples=3, many=20, seconds=1.0) if arguments.quick else Scale(samples=arguments.samples)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the worlds are closed on the way out
     results: report.Results = {}
     failures: list[str] = []
     versions = {}
