@@ -28,10 +28,11 @@ import anyio.abc
 import structlog
 
 from hawse.handlers import BUILTIN
-from hawse.supervisor import faults, pyhandlers, version
+from hawse.supervisor import faults, version
 from hawse.supervisor import log as logging
 from hawse.supervisor.api.server import make_app, serve
 from hawse.supervisor.config import Config, load
+from hawse.supervisor.dispatch import pyhandlers
 from hawse.supervisor.engine import Engine
 from hawse.supervisor.errors import HawseError, Unavailable
 from hawse.supervisor.events import DaemonStarted

@@ -1,7 +1,7 @@
 """The verbs of a container.  One container is serial (a keyed lock), different ones are concurrent.
 
-    create  creating.py      start  starting.py      exit, remove  ending.py      exec  execs.py
-    connect, record, disconnect, auto-remove: handlers/, driven by dispatch.py
+    lifecycle/  create  creating.py      start  starting.py      exit, remove  ending.py      exec  execs.py
+    connect, record, disconnect, auto-remove: handlers/, driven by dispatch/
 
 The engine never decides what state may follow what (machine.py) and never plugs or unplugs a network (handlers/).
 """
@@ -18,13 +18,15 @@ import anyio.abc
 import structlog
 from msgspec.structs import replace
 
-from hawse.supervisor import cabling, creating, ending, events, machine, names, repairs, starting
-from hawse.supervisor.dispatch import Dispatcher, Handler
-from hawse.supervisor.dns import NameServer
+from hawse.supervisor import events, machine, names
+from hawse.supervisor.dispatch.dispatcher import Dispatcher, Handler
+from hawse.supervisor.dispatch.subscriptions import Subscriptions
+from hawse.supervisor.dns.server import NameServer
 from hawse.supervisor.errors import Conflict, HawseError, NotFound, NotModified
-from hawse.supervisor.execs import Execs
-from hawse.supervisor.health_keeper import HealthKeeper
+from hawse.supervisor.health.keeper import HealthKeeper
 from hawse.supervisor.hooks.hooks import Hooks
+from hawse.supervisor.lifecycle import cabling, creating, ending, starting
+from hawse.supervisor.lifecycle.execs import Execs
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import (
     Container,
@@ -39,17 +41,17 @@ from hawse.supervisor.model import (
 from hawse.supervisor.moves import move
 from hawse.supervisor.networks import Networks
 from hawse.supervisor.parts import Context, Parts
-from hawse.supervisor.reconcile import Action
-from hawse.supervisor.recovery import recover
+from hawse.supervisor.reconcile import repairs
+from hawse.supervisor.reconcile.keeper import Keeper
+from hawse.supervisor.reconcile.plan import Action
+from hawse.supervisor.reconcile.recovery import recover
 from hawse.supervisor.runtime.client import AttachOptions, Shim
 from hawse.supervisor.signal_names import signal_number
 from hawse.supervisor.store.tx import Tx
 from hawse.supervisor.store.upkeep import upkeep
-from hawse.supervisor.subscriptions import Subscriptions
 from hawse.supervisor.tally import Tally
 from hawse.supervisor.volumes import Volumes
 from hawse.supervisor.waits import Expectation
-from hawse.supervisor.watch.keeper import Keeper
 
 log = structlog.get_logger()
 

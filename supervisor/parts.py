@@ -13,9 +13,9 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from hawse.supervisor.attaching import Attachments
 from hawse.supervisor.config import Config
 from hawse.supervisor.images.images import Images
+from hawse.supervisor.lifecycle.attaching import Attachments
 from hawse.supervisor.linux.cgroup import Hierarchy
 from hawse.supervisor.locks import KeyedLocks
 from hawse.supervisor.model import ContainerConfig, ContainerId, NetworkName

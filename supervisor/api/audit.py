@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from hawse.supervisor.api.call import Call
-from hawse.supervisor.reconcile import Action
+from hawse.supervisor.reconcile.plan import Action
 
 
 async def look(call: Call) -> web.StreamResponse:

@@ -11,7 +11,7 @@ from hawse.supervisor.api.body import Body, invalid
 from hawse.supervisor.api.call import Call
 from hawse.supervisor.api.streams import DEFAULT_DETACH_KEYS, MAX_SIZE, size
 from hawse.supervisor.errors import Conflict, HawseError, UserError
-from hawse.supervisor.execs import ExecConfig
+from hawse.supervisor.lifecycle.execs import ExecConfig
 
 
 async def create(call: Call) -> web.StreamResponse:

@@ -12,15 +12,15 @@ from typing import IO, TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from hawse.supervisor import rootview
 from hawse.supervisor.api import upload, wire
 from hawse.supervisor.api.call import Call, Stream, encode
 from hawse.supervisor.errors import NotFound, UserError
 from hawse.supervisor.events import rfc3339
 from hawse.supervisor.images import archive, compare
+from hawse.supervisor.lifecycle import rootview
+from hawse.supervisor.lifecycle.rootview import in_thread
 from hawse.supervisor.linux import rootcopy
 from hawse.supervisor.linux.rootcopy import PathStat
-from hawse.supervisor.rootview import in_thread
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

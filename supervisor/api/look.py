@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hawse.supervisor.api.view_container import Surroundings
-from hawse.supervisor.health import History
+from hawse.supervisor.health.rules import History
 from hawse.supervisor.linux.diskusage import sizes as measured
 from hawse.supervisor.model import Container, ContainerId, Endpoint, ImageId
 from hawse.supervisor.store.tx import Tx

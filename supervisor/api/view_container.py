@@ -10,7 +10,7 @@ from typing import Any
 from hawse.supervisor.api import text, view_network
 from hawse.supervisor.api.view_host import host_config
 from hawse.supervisor.events import rfc3339
-from hawse.supervisor.health import History
+from hawse.supervisor.health.rules import History
 from hawse.supervisor.model import Container, ContainerConfig, Endpoint, MountSpec, PortBinding, State
 
 _EXECUTED = (State.RUNNING, State.PAUSED)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import anyio
 import structlog
 
-from hawse.supervisor.dispatch import Dispatcher
+from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.errors import Conflict, HawseError, NotFound, UserError
 from hawse.supervisor.events import Event, Question
 from hawse.supervisor.hooks import execute, onflag

@@ -16,8 +16,8 @@ from typing import Any
 import anyio
 import msgspec
 
-from hawse.supervisor.delivery import GiveUp
-from hawse.supervisor.dispatch import Handler
+from hawse.supervisor.dispatch.courier import GiveUp
+from hawse.supervisor.dispatch.dispatcher import Handler
 from hawse.supervisor.errors import Forbidden, HawseError, UserError
 from hawse.supervisor.events import Event, HookSucceeded, Question, cloudevent, rfc3339
 from hawse.supervisor.hooks import answer, webhook

@@ -5,7 +5,7 @@ pyroute2's message classes, a whole `link add` through its IPRoute 660 µs.  One
 through all its messages before the sender can die, so a link and its owner's tag cannot be torn apart by a SIGKILL.
 
 Synchronous: the kernel does the work inside `send`.  Callers are in a worker thread or know that it is short.
-Subscriptions to events are watch/'s business.
+Subscriptions to events are reconcile/news.py's business.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def hosts(config: ContainerConfig, hostname: str, addresses: Iterable[str], host
 def resolv_conf(config: ContainerConfig, host_text: str, *, shares_host_network: bool, name_server: str = "") -> str:
     """The host's own, with --dns* laid over it.
 
-    With `name_server`, the daemon's on a network with names, that is the only one: it asks the others (dns.py).  Names
+    With `name_server`, the daemon's on a network with names, that is the only one: it asks the others (dns/).  Names
     without a dot are then asked as they are first, whatever is searched.
 
     A nameserver on the host's loopback (systemd-resolved's 127.0.0.53) cannot be reached from another network

@@ -23,10 +23,11 @@ from msgspec.structs import replace
 from hawse.supervisor import events, machine
 from hawse.supervisor.api import wire
 from hawse.supervisor.config import Config
+from hawse.supervisor.dispatch.subscriptions import Subscriptions
 from hawse.supervisor.errors import Conflict, Forbidden, NotFound, NotModified, StartError
-from hawse.supervisor.execs import Exec, ExecConfig
-from hawse.supervisor.health import History
+from hawse.supervisor.health.rules import History
 from hawse.supervisor.images.images import Images
+from hawse.supervisor.lifecycle.execs import Exec, ExecConfig
 from hawse.supervisor.linux.cgroup import Hierarchy
 from hawse.supervisor.model import (
     Container,
@@ -43,12 +44,11 @@ from hawse.supervisor.model import (
     State,
 )
 from hawse.supervisor.moves import move
-from hawse.supervisor.reconcile import Action
+from hawse.supervisor.reconcile.plan import Action
 from hawse.supervisor.runtime.client import AttachOptions
 from hawse.supervisor.runtime.spec import Paths
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx
-from hawse.supervisor.subscriptions import Subscriptions
 from hawse.supervisor.tally import Tally
 from hawse.supervisor.volumes import Volumes
 

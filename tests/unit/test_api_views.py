@@ -16,7 +16,7 @@ from hawse.supervisor.api.filters import Filters
 from hawse.supervisor.api.view_container import Surroundings
 from hawse.supervisor.api.view_event import docker_events, matches
 from hawse.supervisor.events import Event
-from hawse.supervisor.health import History
+from hawse.supervisor.health.rules import History
 from hawse.supervisor.model import (
     Container,
     ContainerConfig,

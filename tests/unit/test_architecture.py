@@ -26,7 +26,7 @@ PURE = {  # rule 2: time, ids and bytes come in as arguments
     "hawse.supervisor.network.names",
     "hawse.supervisor.network.ruleset",
     "hawse.supervisor.api.wire",
-    "hawse.supervisor.reconcile",
+    "hawse.supervisor.reconcile.plan",
 }
 IMPURE_STDLIB = {
     *(

@@ -12,9 +12,10 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from hawse.supervisor import delivery, events, ledger
-from hawse.supervisor.delivery import GiveUp
-from hawse.supervisor.dispatch import Dispatcher, Handler
+from hawse.supervisor import events
+from hawse.supervisor.dispatch import courier, ledger
+from hawse.supervisor.dispatch.courier import GiveUp
+from hawse.supervisor.dispatch.dispatcher import Dispatcher, Handler
 from hawse.supervisor.errors import Conflict, Gone, HawseError, NotFound, UserError
 from hawse.supervisor.store.store import Store
 
@@ -391,7 +392,7 @@ async def test_a_handler_that_hangs_is_cancelled_and_has_failed(lab):
         (TimeoutError("mine"), "TimeoutError: mine"),
         (ExceptionGroup("many", [OSError("a")]), "ExceptionGroup: many (1 sub-exception)"),
         (AssertionError(), "AssertionError"),
-        (ValueError("x" * 9000), f"ValueError: {'x' * 9000}"[: delivery.ERROR_LENGTH]),
+        (ValueError("x" * 9000), f"ValueError: {'x' * 9000}"[: courier.ERROR_LENGTH]),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from hawse.supervisor import health
-from hawse.supervisor.health import History, Result
+from hawse.supervisor.health import rules
+from hawse.supervisor.health.rules import History, Result
 from hawse.supervisor.model import Container, ContainerConfig, ContainerId, Healthcheck, State
 
 S = 1_000_000_000
@@ -20,14 +20,14 @@ def container(**check: int) -> Container:
         state=State.RUNNING,
         created_at=0,
         started_at=100 * S,
-        health=health.STARTING,
+        health=rules.STARTING,
     )
 
 
 def told(it: Container, codes: list[int], *, at: int = 200 * S) -> tuple[list[str], History]:
     history, statuses = History(), []
     for code in codes:
-        verdict, history = health.judge(it, history, Result(started_at=at, ended_at=at, code=code))
+        verdict, history = rules.judge(it, history, Result(started_at=at, ended_at=at, code=code))
         it = replace(it, health=verdict)
         statuses.append(verdict)
     return statuses, history
@@ -63,13 +63,13 @@ def test_the_last_five_are_kept() -> None:
 
 def test_pauses() -> None:
     it = container(interval=7 * S, start_period=10 * S, start_interval=2 * S)
-    assert health.pause(it, 105 * S) == 2 * S
-    assert health.pause(replace(it, health="healthy"), 105 * S) == 7 * S
-    assert health.pause(it, 111 * S) == 7 * S
-    assert health.pause(container(), 105 * S) == 30 * S
+    assert rules.pause(it, 105 * S) == 2 * S
+    assert rules.pause(replace(it, health="healthy"), 105 * S) == 7 * S
+    assert rules.pause(it, 111 * S) == 7 * S
+    assert rules.pause(container(), 105 * S) == 30 * S
 
 
 def test_the_program() -> None:
-    assert health.argv(Healthcheck(test=("CMD", "a", "b"))) == ("a", "b")
-    assert health.argv(Healthcheck(test=("CMD-SHELL", "a b"))) == ("/bin/sh", "-c", "a b")
-    assert health.argv(Healthcheck(test=("NONE",))) == ()
+    assert rules.argv(Healthcheck(test=("CMD", "a", "b"))) == ("a", "b")
+    assert rules.argv(Healthcheck(test=("CMD-SHELL", "a b"))) == ("/bin/sh", "-c", "a b")
+    assert rules.argv(Healthcheck(test=("NONE",))) == ()

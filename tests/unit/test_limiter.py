@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hawse.supervisor.watch.limiter import FREE, LONGEST_PAUSE, QUIET, Limiter
+from hawse.supervisor.reconcile.limiter import FREE, LONGEST_PAUSE, QUIET, Limiter
 
 
 def test_the_first_repairs_are_free_then_the_pauses_grow_to_a_limit() -> None:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from hawse.supervisor.dns.directory import Directory
+from hawse.supervisor.dns.question import Forward, respond
 from hawse.supervisor.model import Container, ContainerConfig, ContainerId, Endpoint, Network, NetworkName, State
-from hawse.supervisor.network.directory import Directory
-from hawse.supervisor.network.question import Forward, respond
 
 BLUE, RED = NetworkName("blue"), NetworkName("red")
 

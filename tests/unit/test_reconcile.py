@@ -24,7 +24,7 @@ from hawse.supervisor.model import (
 )
 from hawse.supervisor.network import elements, names
 from hawse.supervisor.network.observed import Observed, ObservedLink
-from hawse.supervisor.reconcile import SETTLE_NS, Action, Kind, Records, Seen, plan
+from hawse.supervisor.reconcile.plan import SETTLE_NS, Action, Kind, Records, Seen, plan
 
 MARK = "hawse"
 NOW = 10 * SETTLE_NS

@@ -9,9 +9,9 @@ import anyio
 import pytest
 
 from hawse.supervisor import events as facts
+from hawse.supervisor.dispatch.subscriptions import WINDOW, Consumer, Delivered, Desk, Subscriptions, parse_ids
 from hawse.supervisor.errors import Conflict, Gone, NotFound, UserError
 from hawse.supervisor.store.store import Store
-from hawse.supervisor.subscriptions import WINDOW, Consumer, Delivered, Desk, Subscriptions, parse_ids
 
 QUICK = 0.05
 

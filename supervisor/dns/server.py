@@ -20,11 +20,11 @@ import anyio.abc
 import structlog
 
 from hawse.supervisor import events
+from hawse.supervisor.dns.directory import Directory
+from hawse.supervisor.dns.question import Forward, respond
+from hawse.supervisor.dns.upstream import Upstream
 from hawse.supervisor.events import Event
 from hawse.supervisor.model import Container, Endpoint, Network, NetworkName
-from hawse.supervisor.network.directory import Directory
-from hawse.supervisor.network.question import Forward, respond
-from hawse.supervisor.network.upstream import Upstream
 from hawse.supervisor.networks import DEFAULT
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.tx import Tx

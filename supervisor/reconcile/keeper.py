@@ -13,15 +13,16 @@ import anyio
 import anyio.abc
 import structlog
 
-from hawse.supervisor import events, repairs
+from hawse.supervisor import events
 from hawse.supervisor.errors import HawseError
 from hawse.supervisor.events import Event, NetworkRepaired
 from hawse.supervisor.model import Network, State
 from hawse.supervisor.parts import Parts
-from hawse.supervisor.reconcile import Action, Kind
+from hawse.supervisor.reconcile import repairs
+from hawse.supervisor.reconcile.limiter import Limiter
+from hawse.supervisor.reconcile.news import Expected, NetlinkWatch
+from hawse.supervisor.reconcile.plan import Action, Kind
 from hawse.supervisor.store.tx import Tx
-from hawse.supervisor.watch.limiter import Limiter
-from hawse.supervisor.watch.netlink import Expected, NetlinkWatch
 
 GATHER = 0.002  # seconds that news are gathered before the look
 ROUNDS = 3  # a repair can uncover the next: a bridge comes back, then its cables

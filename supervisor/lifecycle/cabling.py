@@ -11,9 +11,9 @@ import anyio
 from msgspec.structs import replace
 
 from hawse.supervisor import events
-from hawse.supervisor.creating import lease
-from hawse.supervisor.dispatch import Dispatcher
+from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.errors import Conflict, Forbidden, HawseError, UserError
+from hawse.supervisor.lifecycle.creating import lease
 from hawse.supervisor.model import Container, EndpointRequest, Network, State
 from hawse.supervisor.networks import BUILTIN, plugged
 from hawse.supervisor.parts import Parts

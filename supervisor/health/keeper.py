@@ -20,11 +20,12 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from hawse.supervisor import events, health
+from hawse.supervisor import events
 from hawse.supervisor.errors import HawseError, NotFound
 from hawse.supervisor.events import Event
-from hawse.supervisor.execs import ExecConfig, process
-from hawse.supervisor.health import History, Result
+from hawse.supervisor.health import rules
+from hawse.supervisor.health.rules import History, Result
+from hawse.supervisor.lifecycle.execs import ExecConfig, process
 from hawse.supervisor.model import Container, ContainerId, State, decoder, encode
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime.client import AttachOptions, Shim
@@ -75,7 +76,7 @@ class HealthKeeper:
     async def _watch(self, container_id: ContainerId, scope: anyio.CancelScope) -> None:
         with scope:
             while (container := await self._record(container_id)) is not None:
-                await anyio.sleep(health.pause(container, self._parts.clock()) / 1e9)
+                await anyio.sleep(rules.pause(container, self._parts.clock()) / 1e9)
                 container = await self._record(container_id)
                 shim = self._parts.shims.get(container_id)
                 if container is not None and container.state is State.RUNNING and shim is not None:
@@ -89,7 +90,7 @@ class HealthKeeper:
     async def _probe(self, container: Container, shim: Shim) -> Result:
         clock = self._parts.clock
         begun = clock()
-        timeout = (container.config.healthcheck.timeout or health.TIMEOUT) / 1e9
+        timeout = (container.config.healthcheck.timeout or rules.TIMEOUT) / 1e9
         try:
             code, output = await self._run(container, shim, timeout)
         except TimeoutError:
@@ -103,7 +104,7 @@ class HealthKeeper:
         """Exit code and output.  Raises StartError when it cannot be executed, TimeoutError after it was killed."""
         parts = self._parts
         exec_id = f"{parts.random.getrandbits(256):064x}"
-        config = ExecConfig(argv=health.argv(container.config.healthcheck))
+        config = ExecConfig(argv=rules.argv(container.config.healthcheck))
         spec = process(container, config, parts.seccomp_filter(container.config))
         ours, theirs = socket.socketpair()
         with closing(ours):
@@ -137,7 +138,7 @@ class HealthKeeper:
             container = tx.container(container_id)
             if container is None or container.state is not State.RUNNING or container.started_at > result.started_at:
                 return None  # it ended meanwhile
-            verdict, grown = health.judge(container, history, result)
+            verdict, grown = rules.judge(container, history, result)
             if verdict != container.health:
                 changed = replace(container, health=verdict)
                 tx.put(changed)
@@ -169,7 +170,7 @@ async def _read(sock: socket.socket) -> bytes:
     loop = asyncio.get_running_loop()
     kept = b""
     while chunk := await loop.sock_recv(sock, 65_536):
-        kept = (kept + chunk)[: health.MOST_OUTPUT]
+        kept = (kept + chunk)[: rules.MOST_OUTPUT]
     return kept
 
 

@@ -10,7 +10,7 @@ import os
 from msgspec.structs import replace
 
 from hawse.supervisor import events, faults, names, volumes
-from hawse.supervisor.dispatch import Dispatcher
+from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.errors import Conflict, NotFound, UserError
 from hawse.supervisor.model import (
     ID_RANGE,

@@ -14,7 +14,7 @@ from types import ModuleType
 
 import structlog
 
-from hawse.supervisor.dispatch import Dispatcher, Handler
+from hawse.supervisor.dispatch.dispatcher import Dispatcher, Handler
 from hawse.supervisor.hooks.scan import open_checked
 
 GROUP = "hawse.handlers"

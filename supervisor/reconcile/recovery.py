@@ -15,13 +15,14 @@ from collections.abc import Awaitable, Callable
 import anyio
 import structlog
 
-from hawse.supervisor import repairs, starting
 from hawse.supervisor.errors import HawseError, StartError, Unavailable
 from hawse.supervisor.events import DaemonRecovered
+from hawse.supervisor.lifecycle import starting
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import Container, ContainerId, State
 from hawse.supervisor.parts import Parts
-from hawse.supervisor.reconcile import Kind
+from hawse.supervisor.reconcile import repairs
+from hawse.supervisor.reconcile.plan import Kind
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.reports import ForeignShim
 from hawse.supervisor.runtime.spec import Paths

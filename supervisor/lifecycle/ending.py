@@ -9,8 +9,8 @@ import anyio
 import structlog
 
 from hawse.supervisor import faults, machine
-from hawse.supervisor.creating import forget
 from hawse.supervisor.errors import Conflict, HawseError
+from hawse.supervisor.lifecycle.creating import forget
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import Container, ContainerId, Exit, State
 from hawse.supervisor.moves import move

@@ -12,13 +12,14 @@ import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from hawse.supervisor import ending, events
+from hawse.supervisor import events
 from hawse.supervisor.errors import HawseError
+from hawse.supervisor.lifecycle import ending
 from hawse.supervisor.linux import process
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import Container, ContainerId, Endpoint, State
 from hawse.supervisor.parts import Parts
-from hawse.supervisor.reconcile import Action, Kind, Records, Seen, plan
+from hawse.supervisor.reconcile.plan import Action, Kind, Records, Seen, plan
 from hawse.supervisor.runtime.exitrecord import ExitInfo, read_exit_record
 from hawse.supervisor.store.tx import Tx
 

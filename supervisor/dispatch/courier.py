@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import structlog
 
+from hawse.supervisor.dispatch.ledger import STORE_RETRY, Job, Ledger
 from hawse.supervisor.errors import Gone, HawseError, NotFound
 from hawse.supervisor.events import Event, HookDead, HookFailed
-from hawse.supervisor.ledger import STORE_RETRY, Job, Ledger
 from hawse.supervisor.store.deliveries import Delivery
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx
 
 if TYPE_CHECKING:
-    from hawse.supervisor.dispatch import Handler
+    from hawse.supervisor.dispatch.dispatcher import Handler
     from hawse.supervisor.parts import Context
 
 ERROR_LENGTH: Final = 2000  # characters of an error that are kept

@@ -1,7 +1,7 @@
 """Handlers and who drives them: everything that reacts to an event does it through this file.
 
 A *gate* is asked inside a transition, in order, and may refuse.  A *durable* handler is driven from the journal by a
-stored cursor (delivery.py): at least once, in order per subject, parallel across subjects.  Built-in handlers and those of
+stored cursor (courier.py): at least once, in order per subject, parallel across subjects.  Built-in handlers and those of
 users differ in nothing but who wrote them.
 """
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import anyio
 import anyio.abc
 
-from hawse.supervisor.delivery import Courier
+from hawse.supervisor.dispatch.courier import Courier
 from hawse.supervisor.errors import Conflict, HawseError, NotFound
 from hawse.supervisor.events import Question
 from hawse.supervisor.store.store import Store

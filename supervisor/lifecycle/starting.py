@@ -22,9 +22,9 @@ from pathlib import Path
 import anyio
 
 from hawse.supervisor import events, faults, machine
-from hawse.supervisor.creating import prepare
-from hawse.supervisor.dispatch import Dispatcher
+from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.errors import HawseError, KernelError, StartError
+from hawse.supervisor.lifecycle.creating import prepare
 from hawse.supervisor.linux import listeners
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import Container, ContainerConfig, ContainerId, NetworkName
