@@ -28,6 +28,7 @@ from hawse.supervisor.hooks.hooks import Hooks
 from hawse.supervisor.lifecycle import cabling, creating, ending, starting
 from hawse.supervisor.lifecycle.execs import Execs
 from hawse.supervisor.linux.cgroup import Cgroup
+from hawse.supervisor.locks import KeyedLocks
 from hawse.supervisor.model import (
     Container,
     ContainerConfig,
@@ -71,10 +72,11 @@ class Engine:
         self.hooks = Hooks(parts, self.dispatcher)
         self.execs = Execs(parts, tasks)
         self.health = HealthKeeper(parts)
-        self.keeper = Keeper(parts, self._finish_removal)
+        self.keeper = Keeper(parts, self.remove_ended)
         self.told_to_end = anyio.Event()
         self.stops_all = False
         self._asking_removal: set[ContainerId] = set()
+        self._restarts = KeyedLocks()  # between the exit and the start of one, `--rm` waits
         self._tasks = tasks
 
     @classmethod
@@ -176,11 +178,13 @@ class Engine:
         self._signal(container, signal)
 
     async def restart(self, ref: str, timeout: int | None = None) -> None:
-        try:
-            await self.stop(ref, timeout)
-        except NotModified:
-            pass
-        await self.start(ref)
+        container = await self.container(ref)
+        async with self._restarts.hold(container.id):
+            try:
+                await self.stop(container.id, timeout)
+            except NotModified:
+                pass
+            await self.start(container.id)
 
     async def pause(self, ref: str) -> None:
         async with self._serial(ref) as container:
@@ -258,10 +262,10 @@ class Engine:
                 if freeze:
                     cgroup.thaw()
 
-    async def remove(self, ref: str, *, force: bool = False, volumes: bool = False, by_engine: bool = False) -> None:
+    async def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
         """Remove it with its files and rows.  Raises Conflict when it runs and force is not given."""
         container = await self.container(ref)
-        if container.is_leaving and not by_engine:
+        if container.is_leaving:
             with self.parts.waits.expect(f"container/{container.id}", "container.removed") as removed:
                 await removed.wait(ending.UNPLUG_DEADLINE)
             return
@@ -270,12 +274,23 @@ class Engine:
                 f'cannot remove container "/{container.name}": container is {container.state.public}: '
                 "stop the container before removing or force remove"
             )
-        if not by_engine:
-            await self._ask_removal(container)
+        await self._ask_removal(container)
         if container.state.is_alive:
             await self._end(container)
         async with self._serial(container.id) as current:
             await ending.remove(self.parts, current, volumes=volumes)
+
+    async def remove_ended(self, container_id: ContainerId) -> None:
+        """What `--rm` promised, or a removal that is under way.  Nothing is left to do when it is gone or runs again."""
+        try:
+            async with self._restarts.hold(container_id), self._serial(container_id) as container:
+                if container.state.is_alive:
+                    return
+                # Quarantined it may wait for long, and nobody remembers whether its volumes were to go: they stay.
+                volumes = container.state is State.REMOVING or container.config.auto_remove
+                await ending.remove(self.parts, container, volumes=volumes)
+        except NotFound:
+            pass
 
     async def _ask_removal(self, container: Container) -> None:
         """The gates; a hook that removes the container it is asked about would ask itself for ever."""
@@ -377,19 +392,10 @@ class Engine:
         if repair:
             for action in actions:
                 try:
-                    await repairs.apply(self.parts, action, self._finish_removal)
+                    await repairs.apply(self.parts, action, self.remove_ended)
                 except HawseError as e:  # the others are put right all the same; the next audit tells of this one
                     log.warning("repair_failed", object=action.object, problem=action.problem, error=str(e))
         return actions
-
-    async def _finish_removal(self, container_id: str) -> None:
-        try:
-            container = await self.container(container_id)
-            # Quarantined it may wait for long, and nobody remembers whether its volumes were to go: they stay.
-            volumes = container.state is State.REMOVING or container.config.auto_remove
-            await self.remove(container_id, volumes=volumes, by_engine=True)
-        except NotFound:
-            pass
 
     # ---- inner ---------------------------------------------------------------------------------------------------
 

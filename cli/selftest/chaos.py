@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections import Counter
 
@@ -69,7 +70,7 @@ def _chaos(_: Context, options: Options, __: list[str]) -> int:
             print("".join(f"{kind}: {line}\n" for line in lines), end="")
         failed = any(findings.values())
         if failed and options.log:
-            print(lab.daemon.log)
+            print(lab.daemon.log, file=sys.stderr)
     return 1 if failed else 0
 
 

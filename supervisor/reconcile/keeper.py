@@ -16,7 +16,7 @@ import structlog
 from hawse.supervisor import events
 from hawse.supervisor.errors import HawseError
 from hawse.supervisor.events import Event, NetworkRepaired
-from hawse.supervisor.model import Network, State
+from hawse.supervisor.model import ContainerId, Network, State
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.reconcile import repairs
 from hawse.supervisor.reconcile.limiter import Limiter
@@ -33,7 +33,7 @@ log = structlog.get_logger()
 
 
 class Keeper:
-    def __init__(self, parts: Parts, finish_removal: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(self, parts: Parts, finish_removal: Callable[[ContainerId], Awaitable[None]]) -> None:
         self._parts = parts
         self._finish_removal = finish_removal
         self._expected = Expected()
