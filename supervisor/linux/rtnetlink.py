@@ -11,8 +11,9 @@ from hawse.supervisor.linux.netlink import CREATE, EXCL, REPLACE, Message, attri
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_GETADDR = 20, 22
-RTM_NEWROUTE, RTM_GETROUTE = 24, 26
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_DELNEIGH = 29
+RTM_NEWNETCONF = 80
 GROUP_LINK = 1  # RTNLGRP_LINK
 AF_INET, AF_INET6, AF_BRIDGE, AF_UNSPEC = 2, 10, 7, 0
 IFF_UP = 1
@@ -185,6 +186,21 @@ def default_route(gateway: IPv4Address, index: int) -> Message:
     )
 
 
+def connected_route(address: IPv4Interface, index: int) -> Message:
+    """The route that the kernel makes with an address; there already is success."""
+    payload = _ROUTE.pack(AF_INET, address.network.prefixlen, 0, 0, 254, 2, 253, 1, 0)  # main, proto kernel, scope link
+    return Message(
+        RTM_NEWROUTE,
+        CREATE | EXCL,
+        payload
+        + attribute(1, address.network.network_address.packed)
+        + u32(4, index)
+        + attribute(7, address.ip.packed),
+        f"route to {address.network}",
+        (errno.EEXIST,),
+    )
+
+
 def dump_routes() -> Message:
     return Message(RTM_GETROUTE, 0, _ROUTE.pack(AF_INET, 0, 0, 0, 0, 0, 0, 0, 0), "list routes")
 
@@ -199,6 +215,14 @@ def parse_route(payload: bytes) -> Route:
         table=_number(found.get(15)) or table,
         kind=kind,
     )
+
+
+def parse_forwarding(payload: bytes) -> tuple[int, bool | None]:
+    """Of RTM_NEWNETCONF: (index of the link, -1 for all and -2 for new ones; whether it forwards, None for other news)."""
+    found = attributes(payload, 4)  # struct netconfmsg is one byte, padded
+    (index,) = struct.unpack("=i", found.get(1, bytes(4)))  # NETCONFA_IFINDEX
+    forwards = found.get(2)  # NETCONFA_FORWARDING
+    return index, None if forwards is None else any(forwards)
 
 
 def delete_neighbour(index: int, address: IPv4Address) -> Message:

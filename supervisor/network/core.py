@@ -14,7 +14,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Awaitable, Collection, Iterable
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Final
 
 import anyio
@@ -35,6 +35,7 @@ from hawse.supervisor.network.subnets import LiveRoute
 GRACE: Final = 0.15  # seconds that a dying network namespace gets to take its veth with it
 MTU_OPTION: Final = "com.docker.network.driver.mtu"
 DEFAULT_MTU: Final = 1500
+MAIN_TABLE: Final = 254  # RT_TABLE_MAIN
 
 
 class NetworkCore:
@@ -226,6 +227,10 @@ class NetworkCore:
         """A device of ours that belongs to nobody.  Gone is success."""
         await self._links.delete(name)
 
+    def unknown(self, endpoints: Iterable[Endpoint]) -> list[Endpoint]:
+        """Those of which something is published that this process has not put into the table."""
+        return [e for e in endpoints if not all(map(self._firewall.has, elements.of_endpoint(e, self._mark)))]
+
     async def restore(self, endpoints: Iterable[Endpoint]) -> list[Element]:
         """After a restart: what these endpoints publish is in the table; one look if it is.  What was missing."""
         wanted = [element for endpoint in endpoints for element in elements.of_endpoint(endpoint, self._mark)]
@@ -249,12 +254,17 @@ class NetworkCore:
         addresses: dict[int, tuple[IPv4Interface, ...]] = {}
         for index, address in await self._links.addresses():
             addresses[index] = (*addresses.get(index, ()), address)
+        routes: dict[int, set[IPv4Network]] = {}
+        for route in await self._links.routes():
+            if route.table == MAIN_TABLE:
+                routes.setdefault(route.index, set()).add(route.network)
         ours = {
             link.name: ObservedLink(
                 link=link,
                 owner=names.owner(link.alias, self._mark),
                 master=by_index.get(link.master, ""),
                 addresses=addresses.get(link.index, ()),
+                routes=frozenset(routes.get(link.index, ())),
             )
             for link in links
             if names.owner(link.alias, self._mark) or self._is_half_made(link)

@@ -200,7 +200,13 @@ class Links:
 
     def _raise_bridge(self, name: str, address: IPv4Interface) -> None:
         index = _index(name)
-        self._route.run([rtnetlink.add_address(index, address), rtnetlink.set_link(name, up=True)])
+        self._route.run(
+            [
+                rtnetlink.add_address(index, address),
+                rtnetlink.set_link(name, up=True),
+                rtnetlink.connected_route(address, index),  # somebody may have deleted just that
+            ]
+        )
 
     def _plug(self, cable: Cable, inside: socket.socket, pid: int) -> None:
         try:

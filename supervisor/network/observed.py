@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Interface, IPv4Network
 
 from hawse.supervisor.linux.device import Link
 from hawse.supervisor.network.elements import Element
@@ -18,6 +18,7 @@ class ObservedLink:
     owner: Owner | None
     master: str = ""  # the name of the bridge it is on
     addresses: tuple[IPv4Interface, ...] = ()
+    routes: frozenset[IPv4Network] = frozenset()  # what the main table sends there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

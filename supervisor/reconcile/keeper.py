@@ -26,6 +26,10 @@ from hawse.supervisor.store.tx import Tx
 
 GATHER = 0.002  # seconds that news are gathered before the look
 ROUNDS = 3  # a repair can uncover the next: a bridge comes back, then its cables
+AGAIN, AGAIN_AT_MOST = (
+    0.1,
+    2.0,
+)  # seconds, doubling, until the next look at what was being worked on when damage was seen
 
 _NETWORK = frozenset({Kind.RESTORE_TABLE, Kind.MEND_NETWORK, Kind.REPLUG, Kind.ATTACH})
 
@@ -43,6 +47,8 @@ class Keeper:
         self._woken = anyio.Event()
         self._woken_at = 0.0
         self._by = ""
+        self._unjudged: frozenset[str] = frozenset()  # what may be damaged, and was being worked on at every look since
+        self._again = AGAIN
 
     async def run(self) -> None:
         """Until cancelled.  If it dies the daemon dies, and its successor recovers."""
@@ -71,20 +77,23 @@ class Keeper:
 
     async def _round(self, background: anyio.abc.TaskGroup) -> float:
         """Plan and repair until nothing is due; seconds until the next look that nobody has to ask for."""
-        since = self._woken_at if self._woken.is_set() else time.monotonic()
+        news = self._woken.is_set()
+        since = self._woken_at if news else time.monotonic()
         by, self._by = self._by, ""
         self._woken = anyio.Event()
-        for _ in range(ROUNDS):
+        for attempt in range(ROUNDS):
             try:
-                actions = await repairs.audit(self._parts)
+                actions, busy = await repairs.judge(self._parts)
             except HawseError as e:  # the store or the kernel refuses a look; the world is looked at again later
                 log.warning("audit_failed", error=str(e))
                 break
+            if attempt == 0:
+                self._unjudged = self._unjudged & busy | (busy if news else frozenset())
+                self._again = AGAIN if news else min(2 * self._again, AGAIN_AT_MOST)
             waits = {action: self._limiter.wait(action.object, time.monotonic()) for action in actions}
             due = [action for action, wait in waits.items() if not wait and action.object not in self._in_hand]
             if not due:
-                held = [wait for wait in waits.values() if wait]
-                return min([self._parts.config.audit_interval, *held])
+                return min([self._pause(), *(wait for wait in waits.values() if wait)])
             for action in due:
                 if action.kind not in _NETWORK:  # may take as long as a removal: nobody's cable waits for it
                     self._in_hand.add(action.object)
@@ -94,7 +103,10 @@ class Keeper:
                     for action in due:
                         if action.kind is kind:
                             group.start_soon(self._repair, action, since, by)
-        return self._parts.config.audit_interval
+        return self._pause()
+
+    def _pause(self) -> float:
+        return self._again if self._unjudged else self._parts.config.audit_interval
 
     async def _repair(self, action: Action, since: float, by: str) -> None:
         if self._limiter.repaired(action.object, time.monotonic()):

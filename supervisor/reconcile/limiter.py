@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FREE = 5  # repairs of one object that need not wait
+FREE = 8  # repairs of one object that need not wait
 FIRST_PAUSE = 0.5  # seconds, doubling
-LONGEST_PAUSE = 60.0
-QUIET = 120.0  # seconds without damage after which an object's past is forgotten
+LONGEST_PAUSE = 5.0
+QUIET = 60.0  # seconds without damage after which an object's past is forgotten
 
 
 @dataclass(slots=True)

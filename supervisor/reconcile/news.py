@@ -1,4 +1,4 @@
-"""What the kernel says about our network as it happens: links, addresses and the nftables table.
+"""What the kernel says about our network as it happens: links, addresses, routes, forwarding and the nftables table.
 
 A watcher only reports: it calls `damaged(reason, by)` when something that is expected went, and the plan decides.  What
 hawse does itself must not wake it, so it knows which devices are expected (`Expected`, kept by the journal) and which
@@ -16,12 +16,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hawse.supervisor.linux.netlink import attributes
-from hawse.supervisor.linux.rtnetlink import AF_BRIDGE, RTM_DELLINK, RTM_NEWLINK, parse_address, parse_link
+from hawse.supervisor.linux.rtnetlink import (
+    AF_BRIDGE,
+    RTM_DELLINK,
+    RTM_DELROUTE,
+    RTM_NEWLINK,
+    RTM_NEWNETCONF,
+    parse_address,
+    parse_forwarding,
+    parse_link,
+    parse_route,
+)
 
 Damaged = Callable[[str, str], None]
 """Called with what happened and, where the kernel tells, who did it: "nft[1234]"."""
 
-RTMGRP_LINK, RTMGRP_IPV4_IFADDR = 0x1, 0x10
+RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_NETCONF = 1, 5, 7, 24
+ALL_DEVICES = -1  # NETCONFA_IFINDEX_ALL
+ROUTE_GROUPS = (RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_NETCONF)
 RTM_DELADDR = 21
 NETLINK_NETFILTER = 12
 NFNLGRP_NFTABLES = 7
@@ -53,8 +65,8 @@ class NetlinkWatch:
         self._own_ports: frozenset[int] = frozenset()
         self._touched = False
         self._sockets = (
-            (_subscribed(socket.NETLINK_ROUTE, RTMGRP_LINK | RTMGRP_IPV4_IFADDR), self._route_message),
-            (_subscribed(NETLINK_NETFILTER, 1 << (NFNLGRP_NFTABLES - 1)), self._nft_message),
+            (_subscribed(socket.NETLINK_ROUTE, *ROUTE_GROUPS), self._route_message),
+            (_subscribed(NETLINK_NETFILTER, NFNLGRP_NFTABLES), self._nft_message),
         )
         loop = asyncio.get_running_loop()
         for sock, handle in self._sockets:
@@ -101,6 +113,12 @@ class NetlinkWatch:
             index, address = parse_address(payload)
             if any(_index(bridge) == index for bridge in self._expected.bridges):
                 self._damaged(f"address {address} removed", "")
+        elif kind == RTM_DELROUTE:
+            route = parse_route(payload)
+            if any(_index(bridge) == route.index for bridge in self._expected.bridges):
+                self._damaged(f"route to {route.network} removed", "")
+        elif kind == RTM_NEWNETCONF and self._expected.bridges and parse_forwarding(payload) == (ALL_DEVICES, False):
+            self._damaged("ip_forward switched off", "")
 
     def _nft_message(self, kind: int, port: int, payload: bytes) -> None:
         """One transaction is a run of messages that ends with its generation, which names who made it."""
@@ -124,13 +142,13 @@ class NetlinkWatch:
         return port in self._own_ports
 
 
-def _subscribed(protocol: int, groups: int) -> socket.socket:
+def _subscribed(protocol: int, *groups: int) -> socket.socket:
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
     except PermissionError:  # without CAP_NET_ADMIN in the initial user namespace
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
-    sock.bind((0, groups))
+    sock.bind((0, sum(1 << (group - 1) for group in groups)))
     return sock
 
 

@@ -115,6 +115,8 @@ def _bridge_problem(network: Network, observed: Observed) -> str:
         address = IPv4Interface((network.gateway, network.subnet.prefixlen))
         if address not in there.addresses:
             return f"address {address} missing"
+        if network.subnet not in there.routes:
+            return f"route to {network.subnet} missing"
     for name, value in observed.sysctls.items():
         *_, device, setting = name.split(".")
         wanted = SYSCTLS.get(setting)
@@ -259,7 +261,13 @@ def _orphans(records: Records, seen: Seen, busy: Collection[str]) -> Iterator[Ac
         if owner is None and busy:
             continue  # an untagged veth may be one that is being made
         whose = f"{owner.container_id[:12] or 'network'} {owner.network}" if owner else "a half-made cable"
-        yield Action(kind=Kind.DELETE_LINK, object=f"link {name}", problem=f"left by {whose}")
+        yield Action(
+            kind=Kind.DELETE_LINK,
+            object=f"link {name}",
+            problem=f"left by {whose}",
+            network=owner.network if owner else "",
+            container_id=owner.container_id if owner else "",
+        )
     for kind, found, wanted, what in (
         (Kind.REMOVE_CGROUP, seen.cgroups, alive, "cgroup"),
         (Kind.REMOVE_STATE, seen.state_dirs, known, "directory containers/"),

@@ -28,10 +28,16 @@ ID = re.compile(r"[0-9a-f]{64}\Z")
 
 async def audit(parts: Parts) -> list[Action]:
     """Look at everything and plan; changes nothing."""
-    with parts.locks.watching() as busy:  # what was being worked on during the looks is not judged
+    actions, _ = await judge(parts)
+    return actions
+
+
+async def judge(parts: Parts) -> tuple[list[Action], frozenset[str]]:
+    """The same, and what could not be judged: containers and networks that were being worked on during the looks."""
+    with parts.locks.watching() as busy:
         seen = await look(parts)
         records = await parts.store.read(_records)
-        return plan(records, seen, mark=parts.config.tag, busy=busy, now=parts.clock())
+        return plan(records, seen, mark=parts.config.tag, busy=busy, now=parts.clock()), frozenset(busy)
 
 
 async def look(parts: Parts) -> Seen:
@@ -64,13 +70,16 @@ def _directories(path: Path) -> frozenset[str]:
         return frozenset()
 
 
-async def apply(parts: Parts, action: Action, finish_removal: Callable[[str], Awaitable[None]]) -> None:
+async def apply(parts: Parts, action: Action, finish_removal: Callable[[ContainerId], Awaitable[None]]) -> None:
     """Carry one action out.  Raises HawseError when it cannot be done; it will be planned again."""
     container_id = ContainerId(action.container_id)
     match action.kind:
         case Kind.RESTORE_TABLE:
-            await parts.network.restore(await parts.store.read(published))
             await parts.network.heal()
+            for owner in {e.container_id for e in parts.network.unknown(await parts.store.read(published))}:
+                async with parts.locks.hold(owner):
+                    endpoints = await parts.store.read(published)
+                    await parts.network.restore(e for e in endpoints if e.container_id == owner)
         case Kind.MEND_NETWORK:
             network = await parts.store.read(lambda tx: tx.network(action.network))
             if network is not None:
@@ -87,13 +96,12 @@ async def apply(parts: Parts, action: Action, finish_removal: Callable[[str], Aw
                 await unplug(parts, container_id)
         case Kind.FINISH_REMOVAL:
             await finish_removal(container_id)
-        case Kind.DISCARD_ELEMENTS:
-            await parts.network.discard(action.elements)
-        case Kind.DELETE_LINK:
-            await parts.network.delete_link(action.object.removeprefix("link "))
+        case Kind.DISCARD_ELEMENTS | Kind.DELETE_LINK:
+            async with parts.locks.hold(container_id or f"network/{action.network}"):
+                await _discard(parts, action)
         case Kind.REMOVE_CGROUP:
-            if not await Cgroup.open(parts.cgroups, container_id).clear():
-                raise HawseError(f"processes in the cgroup of {container_id[:12]} do not die")
+            async with parts.locks.hold(container_id):
+                await _remove_cgroup(parts, container_id)
         case Kind.REMOVE_STATE:
             await parts.images.discard(parts.paths(container_id))
         case Kind.REMOVE_RUN:
@@ -120,6 +128,33 @@ async def _replug(parts: Parts, container_id: ContainerId, action: Action) -> No
             await parts.network.plug(network, endpoint, inside, shim.pid)
         finally:
             inside.close()  # it pins the network namespace
+
+
+async def _discard(parts: Parts, action: Action) -> None:
+    """Delete what has no owner, if it has got none since."""
+    device = action.object.removeprefix("link ") if action.kind is Kind.DELETE_LINK else ""
+
+    def owned(tx: Tx) -> bool:
+        if device:
+            return device in {e.veth for e in tx.endpoints()} | {n.bridge for n in tx.networks()}
+        if action.container_id:
+            return any(e.network == action.network for e in tx.endpoints(ContainerId(action.container_id)))
+        return tx.network(action.network) is not None
+
+    if await parts.store.read(owned):
+        return
+    if device:
+        await parts.network.delete_link(device)
+    else:
+        await parts.network.discard(action.elements)
+
+
+async def _remove_cgroup(parts: Parts, container_id: ContainerId) -> None:
+    container = await parts.store.read(lambda tx: tx.container(container_id))
+    if container is not None and container.state.is_alive:
+        return
+    if not await Cgroup.open(parts.cgroups, container_id).clear():
+        raise HawseError(f"processes in the cgroup of {container_id[:12]} do not die")
 
 
 def published(tx: Tx) -> list[Endpoint]:

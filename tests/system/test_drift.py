@@ -50,6 +50,8 @@ def repaired(lab: Lab) -> list[dict[str, str]]:
         (["ip", "link", "set", "drift", "down"], "bridge drift"),
         (["ip", "address", "flush", "dev", "drift"], "bridge drift"),
         (["ip", "link", "delete", "drift"], "bridge drift"),
+        (["ip", "route", "delete", "10.66.0.0/24"], "bridge drift"),
+        (["sysctl", "-qw", "net.ipv4.ip_forward=0"], "bridge drift"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -70,11 +72,12 @@ def test_damage_is_healed_and_told(lab: Lab, web: str, damage: list[str], named:
 
 
 def test_the_periodic_check_finds_what_no_news_tell(lab: Lab, web: str) -> None:
-    lab.run(["sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward"])
+    setting = "/proc/sys/net/ipv4/conf/drift/route_localnet"
+    lab.run(["sh", "-c", f"echo 0 > {setting}"])
     shown = lab.hawse("audit", check=False)
-    assert shown.code == 1 and "ip_forward is 0, not 1" in shown.out
+    assert shown.code == 1 and "route_localnet is 0, not 1" in shown.out
     lab.hawse("audit", "--repair")
-    assert lab.run(["cat", "/proc/sys/net/ipv4/ip_forward"]).out == "1\n"
+    assert lab.run(["cat", setting]).out == "1\n"
     assert lab.hawse("audit").code == 0
 
 

@@ -68,6 +68,7 @@ def right(records: Records) -> Seen:
             link=Link(index=i, name=n.bridge, kind="bridge", up=True),
             owner=names.Owner("", n.name),
             addresses=(IPv4Interface("10.0.0.1/24"),),
+            routes=frozenset({IPv4Network("10.0.0.0/24")}),
         )
         for i, n in enumerate(records.networks.values(), 1)
     }
@@ -122,7 +123,7 @@ BRIDGE, VETH = right(RECORDS).network.links["net"], right(RECORDS).network.links
 
 
 def link(of: ObservedLink, **changes: Any) -> ObservedLink:
-    outer = {k: changes.pop(k) for k in list(changes) if k in ("owner", "master", "addresses")}
+    outer = {k: changes.pop(k) for k in list(changes) if k in ("owner", "master", "addresses", "routes")}
     return dataclasses.replace(of, link=dataclasses.replace(of.link, **changes), **outer)
 
 
@@ -136,6 +137,7 @@ def test_a_right_world_needs_nothing() -> None:
         ({"links": links(net=None, veth=link(VETH, master=""))}, Kind.MEND_NETWORK, "missing"),
         ({"links": links(net=link(BRIDGE, up=False))}, Kind.MEND_NETWORK, "down"),
         ({"links": links(net=link(BRIDGE, addresses=()))}, Kind.MEND_NETWORK, "address 10.0.0.1/24 missing"),
+        ({"links": links(net=link(BRIDGE, routes=frozenset()))}, Kind.MEND_NETWORK, "route to 10.0.0.0/24 missing"),
         ({"sysctls": {"net.ipv4.ip_forward": "0"}}, Kind.MEND_NETWORK, "sysctl net.ipv4.ip_forward is 0, not 1"),
         ({"links": links(veth=None)}, Kind.REPLUG, "missing"),
         ({"links": links(veth=link(VETH, master=""))}, Kind.ATTACH, "not on bridge net"),
