@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import structlog
 
+from hawse.supervisor import faults
 from hawse.supervisor.dispatch.ledger import STORE_RETRY, Job, Ledger
 from hawse.supervisor.errors import Gone, HawseError, NotFound
 from hawse.supervisor.events import Event, HookDead, HookFailed
@@ -219,6 +220,7 @@ class Courier:
             log.warning("handler_failure_not_recorded", handler=handler.name, seq=job.seq, reason=str(e))
             job.next_at = self._store.clock() + int(STORE_RETRY * 1e9)
             return False
+        faults.point("dispatch.parked")
         job.attempts, job.next_at = row.attempts, row.next_at
         if not dead:
             self.ledger.parked(job)

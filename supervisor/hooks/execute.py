@@ -21,7 +21,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
+import structlog
 
+from hawse.supervisor import faults
 from hawse.supervisor.errors import UserError
 from hawse.supervisor.linux.cgroup import Cgroup, Hierarchy
 from hawse.supervisor.model import Resources
@@ -30,6 +32,8 @@ CGROUP_PREFIX = "hook-"
 TAIL = 4096  # bytes of output that are kept
 ANSWER_LIMIT = 64 << 10
 GRACE = 2.0  # seconds between SIGTERM and SIGKILL
+log = structlog.get_logger()
+
 _LAUNCH = str(Path(__file__).with_name("launch.py"))
 
 
@@ -130,6 +134,7 @@ async def execute(
             cwd="/",
             start_new_session=True,
         )
+        faults.point("hook.running")
         with anyio.move_on_after(timeout) as deadline:
             await _ended(process)
         if deadline.cancelled_caught:
@@ -158,7 +163,11 @@ async def execute(
 
 
 def sweep(hierarchy: Hierarchy) -> int:
-    """Kill what the last daemon's hooks left; how many there were."""
+    """Kill what the last daemon's hooks left; how many there were.
+
+    Before any hook is run again, so that none is ever there twice.  A launcher that had not yet joined its cgroup finds it
+    gone, and executes nothing.
+    """
     found = {
         entry.name
         for top in hierarchy.tops()
@@ -167,7 +176,8 @@ def sweep(hierarchy: Hierarchy) -> int:
         if entry.name.startswith(CGROUP_PREFIX)
     }
     for name in found:
-        Cgroup.open(hierarchy, name).remove()
+        if not Cgroup.open(hierarchy, name).remove():
+            log.error("hook_does_not_die", cgroup=name)
     return len(found)
 
 

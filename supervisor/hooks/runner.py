@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 import msgspec
 
+from hawse.supervisor import faults
 from hawse.supervisor.dispatch.courier import GiveUp
 from hawse.supervisor.dispatch.dispatcher import Handler
 from hawse.supervisor.errors import Forbidden, HawseError, UserError
@@ -78,11 +79,13 @@ class Runner:
             return None
         subject = question.subject
         run = await self._parts.store.transact(lambda tx: tx.begin_run(hook.name, 0, question.TYPE, subject))
+        faults.point("gate.begun")
         outcome = Outcome()
         try:
             try:
                 async with self._gates:
                     outcome = await self.run(hook, question, 1)
+                faults.point("gate.answered")
                 if not outcome.ok:
                     raise Forbidden(
                         f"{question.TYPE} hook {hook.name} refused: {outcome.output or outcome.describe(hook.timeout)}"
@@ -104,15 +107,19 @@ class Runner:
         """A durable hook.  Raises Failed to be tried again, GiveUp for good."""
         if not hook.match.wants(event.fact):
             return
+        faults.point("hook.due")
         run = await self._parts.store.transact(lambda tx: tx.begin_run(hook.name, event.seq, event.type, event.subject))
-        outcome = Outcome(output="interrupted")
+        faults.point("hook.begun")
+        outcome = Outcome()
         try:
             outcome = await self.run(hook, event, run.attempt)
+            faults.point("hook.ended")
         except (UserError, OSError) as e:
             outcome = Outcome(output=str(e))
         finally:
             with anyio.CancelScope(shield=True):
                 await self._end(hook, run, outcome, event.id)
+        faults.point("hook.recorded")
         if outcome.ok:
             return
         told = f"{outcome.describe(hook.timeout)}{': ' if outcome.output else ''}{outcome.output[-500:]}"
@@ -121,8 +128,11 @@ class Runner:
         raise Failed(told)
 
     async def _end(self, hook: Hook, run: HookRun, outcome: Outcome, event: str) -> None:
+        cut_off = outcome == Outcome()  # by the daemon's end, or because its file has changed
+        how = "succeeded" if outcome.ok else "interrupted" if cut_off else "failed"
+
         def end(tx: Tx) -> None:
-            tx.end_run(run.id, "succeeded" if outcome.ok else "failed", outcome.code, outcome.output)
+            tx.end_run(run.id, how, outcome.code, outcome.output)
             if outcome.ok and event:
                 tx.append(HookSucceeded(handler=hook.handler, event=event, attempt=run.attempt), cause=event)
 

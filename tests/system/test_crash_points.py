@@ -22,6 +22,8 @@ from hawse.cli.selftest.waiting import eventually
 
 BELOW = ("spawner.", "shim.", "midwife.")
 """Points of other processes than the daemon; all others are its own."""
+HOOKS = ("hook.", "gate.", "dispatch.parked")
+"""Points that only a world with hooks reaches: test_hook_crashes.py."""
 
 Step = tuple[str, str, object, tuple[int, ...]]
 """Method, path, body, the answers that are right.  Each may be sent again after a crash: what is done already is fine."""
@@ -132,7 +134,7 @@ def agrees(lab: Lab) -> None:
     assert not anomalies(lab.root / "hawse.db")
 
 
-OWN = [p for p in POINTS if not p.startswith(BELOW)]
+OWN = [p for p in POINTS if not p.startswith(BELOW + HOOKS)]
 OTHERS = [p for p in POINTS if p.startswith(BELOW)]
 
 
@@ -170,5 +172,5 @@ def test_a_helper_dies_at(lab: Lab, point: str) -> None:
 def test_every_part_has_points() -> None:
     assert {p.partition(".")[0] for p in POINTS} == {
         *("create", "start", "connect", "exit", "disconnect", "remove", "network-create", "network-remove", "image"),
-        *("auto-remove", "restart", "spawner", "shim", "midwife"),
+        *("auto-remove", "restart", "spawner", "shim", "midwife", "hook", "gate", "dispatch"),
     }
