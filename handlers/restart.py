@@ -10,10 +10,10 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from hawse.supervisor import events, faults, machine
-from hawse.supervisor.dispatch.dispatcher import Handler
+from hawse.supervisor.dispatch.handler import Handler
 from hawse.supervisor.errors import HawseError, NotModified
 from hawse.supervisor.events import Event
-from hawse.supervisor.model import Container, State
+from hawse.supervisor.model import Container, Exit, State
 from hawse.supervisor.moves import move
 from hawse.supervisor.parts import Context
 from hawse.supervisor.store.tx import Tx
@@ -25,15 +25,16 @@ OVERTAKEN = (events.ContainerStarted.TYPE, events.ContainerStartFailed.TYPE, eve
 
 
 def wants_restart(container: Container) -> bool:
-    """Whether the policy starts it again after this exit."""
-    policy, code = container.config.restart, container.exit.code if container.exit else None
+    """Whether the policy starts it again after this exit.  A restart of the machine is no failure of the container's."""
+    policy, ended = container.config.restart, container.exit or Exit(code=None)
     if container.stopped_by_user:
         return False
     match policy.name:
         case "always" | "unless-stopped":
             return True
         case "on-failure":
-            return code != 0 and (not policy.max_retries or container.restart_count < policy.max_retries)
+            failed = ended.code != 0 and ended.reason != machine.REBOOTED
+            return failed and (not policy.max_retries or container.restart_count < policy.max_retries)
     return False
 
 

@@ -18,6 +18,8 @@ from hawse.supervisor.errors import IllegalTransition
 from hawse.supervisor.model import Container, Endpoint, Exit, ProcessIdentity, State
 
 STORY_LENGTH = 12
+REBOOTED = "the machine was restarted"
+"""The reason of an exit that nobody saw because everything ended: the boot id is another one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ import structlog
 from hawse.supervisor.errors import HawseError, StartError, Unavailable
 from hawse.supervisor.events import DaemonRecovered
 from hawse.supervisor.lifecycle import starting
+from hawse.supervisor.linux import process
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import Container, ContainerId, State
 from hawse.supervisor.parts import Parts
@@ -127,6 +128,8 @@ async def _adopt(parts: Parts, container: Container, watch: Callable[[Shim], Non
 
 
 async def _reconnect(parts: Parts, container: Container) -> Shim | None:
+    if container.process is not None and container.process.boot_id != process.boot_id():
+        return None  # whatever the run directory says: it is another boot's
     try:
         paths = parts.paths(container.id)
         return await Shim.reconnect(paths.socket, container.id, paths.state)

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from hawse.supervisor import events
+from hawse.supervisor import events, machine
 from hawse.supervisor.errors import HawseError
 from hawse.supervisor.lifecycle import ending
 from hawse.supervisor.linux import process
@@ -171,7 +171,7 @@ async def collect(parts: Parts, container_id: ContainerId) -> None:
     restarted = container.process is not None and container.process.boot_id != process.boot_id()
     info = read_exit_record(parts.paths(container_id).state)
     if info is None:
-        reason = "the machine was restarted" if restarted else "its shim ended without an exit record"
+        reason = machine.REBOOTED if restarted else "its shim ended without an exit record"
         info = ExitInfo(code=None, reason=reason)
     if not restarted:
         Cgroup.open(parts.cgroups, container_id).kill()  # nobody keeps it: no process without a keeper

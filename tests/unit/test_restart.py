@@ -24,13 +24,15 @@ from tests.unit.conftest import Clock, Samples
 SECOND = 1_000_000_000
 
 
-def ended(policy: str, code: int = 1, *, retries: int = 0, count: int = 0, stopped: bool = False) -> Container:
+def ended(
+    policy: str, code: int = 1, *, retries: int = 0, count: int = 0, stopped: bool = False, reason: str = ""
+) -> Container:
     return Samples().container(
         config=ContainerConfig(image="x", cmd=("x",), restart=RestartPolicy(name=policy, max_retries=retries)),
         state=State.EXITED,
         started_at=1,
         finished_at=2,
-        exit=Exit(code=code),
+        exit=Exit(code=code, reason=reason),
         restart_count=count,
         stopped_by_user=stopped,
     )
@@ -47,6 +49,8 @@ def ended(policy: str, code: int = 1, *, retries: int = 0, count: int = 0, stopp
         (ended("on-failure", 0), False),
         (ended("on-failure", 1), True),
         (ended("on-failure", 137, stopped=True), False),
+        (ended("on-failure", reason=machine.REBOOTED), False),
+        (ended("unless-stopped", reason=machine.REBOOTED), True),
         (ended("on-failure", retries=2, count=1), True),
         (ended("on-failure", retries=2, count=2), False),
     ],
