@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hawse.handlers import auto_remove, connect, disconnect, record, restart
 from hawse.handlers.decorator import on as on
-from hawse.supervisor.dispatch.dispatcher import Handler
+from hawse.supervisor.dispatch.handler import Handler
 
 BUILTIN: tuple[Handler, ...] = (
     connect.HANDLER,

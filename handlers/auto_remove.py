@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hawse.supervisor import events, faults
-from hawse.supervisor.dispatch.dispatcher import Handler
+from hawse.supervisor.dispatch.handler import Handler
 from hawse.supervisor.events import Event
 from hawse.supervisor.parts import Context
 

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from msgspec.structs import replace
 
 from hawse.supervisor import events, faults
-from hawse.supervisor.dispatch.dispatcher import Handler
+from hawse.supervisor.dispatch.handler import Handler
 from hawse.supervisor.model import Endpoint, Network
 from hawse.supervisor.network.core import plan_endpoint
 from hawse.supervisor.parts import Context

@@ -19,7 +19,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from hawse.supervisor.dispatch.dispatcher import Handler
+from hawse.supervisor.dispatch.handler import Handler
 from hawse.supervisor.errors import UserError
 from hawse.supervisor.hooks.hook import event_types
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from hawse.supervisor import events, faults
-from hawse.supervisor.dispatch.dispatcher import Handler
+from hawse.supervisor.dispatch.handler import Handler
 from hawse.supervisor.events import Event
 from hawse.supervisor.model import Endpoint
 from hawse.supervisor.networks import plugged

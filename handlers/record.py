@@ -10,7 +10,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from hawse.supervisor import events
-from hawse.supervisor.dispatch.dispatcher import Handler
+from hawse.supervisor.dispatch.handler import Handler
 from hawse.supervisor.events import Event
 from hawse.supervisor.model import Endpoint, encode
 from hawse.supervisor.parts import Context

@@ -19,7 +19,8 @@ import structlog
 from msgspec.structs import replace
 
 from hawse.supervisor import events, machine, names
-from hawse.supervisor.dispatch.dispatcher import Dispatcher, Handler
+from hawse.supervisor.dispatch.dispatcher import Dispatcher
+from hawse.supervisor.dispatch.handler import Handler
 from hawse.supervisor.dispatch.subscriptions import Subscriptions
 from hawse.supervisor.dns.server import NameServer
 from hawse.supervisor.errors import Conflict, HawseError, NotFound, NotModified

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from hawse.supervisor.config import Config
 from hawse.supervisor.images.images import Images
 from hawse.supervisor.lifecycle.attaching import Attachments
 from hawse.supervisor.linux.cgroup import Hierarchy
 from hawse.supervisor.locks import KeyedLocks
-from hawse.supervisor.model import ContainerConfig, ContainerId, NetworkName
+from hawse.supervisor.model import Container, ContainerConfig, ContainerId, NetworkName
 from hawse.supervisor.network.core import NetworkCore
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.launcher import Spawner
@@ -26,9 +26,6 @@ from hawse.supervisor.runtime.seccomp import default_profile
 from hawse.supervisor.runtime.spec import Paths, capabilities
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.waits import Waits
-
-if TYPE_CHECKING:
-    from hawse.supervisor.engine import Engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +60,22 @@ class Parts:
         return default_profile(self.config.root, capabilities(config))
 
 
+class Verbs(Protocol):
+    """Of the engine, what handlers may ask for.  `ref` = id, unique prefix of one, or name; errors as engine.py says."""
+
+    async def container(self, ref: str) -> Container: ...
+    async def containers(self) -> list[Container]: ...
+    async def start(self, ref: str) -> Container: ...
+    async def stop(self, ref: str, timeout: int | None = None, signal: str | None = None) -> None: ...
+    async def restart(self, ref: str, timeout: int | None = None) -> None: ...
+    async def kill(self, ref: str, signal: int) -> None: ...
+    async def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None: ...
+    async def remove_ended(self, container_id: ContainerId) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What a handler may use: the records, the network core, the running shims, and the engine's verbs."""
 
     parts: Parts
-    engine: Engine
+    engine: Verbs

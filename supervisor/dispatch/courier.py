@@ -10,30 +10,24 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import anyio
 import structlog
 
 from hawse.supervisor import faults
+from hawse.supervisor.dispatch.handler import GiveUp, Handler
 from hawse.supervisor.dispatch.ledger import STORE_RETRY, Job, Ledger
 from hawse.supervisor.errors import Gone, HawseError, NotFound
 from hawse.supervisor.events import Event, HookDead, HookFailed
+from hawse.supervisor.parts import Context
 from hawse.supervisor.store.deliveries import Delivery
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx
 
-if TYPE_CHECKING:
-    from hawse.supervisor.dispatch.dispatcher import Handler
-    from hawse.supervisor.parts import Context
-
 ERROR_LENGTH: Final = 2000  # characters of an error that are kept
 
 log = structlog.get_logger()
-
-
-class GiveUp(Exception):
-    """Raised by a handler: this event will never work, do not try again."""
 
 
 class Courier:

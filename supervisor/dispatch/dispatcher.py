@@ -1,55 +1,22 @@
-"""Handlers and who drives them: everything that reacts to an event does it through this file.
-
-A *gate* is asked inside a transition, in order, and may refuse.  A *durable* handler is driven from the journal by a
-stored cursor (courier.py): at least once, in order per subject, parallel across subjects.  Built-in handlers and those of
-users differ in nothing but who wrote them.
-"""
+"""Who drives the handlers: gates are asked here, durable ones each have a courier (courier.py)."""
 
 from __future__ import annotations
 
 import random as randomness
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TypeVar
 
 import anyio
 import anyio.abc
 
 from hawse.supervisor.dispatch.courier import Courier
+from hawse.supervisor.dispatch.handler import Handler
 from hawse.supervisor.errors import Conflict, HawseError, NotFound
 from hawse.supervisor.events import Question
+from hawse.supervisor.parts import Context
 from hawse.supervisor.store.store import Store
 
-if TYPE_CHECKING:
-    from hawse.supervisor.parts import Context
-
 Q = TypeVar("Q", bound=Question)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Handler:
-    """What to do about which events.
-
-    `types` are globs over event types (durable) or questions (gate).  `handle` gets the Event or Question and the
-    context; it must be safe to run twice.  A gate refuses by raising, and may return a changed question.  A durable
-    handler that raises is tried again `attempts` times in all, after `backoff` seconds and then twice as long each time.
-    """
-
-    name: str
-    types: tuple[str, ...]
-    mode: Literal["gate", "durable"]
-    handle: Callable[[Any, Context], Awaitable[Any]]
-    deadline: float = 30.0
-    attempts: int = 5
-    backoff: float = 1.0
-    backoff_limit: float = 300.0
-    concurrency: int = 32  # subjects handled at the same time
-    order: str = ""  # gates of users are asked in this order, before the built-in ones
-    builtin: bool = False  # its single failures are logged, not journalled; when it gives up, that is
-
-    def wants(self, type_: str) -> bool:
-        return any(fnmatchcase(type_, glob) for glob in self.types)
 
 
 class Dispatcher:

@@ -14,7 +14,8 @@ from types import ModuleType
 
 import structlog
 
-from hawse.supervisor.dispatch.dispatcher import Dispatcher, Handler
+from hawse.supervisor.dispatch.dispatcher import Dispatcher
+from hawse.supervisor.dispatch.handler import Handler
 from hawse.supervisor.hooks.scan import open_checked
 
 GROUP = "hawse.handlers"

@@ -9,8 +9,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from hawse.supervisor.dispatch.courier import GiveUp
-from hawse.supervisor.dispatch.dispatcher import Handler
+from hawse.supervisor.dispatch.handler import GiveUp, Handler
 from hawse.supervisor.events import ContainerFact, Event, Question
 from hawse.supervisor.hooks.hook import GATE_TIMEOUT, GATES, TIMEOUT, Hook, event_types
 from hawse.supervisor.hooks.runner import SLACK, Failed, Runner

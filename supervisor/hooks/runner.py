@@ -17,8 +17,7 @@ import anyio
 import msgspec
 
 from hawse.supervisor import faults
-from hawse.supervisor.dispatch.courier import GiveUp
-from hawse.supervisor.dispatch.dispatcher import Handler
+from hawse.supervisor.dispatch.handler import GiveUp, Handler
 from hawse.supervisor.errors import Forbidden, HawseError, UserError
 from hawse.supervisor.events import Event, HookSucceeded, Question, cloudevent, rfc3339
 from hawse.supervisor.hooks import answer, webhook

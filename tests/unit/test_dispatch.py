@@ -14,8 +14,8 @@ import pytest
 
 from hawse.supervisor import events
 from hawse.supervisor.dispatch import courier, ledger
-from hawse.supervisor.dispatch.courier import GiveUp
-from hawse.supervisor.dispatch.dispatcher import Dispatcher, Handler
+from hawse.supervisor.dispatch.dispatcher import Dispatcher
+from hawse.supervisor.dispatch.handler import GiveUp, Handler
 from hawse.supervisor.errors import Conflict, Gone, HawseError, NotFound, UserError
 from hawse.supervisor.store.store import Store
 
