@@ -89,6 +89,8 @@ class MountSpec(Record, frozen=True, kw_only=True):
     source: str = ""
     read_only: bool = False
     options: str = ""  # tmpfs: "size=64m,mode=1777"; bind: propagation
+    nocopy: bool = False  # volume: what the image has at the target is not copied into it
+    labels: tuple[tuple[str, str], ...] = ()  # volume: for one that is made for this
 
 
 class Resources(Record, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from hawse.supervisor import events
 from hawse.supervisor.errors import Conflict, NotFound, UserError
+from hawse.supervisor.lifecycle import filling
 from hawse.supervisor.linux.diskusage import apparent_size
 from hawse.supervisor.model import ContainerConfig, Volume
 from hawse.supervisor.names import VALID
@@ -32,7 +33,9 @@ class Volumes:
 
     def make(self) -> None:
         """The directories that all volumes are in; others than root may pass through, to what is theirs."""
-        (self._parts.config.root / "volumes").mkdir(mode=0o711, parents=True, exist_ok=True)
+        volumes = self._parts.config.root / "volumes"
+        volumes.mkdir(mode=0o711, parents=True, exist_ok=True)
+        filling.finish(volumes)
         (self._parts.config.root / TRASH).mkdir(mode=0o700, exist_ok=True)
 
     async def create(self, name: str, labels: dict[str, str]) -> Volume:
@@ -68,22 +71,26 @@ class Volumes:
         return await self._parts.store.read(read)
 
     async def discard(self, names: Collection[str]) -> int:
-        """Remove them, all or none; the bytes that this frees."""
-        parts = self._parts
-        moved = [parts.config.root / TRASH / _invented(parts.random) for _ in names]
+        return await discard(self._parts, names)
 
-        def forget(tx: Tx) -> None:
-            used = _users(tx)
-            for name, place in zip(names, moved, strict=True):
-                volume = tx.find_volume(name)
-                if name in used:
-                    raise Conflict(f"remove {name}: volume is in use - [{', '.join(sorted(used[name]))}]")
-                tx.delete_volume(name)
-                tx.append(events.VolumeRemoved(volume=volume))
-                _move_aside(parts.volume_dir(name), place)
 
-        await parts.store.transact(forget)
-        return await anyio.to_thread.run_sync(_delete, moved)
+async def discard(parts: Parts, names: Collection[str]) -> int:
+    """Remove them, all or none; the bytes that this frees."""
+    moved = [parts.config.root / TRASH / _invented(parts.random) for _ in names]
+
+    def forget(tx: Tx) -> None:
+        used = _users(tx)
+        for name, place in zip(names, moved, strict=True):
+            volume = tx.find_volume(name)
+            if name in used:
+                raise Conflict(f"remove {name}: volume is in use - [{', '.join(sorted(used[name]))}]")
+            tx.delete_volume(name)
+            tx.append(events.VolumeRemoved(volume=volume))
+            _move_aside(parts.volume_dir(name), place)
+            filling.drop(parts.volume_dir(name))
+
+    await parts.store.transact(forget)
+    return await anyio.to_thread.run_sync(_delete, moved)
 
 
 def claim(tx: Tx, parts: Parts, config: ContainerConfig) -> ContainerConfig:
@@ -92,10 +99,17 @@ def claim(tx: Tx, parts: Parts, config: ContainerConfig) -> ContainerConfig:
     for mount in config.mounts:
         if mount.type == "volume":
             name = mount.source or _invented(parts.random)
-            _ensure(tx, Volume(name=name, created_at=parts.clock(), anonymous=not mount.source))
+            made = Volume(name=name, created_at=parts.clock(), labels=dict(mount.labels), anonymous=not mount.source)
+            _ensure(tx, made)
             mount = replace(mount, source=name)
         mounts.append(mount)
     return replace(config, mounts=tuple(mounts))
+
+
+def invented_for(asked: ContainerConfig, claimed: ContainerConfig) -> list[str]:
+    """The anonymous volumes that `claim` made."""
+    mounts = zip(asked.mounts, claimed.mounts, strict=True)
+    return [made.source for wish, made in mounts if made.type == "volume" and not wish.source]
 
 
 def make_directories(parts: Parts, config: ContainerConfig) -> None:

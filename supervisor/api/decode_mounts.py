@@ -11,7 +11,7 @@ from hawse.supervisor.model import MountSpec
 
 VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}\Z")
 PROPAGATION = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
-_IGNORED = frozenset({"z", "Z", "nocopy", "consistent", "cached", "delegated", "bind", "rbind"})
+_IGNORED = frozenset({"z", "Z", "consistent", "cached", "delegated", "bind", "rbind"})
 """Options that ask for what does not exist here (SELinux labels) or is what happens anyway."""
 
 
@@ -42,25 +42,27 @@ def bind(text: str, path: str) -> MountSpec:
     if len(parts) == 1:
         return MountSpec(type="volume", target=_target(path, parts[0]))
     source, target = parts[0], _target(path, parts[1])
-    read_only, propagation = _options(parts[2] if len(parts) == 3 else "", text)
+    read_only, propagation, nocopy = _options(parts[2] if len(parts) == 3 else "", text)
     if source.startswith("/"):
         return MountSpec(
             type="bind", source=posixpath.normpath(source), target=target, read_only=read_only, options=propagation
         )
     _volume_name(source)
-    return MountSpec(type="volume", source=source, target=target, read_only=read_only)
+    return MountSpec(type="volume", source=source, target=target, read_only=read_only, nocopy=nocopy)
 
 
-def _options(text: str, whole: str) -> tuple[bool, str]:
-    read_only, propagation = False, ""
+def _options(text: str, whole: str) -> tuple[bool, str, bool]:
+    read_only, propagation, nocopy = False, "", False
     for option in filter(None, text.split(",")):
         if option == "ro":
             read_only = True
+        elif option == "nocopy":
+            nocopy = True
         elif option in PROPAGATION:
             propagation = option
         elif option != "rw" and option not in _IGNORED:
             raise UserError(f"invalid volume specification: '{whole}': invalid mode: {option}", hint="ro or rw")
-    return read_only, propagation
+    return read_only, propagation, nocopy
 
 
 def _mount(given: Body) -> MountSpec:
@@ -84,9 +86,19 @@ def _mount(given: Body) -> MountSpec:
     if kind == "volume":
         if source:
             _volume_name(source)
-        if subpath := given.body("VolumeOptions").text("Subpath"):
+        options = given.body("VolumeOptions")
+        if subpath := options.text("Subpath"):
             raise invalid(given.path("VolumeOptions.Subpath"), subpath, "absent: a part of a volume cannot be mounted")
-        return MountSpec(type="volume", source=source, target=target, read_only=read_only)
+        if (driver := options.body("DriverConfig").text("Name")) not in ("", "local"):
+            raise invalid(given.path("VolumeOptions.DriverConfig.Name"), driver, "local: hawse has no volume plugins")
+        return MountSpec(
+            type="volume",
+            source=source,
+            target=target,
+            read_only=read_only,
+            nocopy=options.flag("NoCopy"),
+            labels=tuple(options.strings_map("Labels").items()),
+        )
     if kind == "tmpfs":
         if source:
             raise invalid(given.path("Source"), source, "absent for a tmpfs")

@@ -76,7 +76,8 @@ def limits(resources: Resources) -> dict[str, Any]:
 
 
 def _bind(mount: MountSpec) -> str:
-    options = [word for word in (mount.options, "ro" if mount.read_only else "") if word]
+    words = (mount.options, "ro" if mount.read_only else "", "nocopy" if mount.nocopy else "")
+    options = [word for word in words if word]
     return ":".join([mount.source, mount.target, *([",".join(options)] if options else [])])
 
 

@@ -49,18 +49,23 @@ def copy_upper(upper: Path, target: Path, uid_base: int | None) -> int:
     except FileNotFoundError:
         return 0
     try:
-        copy = _Copy(source, os.open(target, _DIRECTORY), uid_base or 0)
-        try:
-            while copy.pending:
-                _copy_directory(copy, copy.pending.pop())
-            for path, status in reversed(copy.times):
-                directory = _open_directory(copy.target, path)
-                os.utime(directory, ns=(status.st_atime_ns, status.st_mtime_ns))
-                os.close(directory)
-        finally:
-            os.close(copy.target)
+        return copy_tree(source, target, uid_base)
     finally:
         os.close(source)
+
+
+def copy_tree(source: int, target: Path, uid_base: int | None) -> int:
+    """The same from a descriptor of a directory."""
+    copy = _Copy(source, os.open(target, _DIRECTORY), uid_base or 0)
+    try:
+        while copy.pending:
+            _copy_directory(copy, copy.pending.pop())
+        for path, status in reversed(copy.times):
+            directory = _open_directory(copy.target, path)
+            os.utime(directory, ns=(status.st_atime_ns, status.st_mtime_ns))
+            os.close(directory)
+    finally:
+        os.close(copy.target)
     return copy.size
 
 
@@ -147,10 +152,20 @@ def _copy_data(old: int, new: int, size: int) -> None:
                 return
             raise
         while position < end:
-            copied = os.copy_file_range(old, new, min(end - position, _PIECE), position, position)
+            copied = _copy_piece(old, new, min(end - position, _PIECE), position)
             if not copied:  # it was cut meanwhile
                 return
             position += copied
+
+
+def _copy_piece(old: int, new: int, size: int, position: int) -> int:
+    try:
+        return os.copy_file_range(old, new, size, position, position)
+    except OSError as e:
+        if e.errno not in (errno.EXDEV, errno.EINVAL):  # two file systems, of which one may be an overlay
+            raise
+    data = os.pread(old, size, position)
+    return os.pwrite(new, data, position) if data else 0
 
 
 def _dress(copy: _Copy, source: int, target: int, status: os.stat_result) -> None:

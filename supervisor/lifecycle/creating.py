@@ -7,11 +7,13 @@ import difflib
 import itertools
 import os
 
+import anyio
 from msgspec.structs import replace
 
 from hawse.supervisor import events, faults, names, volumes
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.errors import Conflict, NotFound, UserError
+from hawse.supervisor.lifecycle import filling
 from hawse.supervisor.model import (
     ID_RANGE,
     Container,
@@ -69,20 +71,24 @@ async def create(
     container = await parts.store.transact(claim)
     faults.point("create.claimed")
     try:
-        prepare(parts, container)
+        await prepare(parts, container)
     except BaseException:
-        await parts.store.transact(lambda tx: forget(tx, container))
+        with anyio.CancelScope(shield=True):
+            await parts.store.transact(lambda tx: forget(tx, container))
+            await volumes.discard(parts, volumes.invented_for(config, container.config))
+            await parts.images.discard(parts.paths(container_id))
         raise
     faults.point("create.prepared")
     return container
 
 
-def prepare(parts: Parts, container: Container) -> None:
-    """The container's directories; safe to run again."""
+async def prepare(parts: Parts, container: Container) -> None:
+    """The container's directories, and what is in its volumes; safe to run again."""
     paths = parts.paths(container.id)
     paths.state.mkdir(mode=0o710, parents=True, exist_ok=True)
     parts.images.prepare(paths, container.uid_base)
     volumes.make_directories(parts, container.config)
+    await filling.fill(parts, container)
 
 
 def forget(tx: Tx, container: Container) -> None:

@@ -125,7 +125,7 @@ async def _refused(parts: Parts, container: Container, error: HawseError) -> Non
 
 
 async def _prepare(parts: Parts, container: Container, undo: AsyncExitStack) -> ShimSpec:
-    prepare(parts, container)
+    await prepare(parts, container)
     paths = parts.paths(container.id)
     paths.run.mkdir(mode=0o700, parents=True, exist_ok=True)
     cgroup = Cgroup.create(parts.cgroups, container.id, container.config.resources)

@@ -30,6 +30,7 @@ PR_SET_DUMPABLE = 4
 PR_SET_NAME = 15
 PR_SET_NO_NEW_PRIVS = 38
 PR_SET_PDEATHSIG = 1
+RENAME_NOREPLACE = 1
 RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 RESOLVE_NO_MAGICLINKS = 0x02
@@ -43,6 +44,7 @@ _ARM = os.uname().machine == "aarch64"
 _NR_CAPGET = 90 if _ARM else 125
 _NR_CAPSET = 91 if _ARM else 126
 _NR_PIVOT_ROOT = 41 if _ARM else 155
+_NR_RENAMEAT2 = 276 if _ARM else 316
 _NR_SECCOMP = 277 if _ARM else 317
 _NR_CLONE3 = 435
 _NR_CLOSE_RANGE = 436
@@ -116,6 +118,12 @@ def close_range(first: int, last: int = 0xFFFFFFFF, flags: int = 0) -> None:
 def openat2(dirfd: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:
     how = struct.pack("=3Q", flags | os.O_CLOEXEC, mode, resolve)
     return syscall("openat2", _NR_OPENAT2, dirfd, os.fsencode(path), how, len(how), target=path)
+
+
+def rename_noreplace(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> None:
+    """Raises FileExistsError instead of replacing anything (renameat2(2))."""
+    names = os.fsencode(old), os.fsencode(new)
+    syscall("rename", _NR_RENAMEAT2, AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_NOREPLACE, target=str(new))
 
 
 def set_hostname(name: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from hawse.cli.selftest.busybox import GROUP, PASSWD
 from hawse.cli.selftest.lab import REPOSITORY, Lab
 from hawse.cli.selftest.story import anomalies
 from hawse.cli.selftest.waiting import eventually
@@ -56,6 +57,11 @@ SCENARIO: tuple[Step, ...] = (
     ("POST", "/containers/web/start", None, (204, 304)),  # its first cables are waited for
     ("POST", "/commit?container=web&repo=picture", None, (201,)),
     ("DELETE", "/containers/web?force=1", None, (204, 404)),
+    ("POST", "/containers/create?name=stocked", container("true", Binds=["hold:/etc"]), (201, 409)),
+    ("POST", "/containers/stocked/start", None, (204, 304)),
+    ("FILLED", "hold", None, (200, 404)),
+    ("DELETE", "/containers/stocked?force=1", None, (204, 404)),
+    ("DELETE", "/volumes/hold", None, (204, 404)),
     ("POST", "/containers/create?name=wrong", container("/no/such/program"), (201, 409)),
     ("POST", "/containers/wrong/start", None, (404, 400)),
     ("DELETE", "/containers/wrong", None, (204, 404)),
@@ -83,6 +89,8 @@ def ask(lab: Lab, step: Step) -> int:
     method, path, body, _ = step
     if method == "RETRIED":
         return eventually(lambda: retried(lab, path))
+    if method == "FILLED":
+        return filled(lab, path)
     return request(lab, method, path, body)[0]
 
 
@@ -100,6 +108,15 @@ def retried(lab: Lab, name: str) -> int:
         return status
     shown = json.loads(body)
     return 200 if shown["RestartCount"] == 1 and not shown["State"]["Running"] else 0
+
+
+def filled(lab: Lab, volume: str) -> int:
+    """200 when the volume has what the image has in /etc, whole; 404 when it is gone."""
+    if request(lab, "GET", f"/volumes/{volume}")[0] == 404:
+        return 404
+    place = lab.root / "volumes" / volume
+    sizes = {name: (place / name).stat().st_size for name in ("passwd", "group", "not-a-program")}
+    return 200 if sizes == {"passwd": len(PASSWD), "group": len(GROUP), "not-a-program": 15} else 500
 
 
 def play(lab: Lab, steps: Sequence[Step], *, until: Path | None = None) -> int | None:
@@ -120,10 +137,10 @@ def play(lab: Lab, steps: Sequence[Step], *, until: Path | None = None) -> int |
 
 def settle(lab: Lab) -> None:
     """Everything that the scenario may have made goes, whatever state it is in."""
-    for name in ("web", "wrong", "fleeting", "stubborn"):
+    for name in ("web", "stocked", "wrong", "fleeting", "stubborn"):
         status, body = lab.daemon.request("DELETE", f"/containers/{name}?force=1")
         assert status in (204, 404), f"{name} cannot be removed: {status} {body!r}"
-    for path in ("/images/picture", "/networks/harbour"):
+    for path in ("/images/picture", "/networks/harbour", "/volumes/hold"):
         status, body = lab.daemon.request("DELETE", path)
         assert status in (200, 204, 404), f"{path} cannot be removed: {status} {body!r}"
 
