@@ -34,7 +34,7 @@ from hawse.supervisor.api.server import make_app, serve
 from hawse.supervisor.config import Config, load
 from hawse.supervisor.dispatch import pyhandlers
 from hawse.supervisor.engine import Engine
-from hawse.supervisor.errors import HawseError, Unavailable
+from hawse.supervisor.errors import HawseError, KernelError, Unavailable
 from hawse.supervisor.events import DaemonStarted
 from hawse.supervisor.images.images import Images
 from hawse.supervisor.linux import cgroup, process
@@ -65,10 +65,13 @@ def main(argv: list[str] | None = None) -> int:
     failed = False
     try:
         anyio.run(_daemon, config, stop_all)
-    except* HawseError as group:
+    except* (HawseError, OSError) as group:
         failed = True
         for error in _leaves(group):
-            log.error("daemon_failed", error=str(error))
+            if isinstance(error, OSError) and error.filename:
+                log.error("daemon_failed", error=str(KernelError.of("file", error)))
+            else:
+                log.error("daemon_failed", error=str(error), exc_info=isinstance(error, OSError) and error)
     return 1 if failed else 0
 
 

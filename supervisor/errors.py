@@ -109,6 +109,11 @@ class KernelError(HawseError):
         name = _errno.errorcode.get(errno, str(errno))
         super().__init__(f"{op}{f' {target}' if target else ''}: {os.strerror(errno)} ({name})")
 
+    @classmethod
+    def of(cls, op: str, error: OSError) -> KernelError:
+        """What Python raised, with the path that it names."""
+        return cls(op, error.errno or 0, str(error.filename or ""))
+
 
 class Unavailable(HawseError):
     """Something that hawse needs is not there: a library, a kernel feature, root, the daemon."""

@@ -26,7 +26,7 @@ from hawse.supervisor.api.connection import Api
 from hawse.supervisor.api.query import Query
 from hawse.supervisor.api.router import Router
 from hawse.supervisor.config import Config
-from hawse.supervisor.errors import Gone, HawseError, Unavailable, UserError
+from hawse.supervisor.errors import Gone, HawseError, KernelError, Unavailable, UserError
 from hawse.supervisor.linux.peer import Peer
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _failed(call: Call, error: Exception) -> web.StreamResponse:
             path=call.request.path,
             exc_info=error,
         )
-        error = HawseError(f"internal error: {type(error).__name__}", hint=f"see the daemon's log, request {call.id}")
+        error = _told(error, call.id)
     if call.streaming and call.request.transport is not None:
         call.request.transport.abort()
     if error.status == 304:
@@ -90,6 +90,13 @@ def _failed(call: Call, error: Exception) -> web.StreamResponse:
         view["oldest"] = error.oldest
     headers = {**HEADERS, "Content-Type": wire.JSON, wire.REQUEST_ID: call.id}
     return web.Response(body=encode(view), status=error.status, headers=headers)
+
+
+def _told(error: Exception, request: str) -> HawseError:
+    """What a disk refuses is no secret and no mistake of ours; what else nobody expected is in the log."""
+    if isinstance(error, OSError) and error.errno and error.filename:
+        return KernelError.of("file", error)
+    return HawseError(f"internal error: {type(error).__name__}", hint=f"see the daemon's log, request {request}")
 
 
 def _guard(group: str) -> Callable[[Peer], bool]:

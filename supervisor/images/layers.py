@@ -9,6 +9,7 @@ A layer without an image, `new-*` and the trash are what a crash may leave; `swe
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from pathlib import Path
@@ -51,16 +52,22 @@ class Layers:
     def discard(self, path: Path) -> Path | None:
         """Take it out of the way at once; the answer is what `remove_tree` may then take its time for.  Gone: None."""
         rubbish = self.trash / secrets.token_hex(8)
+        if not os.path.lexists(path):  # a read-only file system refuses a rename before it looks
+            return None
         try:
             os.rename(path, rubbish)
         except FileNotFoundError:
             return None
+        except OSError as e:
+            if e.errno != errno.EXDEV:
+                raise
+            return path  # on a file system of its own: it goes where it is
         return rubbish
 
     def sweep(self, used: set[str]) -> None:
         """Remove what no image stands on and what was left half-done.  At the start only."""
         for entry in self.directory.iterdir():
-            if entry.name not in used:
-                self.discard(entry)
+            if entry.name not in used and (rubbish := self.discard(entry)):
+                remove_tree(rubbish)
         for entry in self.trash.iterdir():
             remove_tree(entry)

@@ -9,7 +9,7 @@ import anyio
 import structlog
 
 from hawse.supervisor import faults, machine
-from hawse.supervisor.errors import Conflict, HawseError
+from hawse.supervisor.errors import Conflict, HawseError, KernelError
 from hawse.supervisor.lifecycle.creating import forget
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import Container, ContainerId, Exit, State
@@ -105,9 +105,6 @@ async def remove(parts: Parts, container: Container, *, volumes: bool = False) -
         raise HawseError(f"container {container.name} could not be removed: {reason}", hint="it is tried again")
     if container.state is State.DEAD:
         container = await _step(parts, container, machine.RemoveRequested())
-    paths = parts.paths(container.id)
-    await parts.images.discard(paths)
-    faults.point("remove.files-gone")
     own_volumes = await anonymous_of(parts, container.config) if volumes else []
     await parts.store.transact(lambda tx: forget(tx, container))
     parts.attachments.drop(container.id)
@@ -120,12 +117,19 @@ async def remove(parts: Parts, container: Container, *, volumes: bool = False) -
 
 
 async def _obstacle(parts: Parts, container_id: ContainerId) -> str:
-    """Wait for its cables and end what is left in its cgroup; what stands in the way of a removal, "" for nothing."""
+    """Wait for its cables, end what is left in its cgroup, remove its files; what stands in the way, "" for nothing."""
     if not await wait_unplugged(parts, container_id, UNPLUG_DEADLINE):
         return f"its network is still connected after {UNPLUG_DEADLINE:.0f} s; see `hawse inspect`"
     faults.point("remove.unplugged")
     if not await Cgroup.open(parts.cgroups, container_id).clear():
         return f"processes in its cgroup do not die; see cgroup.procs in {parts.cgroups.name}/{container_id}"
+    paths = parts.paths(container_id)
+    try:
+        await parts.images.discard(paths)
+    except (OSError, KernelError) as e:
+        reason = e.message if isinstance(e, KernelError) else KernelError.of("rename", e).message
+        return f"its files in {paths.state} stay: {reason}"
+    faults.point("remove.files-gone")
     return ""
 
 

@@ -276,6 +276,8 @@ def _failure(error: BaseException) -> HawseError:
         error = error.exceptions[0]
     if isinstance(error, HawseError):
         return error
+    if isinstance(error, OSError) and error.filename:
+        return StartError(str(KernelError.of("prepare", error)), stage="prepare")
     return StartError(f"{type(error).__name__}: {error}", stage="engine")
 
 

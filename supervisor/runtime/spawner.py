@@ -13,6 +13,7 @@ import _signal  # type: ignore[import-not-found]
 import gc
 import os
 import signal
+import socket
 import sys
 
 from hawse.supervisor import faults
@@ -22,6 +23,7 @@ from hawse.supervisor.runtime.protocol import Socket
 from hawse.supervisor.runtime.rehearsal import rehearse
 
 READ_ONLY_SELF = "hawse-read-only-self"
+MSG_PEEK = int(socket.MSG_PEEK)
 SIGCHLD, SIG_DFL = int(signal.SIGCHLD), int(signal.SIG_DFL)
 
 
@@ -51,7 +53,7 @@ def serve(daemon: Socket) -> None:
     while True:
         read, write = os.pipe()
         try:
-            pid = os.fork()
+            pid = fork(daemon)
         except OSError as e:
             os.close(read)
             os.close(write)
@@ -70,6 +72,15 @@ def serve(daemon: Socket) -> None:
         faults.point("spawner.taken")
         if word == waiting.NO_DAEMON:
             return
+
+
+def fork(daemon: Socket) -> int:
+    """One that fails ahead of time is tried again when somebody asks: there may be room by then.  Raises OSError."""
+    try:
+        return os.fork()
+    except OSError:
+        daemon.recv(1, MSG_PEEK)
+        return os.fork()
 
 
 def refuse(daemon: Socket, error: OSError) -> bool:
