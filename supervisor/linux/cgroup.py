@@ -39,7 +39,7 @@ class Hierarchy:
     """Where our cgroups are on this machine."""
 
     name: str  # our directory's, "hawse" or "hawse_<instance>"
-    v2: Path | None  # the mount point, None where v2 has no controller for us
+    v2: Path | None  # the mount point, None where v1 has all the controllers
     v2_controllers: frozenset[str] = frozenset()
     v1: tuple[tuple[str, Path], ...] = ()  # (controller, mount point)
 
@@ -89,13 +89,12 @@ def detect(instance: str = "", mountinfo: Path = Path("/proc/self/mountinfo")) -
         mount = Path(ours.split(" ")[4].replace("\\040", " "))
         if kind == "cgroup2" and v2 is None:
             controllers = cgroup_stats.read(mount / "cgroup.controllers").split()
-            v2_controllers = frozenset(controllers) & frozenset(CONTROLLERS)
-            v2 = mount if v2_controllers else None
+            v2, v2_controllers = mount, frozenset(controllers) & frozenset(CONTROLLERS)
         elif kind == "cgroup":
             v1.update((c, mount) for c in options.split(",") if c in CONTROLLERS and c not in v1)
     return Hierarchy(
         name=f"hawse_{instance}" if instance else "hawse",
-        v2=v2,
+        v2=v2 if v2_controllers or not v1 else None,  # its core alone can kill, freeze and count time
         v2_controllers=v2_controllers,
         v1=tuple(sorted(v1.items())),
     )
@@ -200,13 +199,13 @@ class Cgroup:
         self._set_frozen(frozen=False)
 
     def stats(self) -> Stats:
-        if self._v2 and "memory" in self.hierarchy.v2_controllers:
+        if self._v2 and (not self._v1 or "memory" in self.hierarchy.v2_controllers):
             return cgroup_stats.read_v2(self._v2)
         return cgroup_stats.read_v1(self._v1)
 
     def account(self) -> Account:
         """What it used in its whole life."""
-        if self._v2 and "memory" in self.hierarchy.v2_controllers:
+        if self._v2 and (not self._v1 or "memory" in self.hierarchy.v2_controllers):
             return cgroup_stats.account_v2(self._v2)
         return cgroup_stats.account_v1(self._v1)
 
