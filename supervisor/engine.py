@@ -101,7 +101,12 @@ class Engine:
 
     async def _keep_store(self) -> None:
         config = self.parts.config
-        await upkeep(self.store, max_age=config.journal_max_age, max_bytes=config.journal_max_bytes)
+        await upkeep(
+            self.store,
+            max_age=config.journal_max_age,
+            max_bytes=config.journal_max_bytes,
+            before=self.dispatcher.write_cursors,
+        )
 
     def watch(self, shim: Shim) -> None:
         """Follow a running container to its end."""

@@ -115,12 +115,21 @@ class Courier:
         return self._handler.wants(event.type) and event.subject != f"hook/{self._handler.name}"
 
     async def _skip_pruned(self, gone: Gone) -> None:
-        """Pruning waits for handlers, so this is a journal cut by hand: say what was missed and go on."""
+        """It was behind for longer than events are kept: say what was missed and go on."""
         first, last = self.ledger.position + 1, self._store.journal.oldest - 1
         detail = f"events {first} to {last} were pruned before they were handled"
         log.error("handler_missed_events", handler=self._handler.name, detail=detail, reason=gone.message)
         fact = HookDead(handler=self._handler.name, event="", detail=detail)
-        await self._store.transact(lambda tx: tx.append(fact))
+        # The last of them stands for all in the list of dead letters.
+        row = Delivery(
+            handler=fact.handler, seq=last, subject=fact.subject, next_at=self._store.clock(), error=detail, dead=True
+        )
+
+        def tell(tx: Tx) -> None:
+            tx.put_delivery(row)
+            tx.append(fact)
+
+        await self._store.transact(tell)
         self.ledger.position = last
         self.ledger.tell()
 
@@ -161,7 +170,7 @@ class Courier:
         try:
             event = job.event or await self._store.read(lambda tx: tx.event(job.seq))
             if event is None:
-                return "the event was pruned", True
+                return "the event was pruned: no success for as long as events are kept", True
             with anyio.move_on_after(self._handler.deadline) as scope:
                 await self._handler.handle(event, self._context)
             if scope.cancelled_caught:
@@ -186,7 +195,7 @@ class Courier:
             seq=job.seq,
             subject=job.subject,
             attempts=attempt,
-            next_at=0 if dead else self._store.clock() + int(delay * 1e9),
+            next_at=self._store.clock() + (0 if dead else int(delay * 1e9)),
             error=error,
             dead=dead,
         )

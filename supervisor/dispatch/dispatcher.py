@@ -113,6 +113,11 @@ class Dispatcher:
         known = await self._store.read(lambda tx: tx.handler_cursors())
         return sorted(known.keys() - self._couriers.keys())
 
+    def write_cursors(self) -> None:
+        """Have those written soon that stand behind only because nothing was wanted: pruning waits for them."""
+        for courier in self._couriers.values():
+            courier.ledger.write_soon()
+
     def lag(self) -> dict[str, int]:
         """Handler → how many events it is behind, those it has yet to look at included."""
         head = self._store.journal.head

@@ -149,6 +149,10 @@ class Ledger:
     def lag(self, head: int) -> int:
         return max(0, head - self.position) + len(self._jobs)
 
+    def write_soon(self) -> None:
+        if self._stored < self.position:
+            self._dirty.set()
+
     async def keep_flushing(self, sleep: Callable[[float], Awaitable[None]]) -> None:
         while True:
             await self._dirty.wait()

@@ -24,9 +24,22 @@ EVENTS = (*GATES, *(f"on-{name}" for name in FACTS))
 """The only names that an event's directory can have: hooks.d/<event>.d."""
 
 GATE_TIMEOUT, TIMEOUT = 10.0, 30.0
-ATTEMPTS, CONCURRENCY = 5, 8
+ATTEMPTS, CONCURRENCY, BATCH = 5, 8, 64
 _KEYS = frozenset(
-    ("on", "command", "url", "secret_file", "batch", "match", "mode", "timeout", "retries", "concurrency", "user")
+    (
+        "on",
+        "command",
+        "url",
+        "secret_file",
+        "ca_file",
+        "batch",
+        "match",
+        "mode",
+        "timeout",
+        "retries",
+        "concurrency",
+        "user",
+    )
 )
 _NOT_A_NAME = re.compile(r"[^A-Z0-9]")
 
@@ -70,6 +83,7 @@ class Hook:
     command: tuple[str, ...] = ()  # () = the file itself
     url: str = ""
     secret_file: str = ""
+    ca_file: str = ""  # of an https url: trusted instead of the system's
     batch: bool = False
     match: Match = Match()
     ignore: bool = False  # a gate's failure refuses nothing
@@ -135,9 +149,14 @@ def declared(name: str, path: Path, table: Mapping[str, Any]) -> Hook:
     mode = table.get("mode", "fail")
     if mode not in ("fail", "ignore") or ("mode" in table and not gate):
         raise UserError(f"mode = {mode!r} must be fail or ignore, and is for pre-* only")
-    texts = {key: table.get(key, "") for key in ("secret_file", "user")}
+    texts = {key: table.get(key, "") for key in ("secret_file", "ca_file", "user")}
     if bad := [key for key, value in texts.items() if not isinstance(value, str)]:
         raise UserError(f"{bad[0]} must be a string")
+    if bad := [key for key in ("secret_file", "ca_file") if texts[key] and not (url and texts[key].startswith("/"))]:
+        raise UserError(f"{bad[0]} = {texts[bad[0]]!r} must be an absolute path, and is for a url only")
+    batch = table.get("batch", False)
+    if not isinstance(batch, bool) or (batch and not url):
+        raise UserError(f"batch = {batch!r} must be true or false, and is for a url only")
     return Hook(
         name=name,
         path=path,
@@ -146,12 +165,13 @@ def declared(name: str, path: Path, table: Mapping[str, Any]) -> Hook:
         command=tuple(command),
         url=url,
         secret_file=texts["secret_file"],
-        batch=table.get("batch") is True,
+        ca_file=texts["ca_file"],
+        batch=batch,
         match=_match(table.get("match", {})),
         ignore=mode == "ignore",
         timeout=_number(table, "timeout", GATE_TIMEOUT if gate else TIMEOUT, 0.05, 86_400),
         attempts=1 + int(_number(table, "retries", ATTEMPTS - 1, 0, 1000)),
-        concurrency=int(_number(table, "concurrency", CONCURRENCY, 1, 1000)),
+        concurrency=int(_number(table, "concurrency", BATCH if batch else CONCURRENCY, 1, 1000)),
         user=texts["user"],
     )
 

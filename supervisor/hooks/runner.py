@@ -43,6 +43,7 @@ class Runner:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._gates = anyio.Semaphore(GATES_AT_ONCE)
+        self._batches: dict[str, webhook.Batches] = {}  # by hook
 
     def handler(self, hook: Hook) -> Handler:
         if hook.gate:
@@ -67,7 +68,7 @@ class Runner:
             types=hook.types,
             mode="durable",
             handle=deliver,
-            deadline=hook.timeout + SLACK,
+            deadline=(2 if hook.batch else 1) * hook.timeout + SLACK,  # of a batch: the request before its own, too
             attempts=hook.attempts,
             concurrency=hook.concurrency,
         )
@@ -141,7 +142,10 @@ class Runner:
         """Once, recording nothing.  Raises UserError or OSError when it cannot even be started."""
         document = msgspec.json.encode(self._document(event), enc_hook=encode_hook)
         if hook.url:
-            return await webhook.post(hook, document, attempt)
+            if not hook.batch:
+                return await webhook.post(hook, document, attempt)
+            batches = webhook.Batches() if test else self._batches.setdefault(hook.name, webhook.Batches())
+            return await batches.post(hook, document, attempt)
         path = Path(hook.command[0]) if hook.command else hook.path
         program = open_program(path)
         type_ = event.type if isinstance(event, Event) else event.TYPE

@@ -15,7 +15,7 @@ class Delivery:
     seq: int
     subject: str
     attempts: int = 0
-    next_at: int = 0  # ns since the epoch
+    next_at: int = 0  # ns since the epoch; of a dead one, when it was given up
     error: str = ""  # of the last attempt
     dead: bool = False
 

@@ -14,6 +14,7 @@ from hawse.supervisor.store.epochs import Epochs
 from hawse.supervisor.store.session import Session
 
 ROW_OVERHEAD = 200  # bytes of one event beside its json: two index entries, the envelope's columns
+DEAD_KEPT = 10_000  # dead letters whose events are gone
 _COLUMNS = "seq, time, type, subject, cause, json"
 RAW_COLUMNS = "seq, time, type, subject, cause, CAST(json AS BLOB)"
 _ASCENDING = "ORDER BY seq LIMIT ?"
@@ -131,20 +132,28 @@ class EventRows(Session):
     def prune_events(self, *, before: int, max_bytes: int, limit: int) -> int:
         """Delete at most `limit` of the oldest events: those before that time, and those that exceed `max_bytes`.
 
-        Never the newest event (the next seq is counted from it), and none that a handler has still to finish.  Dead
-        letters go with their events.  How many events went.
+        Never the newest event (the next seq is counted from it), and none that a handler of hawse's own has still to
+        finish.  Those of users (their names have a prefix with a colon) have as long as events are kept: one that hangs
+        behind for ever must not fill the disk, and is told of what it missed.  A dead letter outlives its event by as
+        long again, so that somebody sees it.  How many events went.
         """
         oldest, head = self.oldest(), self.head()
         by_age = min(self.seq_at(before) + 1, head)
         first_kept = max(by_age, self._first_within(max_bytes, oldest, head))
         unfinished = self._one(
-            """SELECT MIN(seq) FROM (SELECT MIN(cursor) + 1 AS seq FROM handlers
-                                     UNION ALL SELECT MIN(seq) FROM deliveries WHERE dead = 0)"""
+            """SELECT MIN(seq) FROM (
+                   SELECT MIN(cursor) + 1 AS seq FROM handlers WHERE name NOT LIKE '%:%'
+                   UNION ALL SELECT MIN(seq) FROM deliveries WHERE dead = 0 AND handler NOT LIKE '%:%')"""
         )[0]
         first_kept = min(first_kept, oldest + limit)
         if unfinished is not None:
             first_kept = min(first_kept, unfinished)
-        self._do("DELETE FROM deliveries WHERE dead = 1 AND seq < ?", first_kept)
+        self._do(
+            """DELETE FROM deliveries WHERE dead = 1 AND seq < ?1 AND (
+                   next_at < ?2 OR seq <= (SELECT seq FROM deliveries WHERE dead = 1 AND seq < ?1
+                                          ORDER BY seq DESC LIMIT 1 OFFSET ?3))""",
+            *(first_kept, before, DEAD_KEPT),
+        )
         return self._do("DELETE FROM events WHERE seq < ?", first_kept)
 
     def _first_within(self, max_bytes: int, oldest: int, head: int) -> int:

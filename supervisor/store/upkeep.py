@@ -11,16 +11,17 @@ import structlog
 from hawse.supervisor.errors import HawseError
 from hawse.supervisor.store.store import Store
 
-INTERVAL: Final = 300.0  # seconds between two prunings
+INTERVAL: Final = 300.0  # seconds between two prunings, less when events are kept for less than 50 minutes
 
 log = structlog.get_logger()
 
 
-async def upkeep(store: Store, *, max_age: int, max_bytes: int) -> None:
+async def upkeep(store: Store, *, max_age: int, max_bytes: int, before: Callable[[], None]) -> None:
     """Both, for ever.  A store that cannot be written is tried again the next time."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(keep_checkpointed, store)
-        await retain(store, max_age=max_age, max_bytes=max_bytes)
+        interval = max(1.0, min(INTERVAL, max_age / 10))
+        await retain(store, max_age=max_age, max_bytes=max_bytes, interval=interval, before=before)
 
 
 async def retain(
@@ -29,11 +30,13 @@ async def retain(
     max_age: int,
     max_bytes: int,
     interval: float = INTERVAL,
+    before: Callable[[], None] = lambda: None,
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
 ) -> None:
-    """Prune every `interval` seconds."""
+    """Prune every `interval` seconds; `before` is called before each time."""
     while True:
         await sleep(interval)
+        before()
         try:
             pruned = await store.prune(max_age=max_age, max_bytes=max_bytes)
         except HawseError as e:

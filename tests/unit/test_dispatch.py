@@ -687,6 +687,36 @@ async def test_handlers_that_nobody_registered_are_named(lab):
         assert await dispatcher.orphans() == []
 
 
+async def test_a_handler_that_fails_for_as_long_as_events_are_kept_is_told_of_the_gap(lab):
+    """Tried again for ever, it does not hold back pruning, and neither loops nor stays silent about what it missed."""
+    down = True
+
+    async def post(event, _):
+        if down:
+            raise OSError("down")
+        got.append(event.seq)
+
+    got = []
+    hook = durable(post, "hook:h", attempts=1_000_000, backoff=0.001)
+    async with lab.running(hook):
+        (first,) = await lab.happen(1)
+        await until(lambda: lab.rows(handler="hook:h"))
+        await lab.happen(2)
+        await lab.store.prune(max_age=0, max_bytes=0)
+        await until(lambda: lab.rows(handler="hook:h", dead=True))
+    (letter, *_) = await lab.rows(handler="hook:h", dead=True)
+    assert letter.seq == first and "for as long as events are kept" in letter.error
+    await lab.happen(3, 3, 3)  # while nobody runs
+    await lab.store.prune(max_age=0, max_bytes=0)
+    lab.store.journal._ring.clear()  # a fresh daemon has none
+    down = False
+    async with lab.running(hook) as dispatcher:
+        (new,) = await lab.happen(4)
+        await dispatcher.wait_done("hook:h", new)
+    assert got[-1] == new
+    assert any("were pruned before they were handled" in d.error for d in await lab.rows(handler="hook:h", dead=True))
+
+
 # gates
 
 

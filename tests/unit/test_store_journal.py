@@ -349,6 +349,24 @@ async def test_pruning_waits_for_handlers_and_for_unfinished_deliveries(store, c
     assert await store.read(lambda tx: tx.deliveries()) == []
 
 
+async def test_pruning_does_not_wait_for_what_users_wrote(store, clock):
+    """A webhook that is down for ever must not fill the disk.  Its dead letters are seen for as long again."""
+    await fill(store, clock)
+
+    def park(tx):
+        tx.put_handler_cursor("hook:h", 5)
+        tx.put_delivery(Delivery(handler="hook:h", seq=3, subject="daemon"))
+        tx.put_delivery(Delivery(handler="hook:h", seq=4, subject="daemon", dead=True, next_at=store.clock()))
+
+    await store.transact(park)
+    await store.prune(max_age=100, max_bytes=0)
+    assert store.journal.oldest == 10
+    assert [d.seq for d in await store.read(lambda tx: tx.deliveries())] == [3, 4]
+    clock.advance(200)
+    await store.prune(max_age=100, max_bytes=0)
+    assert [d.seq for d in await store.read(lambda tx: tx.deliveries())] == [3]
+
+
 async def test_pruning_goes_in_steps(store, clock, monkeypatch):
     monkeypatch.setattr(store_module, "PRUNE_BATCH", 3)
     await fill(store, clock)
