@@ -147,7 +147,13 @@ class Engine:
         return started
 
     async def stop(
-        self, ref: str, timeout: int | None = None, signal: str | None = None, *, by_engine: bool = False
+        self,
+        ref: str,
+        timeout: int | None = None,
+        signal: str | None = None,
+        *,
+        by_engine: bool = False,
+        verb: str = "stop",
     ) -> None:
         """Its stop signal, then SIGKILL after `timeout` seconds (-1 never).  Raises NotModified when it does not run.
 
@@ -163,13 +169,15 @@ class Engine:
                 if not container.state.is_alive:
                     raise NotModified(f"container {container.name} is not running")
                 await self.dispatcher.gate(events.PreStop(container=container))
+                first = number or signal_number(container.config.stop_signal)
                 if not by_engine:
-                    await self._step(container, machine.StopRequested())
+                    await self._end_by(container, verb, first)
             grace = container.config.stop_timeout if timeout is None else timeout
             if container.state is State.PAUSED:
                 Cgroup.open(self.parts.cgroups, container.id).thaw()
-            self._signal(container, number or signal_number(container.config.stop_signal))
+            self._signal(container, first)
             if await ended.wait(None if grace < 0 else grace) is None:
+                await self._record_signal(container, signals.SIGKILL)
                 self._signal(container, signals.SIGKILL)
                 await ended.wait()
 
@@ -179,15 +187,16 @@ class Engine:
             if not container.state.is_alive:
                 raise Conflict(f"cannot kill container: {ref}: container {container.id} is not running")
             if signal in (signals.SIGKILL, signal_number(container.config.stop_signal)):
-                await self._step(container, machine.StopRequested())
-            await self.store.transact(lambda tx: tx.append(events.ContainerKilled(container=container, signal=signal)))
+                await self._end_by(container, "kill", signal)
+            else:
+                await self._record_signal(container, signal)
         self._signal(container, signal)
 
     async def restart(self, ref: str, timeout: int | None = None) -> None:
         container = await self.container(ref)
         async with self._restarts.hold(container.id):
             try:
-                await self.stop(container.id, timeout)
+                await self.stop(container.id, timeout, verb="restart")
             except NotModified:
                 pass
             await self.start(container.id)
@@ -314,7 +323,7 @@ class Engine:
             async with self._serial(container.id) as current:
                 if not current.state.is_alive:
                     return
-                await self._step(current, machine.StopRequested())
+                await self._end_by(current, "remove", signals.SIGKILL)
             if current.state is State.PAUSED:
                 Cgroup.open(self.parts.cgroups, current.id).thaw()
             self._signal(current, signals.SIGKILL)
@@ -428,6 +437,22 @@ class Engine:
 
     async def _step(self, container: Container, stimulus: machine.Stimulus) -> Container:
         return await self.store.transact(lambda tx: move(tx, container, stimulus, self.parts.clock()))
+
+    async def _end_by(self, container: Container, verb: str, signal: int) -> None:
+        """A user's wish that it ends, and the signal that it is about to get for it."""
+
+        def ask(tx: Tx) -> None:
+            asked = move(tx, container, machine.StopRequested(verb=verb), self.parts.clock())
+            tx.append(events.ContainerKilled(container=asked, signal=signal))
+
+        await self.store.transact(ask)
+
+    async def _record_signal(self, container: Container, signal: int) -> None:
+        def record(tx: Tx) -> None:
+            if (now := tx.container(container.id)) and now.state.is_alive:  # else it has ended by itself meanwhile
+                tx.append(events.ContainerKilled(container=now, signal=signal))
+
+        await self.store.transact(record)
 
     async def _recorded(self, container: Container) -> None:
         """Wait until the handler `record` has written what `ps` shows."""

@@ -46,6 +46,7 @@ class ContainerCreated(ContainerFact, frozen=True, kw_only=True):
 
 class ContainerStarted(ContainerFact, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "container.started"
+    restarted: bool = False  # by a user's restart
 
 
 class ContainerExited(ContainerFact, frozen=True, kw_only=True):
@@ -79,7 +80,7 @@ class ContainerRestarting(ContainerFact, frozen=True, kw_only=True):
 
 
 class ContainerKilled(ContainerFact, frozen=True, kw_only=True):
-    """A signal was sent on a user's behalf."""
+    """A signal was sent on a user's behalf: by kill, stop, restart or a forced removal."""
 
     TYPE: ClassVar[str] = "container.killed"
     signal: int = 0

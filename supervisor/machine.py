@@ -59,7 +59,9 @@ class Exited:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopRequested:
-    """A user's stop or kill: restart policies stand back."""
+    """A user's wish that it ends: restart policies stand back.  verb: stop, restart, kill, remove."""
+
+    verb: str = "stop"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +173,7 @@ def step(container: Container, stimulus: Stimulus, now: int) -> Step:
                     process=None,
                     shim=None,
                     stopped_by_user=False,
+                    ended_by=container.ended_by if container.ended_by == "restart" else "",
                     stages={},
                     restart_count=container.restart_count + 1 if container.state is S.RESTARTING else 0,
                 )
@@ -184,9 +187,11 @@ def step(container: Container, stimulus: Stimulus, now: int) -> Step:
                 finished_at=0,
                 exit=None,
                 stages=stimulus.stages,
+                ended_by="",
                 health="starting" if container.config.healthcheck.is_enabled else "",
             )
-            return Step(running, (events.ContainerStarted(container=running, endpoints=endpoints),))
+            again = container.ended_by == "restart"
+            return Step(running, (events.ContainerStarted(container=running, endpoints=endpoints, restarted=again),))
         case StartFailed(stage=stage, error=error, exit_code=code):
             failed = replace(
                 moved,
@@ -194,6 +199,7 @@ def step(container: Container, stimulus: Stimulus, now: int) -> Step:
                 error=error,
                 process=None,
                 shim=None,
+                ended_by="",
                 finished_at=now,
                 exit=Exit(code=code, reason=f"start failed at {stage}", finished_at=now),
             )
@@ -219,8 +225,8 @@ def step(container: Container, stimulus: Stimulus, now: int) -> Step:
             if stimulus.exit.oom:
                 return Step(ended, (events.ContainerOom(container=ended, endpoints=stimulus.endpoints), died))
             return Step(ended, (died,))
-        case StopRequested():
-            return Step(replace(moved, stopped_by_user=True))
+        case StopRequested(verb=verb):
+            return Step(replace(moved, stopped_by_user=True, ended_by=verb))
         case Paused():
             return Step(moved, (events.ContainerPaused(container=moved),))
         case Resumed():

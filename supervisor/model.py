@@ -90,7 +90,7 @@ class MountSpec(Record, frozen=True, kw_only=True):
     read_only: bool = False
     options: str = ""  # tmpfs: "size=64m,mode=1777"; bind: propagation
     nocopy: bool = False  # volume: what the image has at the target is not copied into it
-    labels: tuple[tuple[str, str], ...] = ()  # volume: for one that is made for this
+    labels: tuple[str, ...] = ()  # volume: "K=V" for one that is made for this
 
 
 class Resources(Record, frozen=True, kw_only=True):
@@ -241,6 +241,7 @@ class Container(Record, frozen=True, kw_only=True):
     error: str = ""  # why the last start failed, or why it is dead
     restart_count: int = 0
     stopped_by_user: bool = False  # restart policies leave it alone
+    ended_by: str = ""  # what a user asked that ends, or ended, its last run: stop, restart, kill, remove
     health: str = ""  # "", starting, healthy, unhealthy
     stages: dict[str, int] = {}  # of the last start: stage → microseconds
     story: tuple[str, ...] = ()  # the last transitions, for IllegalTransition

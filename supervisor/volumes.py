@@ -99,7 +99,8 @@ def claim(tx: Tx, parts: Parts, config: ContainerConfig) -> ContainerConfig:
     for mount in config.mounts:
         if mount.type == "volume":
             name = mount.source or _invented(parts.random)
-            made = Volume(name=name, created_at=parts.clock(), labels=dict(mount.labels), anonymous=not mount.source)
+            labels = {key: value for key, _, value in (label.partition("=") for label in mount.labels)}
+            made = Volume(name=name, created_at=parts.clock(), labels=labels, anonymous=not mount.source)
             _ensure(tx, made)
             mount = replace(mount, source=name)
         mounts.append(mount)

@@ -97,7 +97,7 @@ def _mount(given: Body) -> MountSpec:
             target=target,
             read_only=read_only,
             nocopy=options.flag("NoCopy"),
-            labels=tuple(options.strings_map("Labels").items()),
+            labels=tuple(f"{k}={v}" for k, v in options.strings_map("Labels").items()),
         )
     if kind == "tmpfs":
         if source:

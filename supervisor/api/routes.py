@@ -70,7 +70,7 @@ ROUTES: tuple[Route, ...] = (
         "GET",
         "/events",
         events.stream,
-        lacks="the actions attach, detach, resize, stop, restart, top, mount and unmount",
+        lacks="what changes nothing and so is in no journal: attach, detach, resize, top, cp, export, exec_detach, prune",
     ),
     Route("GET", "/system/df", disk.usage),
     Route("GET", "/containers/json", containers.listing),

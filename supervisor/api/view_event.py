@@ -1,7 +1,8 @@
 """The journal's events as Docker shows them.  Pure.
 
-One event of ours may be none of Docker's (recovery, hooks) or two (an exec).  Names and attributes are those that clients
-match on; the legacy fields status, id and from are kept because API 1.51 and before have them.
+One event of ours may be none of Docker's (recovery, hooks) or several (an exec, an exit that a stop asked for).  Names and
+attributes are those that clients match on; the legacy fields status, id and from are kept because API 1.51 and before have
+them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ FILTERS = frozenset(
 
 _PLAIN = {
     facts.ContainerCreated.TYPE: "create",
-    facts.ContainerStarted.TYPE: "start",
     facts.ContainerOom.TYPE: "oom",
     facts.ContainerPaused.TYPE: "pause",
     facts.ContainerResumed.TYPE: "unpause",
@@ -43,10 +43,13 @@ def docker_events(event: Event, network_ids: Mapping[str, str]) -> list[dict[str
             ]
         case facts.ExecEnded(container=container, exec_id=exec_id, code=code):
             return [_container(event, container, "exec_die", execID=exec_id, exitCode=_code(code))]
+        case facts.ContainerStarted(container=container, restarted=restarted):
+            actions = ("start", "restart") if restarted else ("start",)
+            return [*_mounted(event, container, "mount"), *(_container(event, container, action) for action in actions)]
         case facts.ContainerExited(container=container, exit=ended, ran_ns=ran):
-            return [
-                _container(event, container, "die", exitCode=_code(ended.code), execDuration=str(ran // 10**9)),
-            ]
+            died = _container(event, container, "die", exitCode=_code(ended.code), execDuration=str(ran // 10**9))
+            stopped = [_container(event, container, "stop")] if container.ended_by in ("stop", "restart") else []
+            return [died, *_mounted(event, container, "unmount"), *stopped]
         case facts.ContainerKilled(container=container, signal=signal):
             return [_container(event, container, "kill", signal=str(signal))]
         case facts.ContainerRenamed(container=container, old_name=old):
@@ -63,6 +66,8 @@ def docker_events(event: Event, network_ids: Mapping[str, str]) -> list[dict[str
             action = "create" if isinstance(event.fact, facts.NetworkCreated) else "destroy"
             return [_event(event, "network", action, network.id, {"name": network.name, "type": network.driver})]
         case facts.ImageCreated(image=image):
+            if image.parent:  # of a commit, which is an event of its container
+                return []
             return [_image(event, "import", image.id, image.tags[0] if image.tags else image.id)]
         case facts.ImageTagged(image=image, tag=tag):
             return [_image(event, "tag", image.id, tag)]
@@ -109,6 +114,18 @@ def _container(event: Event, container: Container, action: str, **more: str) -> 
     attributes = {**container.config.labels, **more, "image": image, "name": container.name}
     legacy = {"status": action, "id": container.id, "from": image}
     return {**legacy, **_event(event, "container", action, container.id, attributes)}
+
+
+def _mounted(event: Event, container: Container, action: str) -> list[dict[str, Any]]:
+    views = []
+    for mount in container.config.mounts:
+        if mount.type == "volume":
+            attributes = {"container": container.id, "driver": "local"}
+            if action == "mount":
+                access = "false" if mount.read_only else "true"
+                attributes |= {"destination": mount.target, "propagation": "", "read/write": access}
+            views.append(_event(event, "volume", action, mount.source, attributes))
+    return views
 
 
 def _image(event: Event, action: str, image_id: str, name: str) -> dict[str, Any]:

@@ -239,7 +239,8 @@ def told(fact: facts.Fact) -> list[dict[str, Any]]:
 
 
 def test_a_death_in_docker_s_events() -> None:
-    (view,) = told(facts.ContainerExited(container=EXITED, exit=Exit(code=137), ran_ns=54 * SECOND))
+    view, unmount = told(facts.ContainerExited(container=EXITED, exit=Exit(code=137), ran_ns=54 * SECOND))
+    assert unmount["Actor"] == {"ID": "data", "Attributes": {"container": ID, "driver": "local"}}
     assert (view["Type"], view["Action"], view["Actor"]["ID"]) == ("container", "die", ID)
     assert view["Actor"]["Attributes"] == {
         "k": "v",
@@ -256,7 +257,11 @@ def test_a_death_in_docker_s_events() -> None:
     ("fact", "actions"),
     [
         (facts.ContainerCreated(container=RUNNING), ["create"]),
-        (facts.ContainerStarted(container=RUNNING), ["start"]),
+        (facts.ContainerStarted(container=RUNNING), ["mount", "start"]),
+        (facts.ContainerStarted(container=RUNNING, restarted=True), ["mount", "start", "restart"]),
+        (facts.ContainerExited(container=EXITED, exit=Exit(code=0)), ["die", "unmount"]),
+        (facts.ContainerExited(container=replace(EXITED, ended_by="kill"), exit=Exit(code=0)), ["die", "unmount"]),
+        (facts.ContainerExited(container=replace(EXITED, ended_by="stop"), exit=Exit(code=0)), ["die", "unmount", "stop"]),
         (facts.ContainerOom(container=RUNNING), ["oom"]),
         (facts.ContainerPaused(container=RUNNING), ["pause"]),
         (facts.ContainerResumed(container=RUNNING), ["unpause"]),
@@ -294,7 +299,7 @@ def test_a_cable_is_an_event_of_its_network() -> None:
 @pytest.mark.parametrize(
     ("filters", "matched"),
     [
-        ({}, {"die", "connect", "tag", "exec_create: ls"}),
+        ({}, {"die", "unmount", "connect", "tag", "exec_create: ls"}),
         ({"type": ("container",)}, {"die", "exec_create: ls"}),
         ({"event": ("die", "connect")}, {"die", "connect"}),
         ({"event": ("exec_create",)}, {"exec_create: ls"}),
