@@ -41,6 +41,7 @@ from hawse.supervisor.linux import cgroup, process
 from hawse.supervisor.network.core import NetworkCore
 from hawse.supervisor.notify import notify, watchdog_interval
 from hawse.supervisor.parts import Parts
+from hawse.supervisor.reconcile import copies, rebuild
 from hawse.supervisor.runtime import seccomp
 from hawse.supervisor.runtime.launcher import Spawner
 from hawse.supervisor.store.store import Store
@@ -54,7 +55,7 @@ ENDING_DEADLINE = 5.0  # seconds that a daemon without its spawner gets to end i
 def main(argv: list[str] | None = None) -> int:
     """Exit codes: 0 after SIGTERM or SIGINT, 1 when the daemon could not start or broke, 2 for bad configuration."""
     flags = vars(_parser().parse_args(argv))
-    stop_all = flags.pop("stop_all")
+    stop_all, rebuild_state = flags.pop("stop_all"), flags.pop("rebuild_state")
     try:
         config = load(flags, os.environ)
     except HawseError as e:
@@ -64,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.configure(config.log_level, config.log_format)
     failed = False
     try:
-        anyio.run(_daemon, config, stop_all)
+        anyio.run(_daemon, config, stop_all, rebuild_state)
     except* (HawseError, OSError) as group:
         failed = True
         for error in _leaves(group):
@@ -75,13 +76,13 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-async def _daemon(config: Config, stop_all: bool) -> None:
+async def _daemon(config: Config, stop_all: bool, rebuild_state: bool) -> None:
     if os.geteuid() != 0:
         raise Unavailable("the hawse daemon needs root", hint="run it with sudo")
     with _only_one(config):
         others = pyhandlers.Loader()
         handlers = (*BUILTIN, *others.load(config.handlers_dir))
-        async with _parts(config) as parts, Engine.running(parts, handlers) as engine:
+        async with _parts(config, rebuild_state) as parts, Engine.running(parts, handlers) as engine:
             await others.forget_gone(engine.dispatcher)
             await parts.store.transact(lambda tx: tx.append(DaemonStarted(version=version.VERSION, pid=os.getpid())))
             async with serve(make_app(engine, config), config), anyio.create_task_group() as group:
@@ -101,17 +102,23 @@ async def _daemon(config: Config, stop_all: bool) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _parts(config: Config) -> AsyncIterator[Parts]:
+async def _parts(config: Config, rebuild_state: bool) -> AsyncIterator[Parts]:
     """Every edge, opened in order and closed in reverse."""
     for directory in (config.root, config.root / "containers", config.root / "volumes", config.run_dir / "containers"):
         directory.mkdir(mode=0o710, parents=True, exist_ok=True)
+    copies.make_directories(config.root)
+    database = config.root / "hawse.db"
+    lost = rebuild_state and rebuild.aside(config, database)
     async with contextlib.AsyncExitStack() as stack:
-        store = await Store.open(config.root / "hawse.db", time.time_ns, boot_id=process.boot_id())
+        store = await Store.open(database, time.time_ns, boot_id=process.boot_id())
         stack.push_async_callback(store.close)
+        if lost:
+            await rebuild.rebuild(config, store)
+        await rebuild.refuse(config, store)  # before anything is swept
         network = NetworkCore(instance=config.instance, table=config.table, tag=config.tag)
         await network.start()
         stack.push_async_callback(network.close)
-        spawner = await Spawner.start()
+        spawner = await Spawner.start(config.run_dir / "spawner")
         stack.callback(spawner.close)
         yield Parts(
             config=config,
@@ -191,6 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--hooks-dir", help="directory of scripted hooks (default /etc/hawse/hooks.d)")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
     parser.add_argument("--log-format", choices=("auto", "console", "json"))
+    parser.add_argument("--rebuild-state", action="store_true", help="make a lost or damaged state database anew")
     parser.add_argument("--stop-all", action="store_true", help="stop all containers on SIGTERM")
     return parser
 

@@ -174,11 +174,25 @@ def mount_table(process: Path, where: str) -> Counter[str]:
 
 def open_files(process: Path) -> Counter[str]:
     found: Counter[str] = Counter()
+    known = sockets(process / "net")
     for fd in (process / "fd").iterdir():
         try:
-            found[NUMBER.sub("N", os.readlink(fd))] += 1
+            target = os.readlink(fd)
         except OSError:
             continue  # closed meanwhile
+        found[known.get(target) or NUMBER.sub("N", target)] += 1
+    return found
+
+
+def sockets(net: Path) -> dict[str, str]:
+    """Link in /proc/PID/fd → what the socket is: "unix 0005 /run/x", "netlink 12"; internet sockets are left out."""
+    found = {}
+    for line in (net / "unix").read_text().splitlines()[1:]:
+        _, _, _, _, kind, _, inode, *path = line.split()
+        found[f"socket:[{inode}]"] = " ".join(["unix", kind, *path])
+    for line in (net / "netlink").read_text().splitlines()[1:]:
+        _, protocol, *_, inode = line.split()
+        found[f"socket:[{inode}]"] = f"netlink {protocol}"
     return found
 
 

@@ -256,15 +256,19 @@ async def _undo_network(parts: Parts, container: Container) -> None:
 
 async def _undo_shim(parts: Parts, shim: Shim) -> None:
     parts.shims.pop(shim.id, None)
-    await shim.abort()
-    shim.close()
+    try:
+        await shim.abort()
+    finally:
+        shim.close()
 
 
 async def unwind(parts: Parts, container: Container, shim: Shim | None, failure: HawseError) -> None:
     """Undo a start that a crash interrupted, with the container's lock held or nobody else there yet."""
     if shim is not None:
-        await shim.abort()
-        shim.close()
+        try:
+            await shim.abort()
+        finally:
+            shim.close()
     await Cgroup.open(parts.cgroups, container.id).clear()
     await _undo_network(parts, container)
     await _give_up(parts, container, failure)

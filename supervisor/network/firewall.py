@@ -85,7 +85,8 @@ class Firewall:
         try:
             await self._run(elements.delete(self.table, doomed))
         except NftError as e:
-            if e.errno not in (errno.ENOENT, errno.EPERM):
+            # EINVAL: the table is being made by another, or by nobody, at this moment, and has no such set.
+            if e.errno not in (errno.ENOENT, errno.EPERM, errno.EINVAL):
                 raise
             await self.heal(doomed)
 

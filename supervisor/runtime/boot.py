@@ -16,12 +16,16 @@ for name, path in (("hawse", []), ("hawse.supervisor", [{supervisor!r}])):
     module.__path__ = path
     sys.modules[name] = module
 from hawse.supervisor.runtime import spawner
-spawner.main({fd})
+spawner.main({fd}, {scratch!r})
 """
 
 
-def command_line(fd: int) -> list[str]:
-    """The spawner's argv.  `fd` is its end of a SEQPACKET socketpair to the daemon, which it must inherit."""
+def command_line(fd: int, scratch: Path) -> list[str]:
+    """The spawner's argv.
+
+    `fd` is its end of a SEQPACKET socketpair to the daemon, which it must inherit; `scratch` a directory for its rehearsal.
+    """
     supervisor = str(Path(__file__).resolve().parent.parent)
+    boot = BOOT.format(supervisor=supervisor, fd=fd, scratch=str(scratch))
     # UTF-8 mode: arguments and paths come as JSON text and must not depend on the daemon's locale.
-    return [sys.executable, "-I", "-S", "-X", "utf8", "-c", BOOT.format(supervisor=supervisor, fd=fd)]
+    return [sys.executable, "-I", "-S", "-X", "utf8", "-c", boot]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -36,12 +37,17 @@ class Spawner:
         self._channel = Channel(sock, "the spawner", self._on_event, self._on_lost)
 
     @classmethod
-    async def start(cls) -> Self:
-        """Exec the spawner.  It is not waited for: it gets ready beside the daemon.  Raises Unavailable."""
+    async def start(cls, scratch: Path) -> Self:
+        """Exec the spawner.  It is not waited for: it gets ready beside the daemon.  Raises Unavailable.
+
+        `scratch` is a directory of its own; what a spawner that was killed left there is removed.
+        """
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             popen = subprocess.Popen(  # noqa: ASYNC220  once, before anything is served; a vfork and exec
-                boot.command_line(theirs.fileno()),
+                boot.command_line(theirs.fileno(), scratch),
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 cwd="/",
@@ -91,8 +97,10 @@ class Spawner:
         try:
             await shim.wait_namespaces()
         except BaseException:
-            await asyncio.shield(shim.abort())
-            shim.close()
+            try:
+                await asyncio.shield(shim.abort())
+            finally:
+                shim.close()
             raise
         return shim
 

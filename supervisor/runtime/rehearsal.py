@@ -49,8 +49,9 @@ SPEC = ShimSpec(
 )
 
 
-def rehearse() -> None:
-    directory = f"/tmp/.hawse-rehearsal-{os.getpid()}"
+def rehearse(scratch: str) -> None:
+    """`scratch` is the daemon's to sweep: a spawner that is killed here leaves a socket in it."""
+    directory = f"{scratch}/{os.getpid()}"
     try:
         os.mkdir(directory, 0o700)
     except OSError:

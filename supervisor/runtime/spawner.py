@@ -27,7 +27,7 @@ MSG_PEEK = int(socket.MSG_PEEK)
 SIGCHLD, SIG_DFL = int(signal.SIGCHLD), int(signal.SIG_DFL)
 
 
-def main(fd: int) -> None:
+def main(fd: int, scratch: str) -> None:
     protect_executable()
     daemon = Socket(fileno=fd)
     os.set_inheritable(fd, False)
@@ -41,7 +41,7 @@ def main(fd: int) -> None:
     os.close(null)
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(ignored, signal.SIG_IGN)
-    rehearse()
+    rehearse(scratch)
     # The kernel reaps shims by itself; a shim has children of its own to wait for, and undoes this.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     faults.arm(os.environ.get(faults.VARIABLE, ""))

@@ -118,8 +118,8 @@ class Boxes:
         make_root(self.lower)
         command = boot.command_line
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(boot, "command_line", lambda fd: [*PRIVATE, *command(fd)])
-            self.spawner = await Spawner.start()
+            patch.setattr(boot, "command_line", lambda *given: [*PRIVATE, *command(*given)])
+            self.spawner = await Spawner.start(self.path / "spawner")
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -23,12 +23,12 @@ UID_BASE = 3_000_000
 
 
 @pytest.fixture
-async def spawner(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Spawner]:
+async def spawner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Spawner]:
     """In a mount and network namespace of its own, so that nothing of it can reach the machine's."""
     command = boot.command_line
     private = ["unshare", "--mount", "--net", "--propagation", "private"]
-    monkeypatch.setattr(boot, "command_line", lambda fd: [*private, *command(fd)])
-    made = await Spawner.start()
+    monkeypatch.setattr(boot, "command_line", lambda *given: [*private, *command(*given)])
+    made = await Spawner.start(tmp_path / "spawner")
     yield made
     made.close()
 
