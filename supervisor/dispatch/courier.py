@@ -176,13 +176,13 @@ class Courier:
             if scope.cancelled_caught:
                 return f"no end in {self._handler.deadline:g} s", False
         except GiveUp as e:
-            return _describe(e), True
+            return describe(e), True
         except anyio.get_cancelled_exc_class():
             if anyio.current_effective_deadline() == -math.inf:
                 raise  # it is us who are cancelled
             return "it cancelled itself", False
-        except Exception as e:
-            return _describe(e), False
+        except (Exception, SystemExit) as e:  # a handler may not end the daemon
+            return describe(e), False
         return None
 
     async def _given_up(self, job: Job, error: str, final: bool) -> bool:
@@ -230,6 +230,6 @@ class Courier:
         return dead
 
 
-def _describe(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     text = str(error)
     return f"{type(error).__name__}: {text}"[:ERROR_LENGTH] if text else type(error).__name__

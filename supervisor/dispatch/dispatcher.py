@@ -8,15 +8,18 @@ from typing import TypeVar
 
 import anyio
 import anyio.abc
+import structlog
 
-from hawse.supervisor.dispatch.courier import Courier
+from hawse.supervisor.dispatch.courier import Courier, describe
 from hawse.supervisor.dispatch.handler import Handler
-from hawse.supervisor.errors import Conflict, HawseError, NotFound
+from hawse.supervisor.errors import Conflict, Forbidden, HawseError, NotFound
 from hawse.supervisor.events import Question
 from hawse.supervisor.parts import Context
 from hawse.supervisor.store.store import Store
 
 Q = TypeVar("Q", bound=Question)
+
+log = structlog.get_logger()
 
 
 class Dispatcher:
@@ -95,7 +98,15 @@ class Dispatcher:
             if not handler.wants(question.TYPE):
                 continue
             with anyio.move_on_after(handler.deadline) as scope:
-                question = await handler.handle(question, self._context) or question
+                try:
+                    question = await handler.handle(question, self._context) or question
+                except HawseError:
+                    raise
+                except (Exception, SystemExit) as e:
+                    if handler.builtin:
+                        raise
+                    log.warning("gate_failed", handler=handler.name, subject=question.subject, exc_info=True)
+                    raise Forbidden(f"{question.TYPE} handler {handler.name} failed: {describe(e)}") from e
             if scope.cancelled_caught:
                 raise HawseError(f"handler {handler.name} gave no answer to {question.TYPE} in {handler.deadline:g} s")
         return question

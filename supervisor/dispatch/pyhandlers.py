@@ -1,16 +1,19 @@
 """Handlers of others, in Python: of installed packages and of files in handlers.d, loaded once when the daemon starts.
 
-What cannot be loaded is an error in the log and nothing else.  Files are held to the rules for hooks (hooks/scan.py), since
-they run as root; who may install packages into the daemon's environment is root already.
+What cannot be loaded, or not in time, is an error in the log and nothing else.  Files are held to the rules for hooks
+(hooks/scan.py), since they run as root; who may install packages into the daemon's environment is root already.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import Final
 
 import structlog
 
@@ -20,6 +23,7 @@ from hawse.supervisor.hooks.scan import open_checked
 
 GROUP = "hawse.handlers"
 PREFIX = "py:"
+DEADLINE: Final = 10.0  # seconds for one file or entry point to be imported
 
 log = structlog.get_logger()
 
@@ -34,7 +38,7 @@ class Loader:
         """Every handler that can be loaded, each name once, in the order of entry points and then of files."""
         found: dict[str, Handler] = {}
         for origin, loaded in (*_installed(), *_files(directory)):
-            if isinstance(loaded, Exception):
+            if isinstance(loaded, BaseException):
                 self._complete = False
                 log.error("handler_not_loaded", origin=origin, error=f"{type(loaded).__name__}: {loaded}")
             elif loaded.name in found:
@@ -51,27 +55,34 @@ class Loader:
                 await dispatcher.remove(name)
 
 
-def _installed() -> Iterator[tuple[str, Handler | Exception]]:
+def _installed() -> Iterator[tuple[str, Handler | BaseException]]:
     """An entry point names a handler, or a module of them."""
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
-        try:
-            loaded = point.load()
-        except Exception as e:
-            yield point.value, e
-            continue
-        for handler in _within(loaded):
+        for handler in _loaded(point.load):
             yield point.value, handler
 
 
-def _files(directory: Path) -> Iterator[tuple[str, Handler | Exception]]:
+def _files(directory: Path) -> Iterator[tuple[str, Handler | BaseException]]:
     for path in sorted(directory.glob("[!.]*.py")) if directory.is_dir() else ():
-        try:
-            module = _executed(path)
-        except Exception as e:
-            yield str(path), e
-            continue
-        for handler in _within(module):
+        for handler in _loaded(partial(_executed, path)):
             yield str(path), handler
+
+
+def _loaded(load: Callable[[], object]) -> list[Handler] | list[BaseException]:
+    """In a thread, because an import can hang, or exit; one that hangs is left behind and does not keep the daemon."""
+    ended: list[object] = []
+
+    def run() -> None:
+        try:
+            ended.append(load())
+        except BaseException as e:
+            ended.append(e)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(DEADLINE)
+    (loaded,) = ended or (TimeoutError(f"not imported in {DEADLINE:g} s"),)
+    return [loaded] if isinstance(loaded, BaseException) else _within(loaded)
 
 
 def _executed(path: Path) -> ModuleType:

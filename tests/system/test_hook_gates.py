@@ -14,7 +14,7 @@ QUIET = ("--network", "none", "busybox")
 
 
 @pytest.fixture
-def gate(lab: Lab) -> Iterator[Callable[[str, str, float], None]]:
+def gate(lab: Lab) -> Iterator[Callable[..., None]]:
     """Installs a gate: event, text of a script, seconds."""
 
     def install(event: str, text: str, timeout: float = 10) -> None:
@@ -45,9 +45,7 @@ def gate(lab: Lab) -> Iterator[Callable[[str, str, float], None]]:
         pytest.param('rm "$0"; echo gone >&2; exit 1', 10, "gone", id="deletes-itself"),
     ],
 )
-def test_a_faulty_gate_refuses(
-    lab: Lab, gate: Callable[[str, str, float], None], text: str, timeout: float, words: str
-) -> None:
+def test_a_faulty_gate_refuses(lab: Lab, gate: Callable[..., None], text: str, timeout: float, words: str) -> None:
     gate("pre-create", text, timeout)
     refused = lab.hawse("run", "--rm", "--name", "gated", *QUIET, "true", check=False)
     assert refused.code == 125 and words in refused.err
@@ -58,9 +56,7 @@ def test_a_faulty_gate_refuses(
 
 
 @pytest.mark.parametrize("event", ["pre-create", "pre-start", "pre-connect", "pre-stop", "pre-remove"])
-def test_a_gate_may_call_hawse_about_everything_else(
-    lab: Lab, gate: Callable[[str, str, float], None], event: str
-) -> None:
+def test_a_gate_may_call_hawse_about_everything_else(lab: Lab, gate: Callable[..., None], event: str) -> None:
     """Also to look at its own container, and to go through all the gates of another one."""
     gate(
         event,
@@ -82,7 +78,7 @@ def test_a_gate_may_call_hawse_about_everything_else(
     ],
 )
 def test_a_gate_that_acts_on_its_own_container_locks_nothing_up(
-    lab: Lab, gate: Callable[[str, str, float], None], event: str, text: str
+    lab: Lab, gate: Callable[..., None], event: str, text: str
 ) -> None:
     """Whatever it is told, its time ends, and the container can be used as before."""
     gate(event, f"{text}; exit 9", 0.5)
