@@ -25,8 +25,7 @@ def _arguments(context: Context) -> list[str]:
 
 def _daemon(context: Context, options: Options, _: list[str]) -> int:
     more = [f"--{name}={getattr(options, name.replace('-', '_'))}" for name in _PASSED if options.given(name)]
-    if options.stop_all:
-        more.append("--stop-all")
+    more += [f"--{name}" for name in ("rebuild-state", "stop-all") if options.given(name)]
     argv = _arguments(context) + more
     os.execv(argv[0], argv)
 
@@ -99,6 +98,9 @@ DAEMON = Command(
         Flag("hooks-dir", help="Directory of scripted hooks"),
         Flag("log-level", help="debug, info, warning or error"),
         Flag("log-format", help="auto, console or json"),
+        Flag(
+            "rebuild-state", kind="bool", help="Make a lost or damaged state database anew; one that is sound is kept"
+        ),
         Flag("stop-all", kind="bool", help="Stop all containers when the daemon is told to end"),
     ),
     note="--root, --run-dir, --instance, --config and --host, before or after the verb, choose where it keeps what.",

@@ -44,6 +44,7 @@ from hawse.supervisor.moves import move
 from hawse.supervisor.networks import Networks
 from hawse.supervisor.parts import Context, Parts
 from hawse.supervisor.reconcile import repairs
+from hawse.supervisor.reconcile.copies import Copies
 from hawse.supervisor.reconcile.keeper import Keeper
 from hawse.supervisor.reconcile.plan import Action
 from hawse.supervisor.reconcile.recovery import recover
@@ -96,6 +97,7 @@ class Engine:
                 tasks.start_soon(engine.hooks.run)
                 tasks.start_soon(engine.keeper.run)
                 tasks.start_soon(engine._keep_store)
+                tasks.start_soon(Copies(parts.config.root, parts.store).run)
                 yield engine
             tasks.cancel_scope.cancel()
 

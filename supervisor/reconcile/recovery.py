@@ -7,7 +7,6 @@ in the table.  What then belongs to nobody is swept by the same plan that `hawse
 
 from __future__ import annotations
 
-import socket
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -20,13 +19,12 @@ from hawse.supervisor.events import DaemonRecovered
 from hawse.supervisor.lifecycle import starting
 from hawse.supervisor.linux import process
 from hawse.supervisor.linux.cgroup import Cgroup
-from hawse.supervisor.model import Container, ContainerId, State
+from hawse.supervisor.model import Container, State
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.reconcile import repairs
 from hawse.supervisor.reconcile.plan import Kind
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.reports import ForeignShim
-from hawse.supervisor.runtime.spec import Paths
 
 log = structlog.get_logger()
 
@@ -37,11 +35,9 @@ LATER = frozenset({Kind.FINISH_REMOVAL, Kind.UNPLUG})
 async def recover(parts: Parts, watch: Callable[[Shim], None]) -> None:
     """One bad container or network is logged and does not stop the others.
 
-    Raises Unavailable, and touches nothing, when containers run that this daemon must not judge: those of shims that speak
-    another protocol, and those that the database does not know because it was lost.
+    Raises Unavailable, and touches nothing, when containers run whose shims speak a protocol that this daemon does not know.
     """
     begun = time.perf_counter_ns()
-    await _refuse_strangers(parts)
     counts: Counter[str] = Counter()
     async with anyio.create_task_group() as group:
         for network in await parts.store.read(lambda tx: tx.networks()):
@@ -63,31 +59,6 @@ async def recover(parts: Parts, watch: Callable[[Shim], None]) -> None:
         took_us=(time.perf_counter_ns() - begun) // 1000,
     )
     await parts.store.transact(lambda tx: tx.append(fact))
-
-
-async def _refuse_strangers(parts: Parts) -> None:
-    """A row is there before its shim and as long as it: a living shim without one means that the database is another."""
-    known = await parts.store.read(lambda tx: {container.id for container in tx.containers()})
-    living = [
-        name for name in sorted(repairs.run_directories(parts) - known) if _listens(parts.paths(ContainerId(name)))
-    ]
-    if living:
-        raise Unavailable(
-            f"{len(living)} containers run that the state database {parts.store.path} does not know: "
-            + ", ".join(name[:12] for name in living),
-            hint="they go on; put the database back that knows them, or end their shims, and start again",
-        )
-
-
-def _listens(paths: Paths) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as probe:
-        try:
-            probe.connect(str(paths.socket))
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-    return True
 
 
 async def _later(container_id: str) -> None:

@@ -103,9 +103,7 @@ def translate(error: sqlite3.Error, path: Path) -> HawseError:
     return Bug(f"the store refused: {error} [{name}]")
 
 
-_DAMAGED = (
-    "containers keep running; stop the daemon, salvage the file with sqlite3's .recover or put a copy back, start again"
-)
+_DAMAGED = "containers keep running; `hawse daemon --rebuild-state` makes a new one, or put a copy back"
 _REASONS = {
     sqlite3.SQLITE_FULL: ("cannot be written: the disk is full", "free some space; nothing was changed"),
     sqlite3.SQLITE_READONLY: ("cannot be written: it is read-only", "check the mount and the file's mode"),

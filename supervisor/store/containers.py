@@ -110,5 +110,9 @@ class ContainerRows(Session):
         self._do("INSERT INTO id_ranges (slot, container_id) VALUES (?, ?)", slot, container_id)
         return int(slot)
 
+    def restore_id_range(self, container_id: ContainerId, slot: int) -> None:
+        """The slot that a container is known to have.  Raises sqlite3.IntegrityError when another one has it."""
+        self._do("INSERT INTO id_ranges (slot, container_id) VALUES (?, ?)", slot, container_id)
+
     def release_id_range(self, container_id: str) -> None:
         self._do("DELETE FROM id_ranges WHERE container_id = ?", container_id)

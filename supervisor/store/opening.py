@@ -5,7 +5,9 @@ from __future__ import annotations
 import sqlite3
 import time
 import uuid
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 from hawse.supervisor.store.epochs import Epochs
 from hawse.supervisor.store.schema import migrate
@@ -61,6 +63,21 @@ def _check(connection: sqlite3.Connection, *, thorough: bool) -> None:
                 damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
                 damage.sqlite_errorname = f"{table}: {verdict}"
                 raise damage
+
+
+def examine(path: Path) -> tuple[str, set[str]]:
+    """A database that nobody has open: what is wrong with it ("" for nothing), and the containers that it knows."""
+    if not path.exists():
+        return "it is missing", set()
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                return str(verdict), set()
+            known = {str(row[0]) for row in connection.execute("SELECT id FROM containers")}
+            return "", known
+    except sqlite3.DatabaseError as e:
+        return str(e), set()
 
 
 def mark_clean(connection: sqlite3.Connection) -> None:

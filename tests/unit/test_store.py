@@ -324,7 +324,7 @@ async def test_a_damaged_database_is_refused_with_a_way_out(tmp_path, samples):
     (tmp_path / "s.db").write_bytes(content)
     with pytest.raises(Unavailable, match="is damaged") as caught:
         await Store.open(tmp_path / "s.db")
-    assert "salvage" in caught.value.hint
+    assert "--rebuild-state" in caught.value.hint
 
 
 async def test_a_directory_that_is_missing_is_said(tmp_path):
