@@ -29,7 +29,7 @@ class Timer:
 class Loop:
     def __init__(self) -> None:
         self._epoll = select.epoll(flags=select.EPOLL_CLOEXEC)
-        self._watched: dict[int, Callable[[int], None]] = {}
+        self._watched: dict[int, tuple[int, Callable[[int], None]]] = {}  # with the number of the registration
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self.running = True
@@ -38,9 +38,11 @@ class Loop:
         """Call with the event mask whenever `fd` is ready; HANGUP comes without being asked for.  Replaces an earlier watch."""
         if fd in self._watched:
             self._epoll.modify(fd, events)
+            number = self._watched[fd][0]
         else:
             self._epoll.register(fd, events)
-        self._watched[fd] = call
+            number = next(self._order)
+        self._watched[fd] = (number, call)
 
     def forget(self, fd: int) -> None:
         """Before closing `fd`.  Safe when it is not watched."""
@@ -66,9 +68,12 @@ class Loop:
         timeout = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else -1
         if not wait:
             timeout = 0
-        for fd, events in self._epoll.poll(timeout):
-            # A call may forget other descriptors of the same batch.
-            if (call := self._watched.get(fd)) is not None:
+        # A call may forget other descriptors of the same batch, and their numbers may be watched anew before it is over:
+        # the end of one program's output must not be taken for that of a client that has come meanwhile.
+        ready = [(fd, events, self._watched[fd][0]) for fd, events in self._epoll.poll(timeout)]
+        for fd, events, number in ready:
+            now, call = self._watched.get(fd, (-1, None))
+            if call is not None and now == number:
                 call(events)
         while self._timers and self._timers[0][0] <= time.monotonic():
             heapq.heappop(self._timers)[2].fire()
