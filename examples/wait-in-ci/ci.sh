@@ -1,10 +1,15 @@
 #!/bin/sh
-# Start a service, wait until it is connected (and healthy, with a health check), test it, clean up.
+# Start a service, wait until it can be used, test it from inside, clean up.
+#     ci.sh IMAGE COMMAND [ARGUMENT...]
 set -eu
 image=${1:?IMAGE}
 shift
 name=ci-$$
 trap 'hawse rm -f "$name" >/dev/null' EXIT
-hawse run -d --name "$name" "$image" sleep 1000 >/dev/null
-timeout "${CI_TIMEOUT:-60}" hawse wait --for "${CI_WAIT:-connected}" "$name"
+# CI_RUN may have more flags of `hawse run`; it is meant to be split into words.
+hawse run -d --name "$name" ${CI_RUN:-} "$image" >/dev/null
+hawse wait --for "${CI_WAIT:-healthy}" --timeout "${CI_TIMEOUT:-60s}" "$name" || {
+    hawse logs "$name" >&2
+    exit 1
+}
 hawse exec "$name" "$@"

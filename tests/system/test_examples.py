@@ -1,7 +1,8 @@
-"""Each example does what its README says."""
+"""Each example does what its README says: its commands are run as they stand there, on a host with an /etc of its own."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -9,108 +10,159 @@ from pathlib import Path
 
 import pytest
 
+from hawse.cli.selftest.busybox import busybox_tar
 from hawse.cli.selftest.lab import REPOSITORY, Lab
 from hawse.cli.selftest.waiting import eventually
 
 EXAMPLES = REPOSITORY / "examples"
+SLOW = 30
+"""Seconds: a hook of these starts several `hawse`."""
+
+NGINX = """
+events {}
+http {
+    access_log off;
+    include /etc/nginx/conf.d/*.conf;
+    server { listen 127.0.0.1:8088; location / { proxy_pass http://hawse; } }
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Lab]:
+    """A clean install: /etc and /usr/local can be written, hooks are where they are by default, images have names."""
+    with Lab() as lab:
+        for directory in ("/etc", "/usr/local"):
+            above = lab.share / f"above{directory.replace('/', '-')}"
+            for part in ("upper", "work"):
+                (above / part).mkdir(parents=True)
+            layers = f"lowerdir={directory},upperdir={above}/upper,workdir={above}/work"
+            lab.run(["mount", "-t", "overlay", "-o", layers, "overlay", directory])
+        lab.daemon.start(env={"HAWSE_HOOKS_DIR": "/etc/hawse/hooks.d"})
+        lab.hawse("image", "import", busybox_tar(), "busybox")
+        web = ("sh", "-c", "hostname > index.html; exec httpd -f -p 8080")
+        for name, change, command in (
+            ("my/web", (), web),
+            ("my/service", ("-c", "HEALTHCHECK --interval=200ms CMD wget -q -O - http://127.0.0.1:8080/"), web),
+            ("my/sick", ("-c", "HEALTHCHECK --interval=200ms CMD false"), web),
+            ("my/flaky", (), ("false",)),
+        ):
+            lab.hawse("create", "--name", "template", "--network", "none", "busybox", *command)
+            lab.hawse("commit", *change, "template", name)
+            lab.hawse("rm", "template")
+        yield lab
 
 
 @pytest.fixture
-def hooks(lab: Lab) -> Iterator[Path]:
-    base = lab.state / "hooks.d"
-    yield base
-    for path in base.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    eventually(lambda: lab.hawse("hook", "ls", "--format", "json").out.strip() == "[]")
+def lab(host: Lab) -> Iterator[Lab]:
+    yield host
+    if left := host.hawse("ps", "-aq").out.split():
+        host.hawse("rm", "-f", *left)
+    host.run(["sh", "-c", "rm -rf /etc/hawse/hooks.d/*"])
+    eventually(lambda: host.hawse("hook", "ls", "--format", "json").out.strip() == "[]")
 
 
-def install(lab: Lab, hooks: Path, example: str, *events: str, settings: dict[str, str]) -> None:
-    """A script for some events, with its settings where the script's defaults would be outside the lab."""
-    (script,) = (EXAMPLES / example).glob("10-*")
-    for event in events:
-        place = hooks / f"on-{event}.d" / script.name
-        place.parent.mkdir(parents=True)
-        lines = script.read_text().splitlines(keepends=True)
-        place.write_text("".join([lines[0], *(f"{k}='{v}'\n" for k, v in settings.items()), *lines[1:]]))
-        place.chmod(0o755)
-    eventually(lambda: lab.hawse("hook", "ls").out.count("ready") == len(events))
+def follow_readme(lab: Lab, example: str) -> None:
+    """Run its first block of commands, in a copy of its directory."""
+    place = lab.share / example
+    shutil.copytree(EXAMPLES / example, place)
+    found = re.search(r"```sh\n(.*?)```", (place / "README.md").read_text(), re.DOTALL)
+    assert found
+    lab.run(["sh", "-eu", "-c", found[1]], cwd=place)
 
 
-def test_nginx_upstream(lab: Lab, hooks: Path) -> None:
-    file = lab.share / "upstream.conf"
-    settings = {"UPSTREAM_FILE": str(file), "NGINX_RELOAD": f"touch {lab.share}/reloaded"}
-    install(lab, hooks, "nginx-upstream", "container.started", "container.exited", settings=settings)
-    for name in ("web1", "web2"):
-        lab.hawse("run", "-d", "--name", name, "-l", "upstream=8080", "busybox", "sleep", "1000")
-    lab.hawse("run", "-d", "--name", "other", "busybox", "sleep", "1000")
-    wanted = {f"server {lab.address(name, 'bridge')}:8080;" for name in ("web1", "web2")}
-    eventually(lambda: {x.strip() for x in file.read_text().splitlines()[1:-1]} == wanted, 20)
-    assert (lab.share / "reloaded").exists()
-    lab.hawse("rm", "-f", "web1", "web2", "other")
-    eventually(lambda: "none is running" in file.read_text(), 20)
+def page(lab: Lab) -> str:
+    """What nginx answers: the name of the container behind it."""
+    get = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8088/', timeout=5).read().decode())"
+    return lab.run([sys.executable, "-c", get], check=False).out.strip()
 
 
-def test_hosts_file(lab: Lab, hooks: Path) -> None:
-    file = lab.share / "hosts"
-    settings = {"HOSTS_FILE": str(file)}
-    install(lab, hooks, "hosts-file", "container.started", "container.exited", settings=settings)
-    lab.hawse("run", "-d", "--name", "web", "busybox", "sleep", "1000")
+def test_nginx_upstream(lab: Lab, debian: Path) -> None:
+    lab.run(
+        ["sh", "-c", "mkdir -p /etc/nginx/conf.d /run/nginx && mount -t tmpfs none /var/lib && mkdir /var/lib/nginx"]
+    )
+    lab.run(["install", "-D", debian / "usr/sbin/nginx", "/usr/local/sbin/nginx"])
+    conf = f"{NGINX}\npid /run/nginx.pid;\nerror_log /run/nginx.log;\nuser root;\n"
+    lab.run(["sh", "-c", "cat > /etc/nginx/nginx.conf"], input=conf)
+    file = "/etc/nginx/conf.d/hawse-upstream.conf"
+    lab.run(["sh", "-c", f"echo 'upstream hawse {{ server 127.0.0.1:9; }}' > {file}"])
+    nginx = lab.popen(["/usr/local/sbin/nginx", "-g", "daemon off;"])
+    try:
+        eventually(lambda: lab.run(["cat", "/run/nginx.pid"]).out)
+        follow_readme(lab, "nginx-upstream")
+        lab.hawse("run", "-d", "--name", "other", "my/web")
+        names = {
+            name: lab.hawse("inspect", "--format", "{{.Config.Hostname}}", name).out.strip()
+            for name in ("web1", "web2")
+        }
+        wanted = {f"server {lab.address(name, 'bridge')}:8080;" for name in names}
+        eventually(lambda: {x.strip() for x in lab.run(["cat", file]).out.splitlines()[1:-1]} == wanted, SLOW)
+        eventually(lambda: {page(lab) for _ in range(4)} == set(names.values()), SLOW)
+        lab.hawse("rm", "-f", "web1")
+        eventually(lambda: {page(lab) for _ in range(4)} == {names["web2"]}, SLOW)
+        lab.hawse("rm", "-f", "web2")
+        eventually(lambda: "none is running" in lab.run(["cat", file]).out, SLOW)
+    finally:
+        nginx.terminate()
+        nginx.wait(10)
+
+
+def test_hosts_file(lab: Lab) -> None:
+    follow_readme(lab, "hosts-file")
     line = f"{lab.address('web', 'bridge')} web\n"
-    eventually(lambda: file.read_text() == line, 20)
+    eventually(lambda: lab.run(["cat", "/etc/hawse-hosts"]).out == line, SLOW)
     lab.hawse("rm", "-f", "web")
-    eventually(lambda: file.read_text() == "", 20)
+    eventually(lambda: lab.run(["cat", "/etc/hawse-hosts"]).out == "", SLOW)
 
 
-def test_allow_list(lab: Lab, hooks: Path) -> None:
-    script = lab.share / "10-allow-list"
-    shutil.copy(EXAMPLES / "allow-list/10-allow-list", script)
-    text = (EXAMPLES / "allow-list/allow-list.toml").read_text()
-    (hooks / "allow-list.toml").write_text(text.replace("/usr/local/lib/hawse/10-allow-list", str(script)))
-    eventually(lambda: "ready" in lab.hawse("hook", "ls").out)
-    lab.hawse("run", "-d", "--name", "in", "-l", "allow", "busybox", "sleep", "1000")
-    lab.hawse("run", "-d", "--name", "out", "busybox", "sleep", "1000")
+def test_allow_list(lab: Lab) -> None:
+    follow_readme(lab, "allow-list")
 
     def allowed() -> str:
         return lab.run(["nft", "list", "set", "inet", "allowed", "containers"]).out
 
-    address = lab.address("in", "bridge")
-    eventually(lambda: address in allowed())
-    assert lab.address("out", "bridge") not in allowed()
-    lab.hawse("rm", "-f", "in", "out")
-    eventually(lambda: address not in allowed())
+    address = lab.address("web", "bridge")
+    eventually(lambda: address in allowed(), SLOW)
+    assert lab.address("other", "bridge") not in allowed()
+    lab.hawse("rm", "-f", "web")
+    eventually(lambda: address not in allowed(), SLOW)
     lab.run(["nft", "delete", "table", "inet", "allowed"])
 
 
 RECEIVER = """
-import http.server, sys
+import hashlib, hmac, http.server, sys
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
-        open(sys.argv[1], "ab").write(self.rfile.read(int(self.headers["Content-Length"])) + b"\\n")
-        self.send_response(204)
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        secret = open("/etc/hawse/alert.secret", "rb").read().strip()
+        right = "sha256=" + hmac.new(secret, body, hashlib.sha256).hexdigest() == self.headers["Hawse-Signature"]
+        if right:
+            open(sys.argv[1], "ab").write(body + b"\\n")
+        self.send_response(204 if right else 401)
         self.end_headers()
 http.server.HTTPServer(("127.0.0.1", 9095), Handler).serve_forever()
 """
 
 
-def test_restart_alert(lab: Lab, hooks: Path) -> None:
-    secret = lab.share / "alert.secret"
-    secret.write_text("s3cret")
-    secret.chmod(0o600)
-    text = (EXAMPLES / "restart-alert/restart-alert.toml").read_text()
-    (hooks / "restart-alert.toml").write_text(text.replace("/etc/hawse/alert.secret", str(secret)))
-    eventually(lambda: "ready" in lab.hawse("hook", "ls").out)
+def test_restart_alert(lab: Lab) -> None:
     out = lab.share / "alerts"
     receiver = lab.popen([sys.executable, "-c", RECEIVER, out])
     try:
-        lab.hawse("run", "-d", "--name", "flaky", "--network", "none", "--restart", "on-failure:1", "busybox", "false")
-        eventually(lambda: "container.restarting" in out.read_text(), 20)
-        lab.hawse("rm", "-f", "flaky")
+        follow_readme(lab, "restart-alert")
+        eventually(lambda: out.read_text().count('"type":"container.restarting"') == 2, SLOW)
+        assert "HTTP 204" in lab.hawse("hook", "runs", "restart-alert.toml").out
     finally:
         receiver.kill()
         receiver.wait()
 
 
 def test_wait_in_ci(lab: Lab) -> None:
-    done = lab.run([EXAMPLES / "wait-in-ci/ci.sh", "busybox", "echo", "tested"])
-    assert done.out.splitlines()[-1] == "tested"
-    assert not lab.hawse("ps", "-aq").out
+    follow_readme(lab, "wait-in-ci")
+    script = lab.share / "wait-in-ci/ci.sh"
+    said = lab.run([script, "my/service", "wget", "-q", "-O", "-", "http://127.0.0.1:8080/"]).out
+    assert re.fullmatch(r"(.*\n)?[0-9a-f]{12}\n", said)
+    assert lab.run([script, "my/service", "sh", "-c", "exit 7"], check=False).code == 7
+    sick = lab.run([script, "my/sick", "true"], env={"CI_TIMEOUT": "1s"}, check=False)
+    assert sick.code == 1 and "not healthy" in sick.err
+    ended = lab.run([script, "my/flaky", "true"], check=False)
+    assert ended.code == 1 and not lab.hawse("ps", "-aq").out
