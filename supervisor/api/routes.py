@@ -96,7 +96,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/containers/{ref}/resize", streams.resize),
     Route("GET", "/containers/{ref}/logs", logs.stream),
     Route("GET", "/containers/{ref}/top", usage.top, lacks="forms of ps other than -ef, aux and -o"),
-    Route("GET", "/containers/{ref}/stats", usage.stats, lacks="block I/O"),
+    Route("GET", "/containers/{ref}/stats", usage.stats),
     Route("HEAD", "/containers/{ref}/archive", files.stat_archive),
     Route("GET", "/containers/{ref}/archive", files.get_archive),
     Route("PUT", "/containers/{ref}/archive", files.put_archive),

@@ -156,7 +156,7 @@ async def _sample(call: Call, seen: Seen, before: Sample | None) -> Sample:
         "cpu_stats": _cpu(used, running),
         "precpu_stats": before["cpu_stats"] if before else _cpu(Stats(), False),
         "memory_stats": _memory(used) if running else {},
-        "blkio_stats": {"io_service_bytes_recursive": None, "io_serviced_recursive": None},
+        "blkio_stats": _blocks(used),
         "storage_stats": {},
     }
     return sample | ({"networks": networks} if networks else {})
@@ -185,6 +185,20 @@ def _memory(used: Stats) -> Sample:
         "stats": used.memory_stat,
         "limit": used.memory_limit or machine_memory(),
         "failcnt": used.oom_kills,
+    }
+
+
+def _blocks(used: Stats) -> Sample:
+    def rows(read: str, written: str) -> list[Sample] | None:
+        return [
+            {"major": b.major, "minor": b.minor, "op": op, "value": getattr(b, field)}
+            for b in used.blocks
+            for op, field in (("read", read), ("write", written))
+        ] or None
+
+    return {
+        "io_service_bytes_recursive": rows("read_bytes", "written_bytes"),
+        "io_serviced_recursive": rows("reads", "writes"),
     }
 
 

@@ -26,8 +26,8 @@ from hawse.supervisor.linux.cgroup_limits import Setting
 from hawse.supervisor.linux.cgroup_stats import Account, Stats
 from hawse.supervisor.model import Resources
 
-CONTROLLERS = ("memory", "cpu", "cpuacct", "cpuset", "pids", "freezer")
-"""What we use of v1; on v2 cpuacct and freezer are part of the core."""
+CONTROLLERS = ("memory", "cpu", "cpuacct", "cpuset", "pids", "freezer", "blkio", "io")
+"""What we use.  On v2 cpuacct and freezer are part of the core, and v1's blkio is called io."""
 
 REMOVE_DEADLINE = 0.2
 FREEZE_DEADLINE = 0.5

@@ -9,6 +9,18 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Blocks:
+    """What was read from and written to one block device, past the page cache."""
+
+    major: int
+    minor: int
+    read_bytes: int = 0
+    written_bytes: int = 0
+    reads: int = 0
+    writes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
     """Memory in bytes; None is no limit."""
 
@@ -25,6 +37,7 @@ class Stats:
     throttled_ns: int = 0
     pids: int = 0
     pids_limit: int | None = None
+    blocks: tuple[Blocks, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +83,7 @@ def read_v2(path: Path) -> Stats:
         throttled_ns=cpu.get("throttled_usec", 0) * 1000,
         pids=_number(path / "pids.current") or 0,
         pids_limit=_number(path / "pids.max"),
+        blocks=_blocks_v2(read(path / "io.stat")),
     )
 
 
@@ -91,7 +105,58 @@ def read_v1(paths: dict[str, Path]) -> Stats:
         throttled_ns=throttling.get("throttled_time", 0),
         pids=_number(pids / "pids.current") or 0,
         pids_limit=_number(pids / "pids.max"),
+        blocks=_blocks_v1(paths["blkio"]) if "blkio" in paths else (),
     )
+
+
+def _blocks_v2(text: str) -> tuple[Blocks, ...]:
+    """ "8:0 rbytes=1 wbytes=2 rios=3 wios=4 …" lines (cgroup-v2.rst)."""
+    found = []
+    for line in text.splitlines():
+        device, *pairs = line.split()
+        used = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+        if device.count(":") == 1 and {"rbytes", "wbytes", "rios", "wios"} <= used.keys():
+            read_bytes, written, reads, writes = (int(used[key]) for key in ("rbytes", "wbytes", "rios", "wios"))
+            major, minor = map(int, device.split(":"))
+            found.append(
+                Blocks(
+                    major=major,
+                    minor=minor,
+                    read_bytes=read_bytes,
+                    written_bytes=written,
+                    reads=reads,
+                    writes=writes,
+                )
+            )
+    return tuple(found)
+
+
+def _blocks_v1(path: Path) -> tuple[Blocks, ...]:
+    """Two files of "8:0 Read 1" lines (blkio-controller.rst)."""
+    bytes_, counts = (
+        _by_device(read(path / f"blkio.throttle.{name}_recursive")) for name in ("io_service_bytes", "io_serviced")
+    )
+    return tuple(
+        Blocks(
+            major=major,
+            minor=minor,
+            read_bytes=used.get("Read", 0),
+            written_bytes=used.get("Write", 0),
+            reads=counts.get((major, minor), {}).get("Read", 0),
+            writes=counts.get((major, minor), {}).get("Write", 0),
+        )
+        for (major, minor), used in bytes_.items()
+    )
+
+
+def _by_device(text: str) -> dict[tuple[int, int], dict[str, int]]:
+    found: dict[tuple[int, int], dict[str, int]] = {}
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) == 3 and words[0].count(":") == 1:
+            major, minor = map(int, words[0].split(":"))
+            found.setdefault((major, minor), {})[words[1]] = int(words[2])
+    return found
 
 
 def oom_kills(memory: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -331,3 +332,17 @@ def test_prune(docker: Docker) -> None:
     assert docker("ps", "-aq").out == "" and "unused" not in docker("network", "ls").out
     docker("volume", "prune", "-af")
     assert docker("volume", "ls", "-q").out == ""
+
+
+def test_block_io_is_what_the_kernel_counts(docker: Docker, lab: Lab, web: str) -> None:
+    """Newer kernels count on v1 only where something is throttled: then both show zero."""
+    ref = docker("inspect", "-f", "{{.Id}}", web).out.strip()
+    own = f"hawse_{lab.instance}/{ref}"
+    files = (f"*/{own}/blkio.throttle.io_service_bytes_recursive", f"{own}/io.stat", f"*/{own}/io.stat")
+    text = "".join(path.read_text() for name in files for path in Path("/sys/fs/cgroup").glob(name))
+    kernel = sum(int(count) for count in re.findall(r"(?: Read |rbytes=)(\d+)", text))
+    status, body = lab.daemon.request("GET", f"/containers/{ref}/stats?stream=0&one-shot=1")
+    rows = json.loads(body)["blkio_stats"]["io_service_bytes_recursive"] or []
+    assert status == 200 and sum(row["value"] for row in rows if row["op"] == "read") == kernel
+    (line,) = (json.loads(text) for text in docker("stats", "--no-stream", "--format", "json").out.splitlines())
+    assert line["BlockIO"].count("B") == 2

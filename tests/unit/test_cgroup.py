@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hawse.supervisor.errors import UserError
-from hawse.supervisor.linux import cgroup_limits
+from hawse.supervisor.linux import cgroup_limits, cgroup_stats
 from hawse.supervisor.linux.cgroup import Cgroup, Hierarchy, detect
 from hawse.supervisor.linux.cgroup_limits import parse_cpus, settings_v1, settings_v2
-from hawse.supervisor.linux.cgroup_stats import Account
+from hawse.supervisor.linux.cgroup_stats import Account, Blocks
 from hawse.supervisor.model import Resources
 
 MB = 1 << 20
@@ -110,15 +110,16 @@ def test_detect_a_hybrid_machine(tmp_path: Path) -> None:
     found = detect("t1", tmp_path / "mountinfo")
     assert found.v2 is None
     assert dict(found.v1) == {
+        "blkio": tmp_path / "blkio",
         "cpu": tmp_path / "cpu,cpuacct",
         "cpuacct": tmp_path / "cpu,cpuacct",
         "memory": tmp_path / "memory",
     }
     assert found.missing() == ["cpuset", "pids"]
-    assert found.tops() == [tmp_path / "cpu,cpuacct/hawse_t1", tmp_path / "memory/hawse_t1"]
+    assert found.tops() == [tmp_path / f"{name}/hawse_t1" for name in ("blkio", "cpu,cpuacct", "memory")]
     group = Cgroup.open(found, "abc")
     assert group.v2_path == ""
-    assert group.v1_paths == [str(tmp_path / "memory/hawse_t1/abc"), str(tmp_path / "cpu,cpuacct/hawse_t1/abc")]
+    assert group.v1_paths == [str(tmp_path / f"{name}/hawse_t1/abc") for name in ("memory", "cpu,cpuacct", "blkio")]
 
 
 def test_limits_of_controllers_that_are_missing(tmp_path: Path) -> None:
@@ -153,8 +154,8 @@ def test_create_on_v2(v2: Hierarchy) -> None:
     assert v2.v2 is not None and v2.missing() == []
     group = Cgroup.create(v2, "abc", ALL)
     assert group.v2_path == str(v2.v2 / "hawse/abc")
-    assert (v2.v2 / "cgroup.subtree_control").read_text() == "+cpuset +memory +pids"
-    assert (v2.v2 / "hawse/cgroup.subtree_control").read_text() == "+cpu +cpuset +memory +pids"
+    assert (v2.v2 / "cgroup.subtree_control").read_text() == "+cpuset +io +memory +pids"
+    assert (v2.v2 / "hawse/cgroup.subtree_control").read_text() == "+cpu +cpuset +io +memory +pids"
     here = Path(group.v2_path)
     assert (here / "memory.max").read_text().startswith(str(64 * MB))
     assert (here / "cpu.max").read_text().startswith("150000 100000")
@@ -206,3 +207,21 @@ def test_a_cgroup_that_is_gone_reads_as_nothing(v2: Hierarchy) -> None:
 
 def test_owners(v2: Hierarchy) -> None:
     assert v2.owners() == {"abc"}
+
+
+def test_what_was_read_and_written_on_v2(tmp_path: Path) -> None:
+    (tmp_path / "io.stat").write_text("8:16 rbytes=1459200 wbytes=4096 rios=192 wios=3 dbytes=0 dios=0\n7:0 \n254:1\n")
+    assert cgroup_stats.read_v2(tmp_path).blocks == (
+        Blocks(major=8, minor=16, read_bytes=1459200, written_bytes=4096, reads=192, writes=3),
+    )
+
+
+def test_what_was_read_and_written_on_v1(tmp_path: Path) -> None:
+    for name, numbers in (("io_service_bytes", (8192, 512)), ("io_serviced", (2, 1))):
+        lines = [f"8:0 {what} {n}" for what, n in zip(("Read", "Write"), numbers, strict=True)]
+        text = "\n".join([*lines, f"8:0 Total {sum(numbers)}", f"Total {sum(numbers)}"])
+        (tmp_path / f"blkio.throttle.{name}_recursive").write_text(text)
+    assert cgroup_stats.read_v1({"blkio": tmp_path}).blocks == (
+        Blocks(major=8, minor=0, read_bytes=8192, written_bytes=512, reads=2, writes=1),
+    )
+    assert cgroup_stats.read_v1({"blkio": tmp_path / "gone"}).blocks == ()
