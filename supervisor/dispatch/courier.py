@@ -15,7 +15,7 @@ from typing import Final
 import anyio
 import structlog
 
-from hawse.supervisor import faults
+from hawse.supervisor import cause, faults
 from hawse.supervisor.dispatch.handler import GiveUp, Handler
 from hawse.supervisor.dispatch.ledger import STORE_RETRY, Job, Ledger
 from hawse.supervisor.errors import Gone, HawseError, NotFound
@@ -171,7 +171,7 @@ class Courier:
             event = job.event or await self._store.read(lambda tx: tx.event(job.seq))
             if event is None:
                 return "the event was pruned: no success for as long as events are kept", True
-            with anyio.move_on_after(self._handler.deadline) as scope:
+            with anyio.move_on_after(self._handler.deadline) as scope, cause.working_on(event.id):
                 await self._handler.handle(event, self._context)
             if scope.cancelled_caught:
                 return f"no end in {self._handler.deadline:g} s", False

@@ -8,7 +8,7 @@ from __future__ import annotations
 import anyio
 import structlog
 
-from hawse.supervisor import faults, machine
+from hawse.supervisor import cause, events, faults, machine
 from hawse.supervisor.errors import Conflict, HawseError, KernelError
 from hawse.supervisor.lifecycle.creating import forget
 from hawse.supervisor.linux.cgroup import Cgroup
@@ -35,6 +35,7 @@ async def watch(parts: Parts, shim: Shim) -> None:
 
     Ends with the container.
     """
+    cause.unrelated()  # a restart's handler may have started this
     info = await shim.wait_exit()
     pause = FIRST_PAUSE
     while True:
@@ -81,13 +82,23 @@ async def record_exit(parts: Parts, container_id: ContainerId, info: ExitInfo) -
             last_lines=lines,
         )
         tx.release_ports(container_id)
-        move(tx, container, stimulus, parts.clock())
+        move(tx, container, stimulus, parts.clock(), cause=_signalled(tx, container, info.signal))
 
     faults.point("exit.seen")
     await parts.store.transact(ended)
     faults.point("exit.recorded")
     await cgroup.clear()  # what will not die keeps its cgroup, and is swept later
     faults.point("exit.cgroup-gone")
+
+
+def _signalled(tx: Tx, container: Container, signal: int | None) -> str:
+    """The id of the event that tells of the signal of which it ended, "" when it ended by itself."""
+    for killed in tx.last_events(f"container/{container.id}", events.ContainerKilled.TYPE, limit=1):
+        fact = killed.fact
+        assert isinstance(fact, events.ContainerKilled)
+        if killed.time >= container.started_at and (container.ended_by or fact.signal == signal):
+            return killed.id
+    return ""
 
 
 async def remove(parts: Parts, container: Container, *, volumes: bool = False) -> None:

@@ -25,6 +25,7 @@ log = structlog.get_logger()
 
 KEPT = 1000
 """Ended execs that can still be inspected; the oldest are forgotten first."""
+RECORD_DEADLINE = 10.0  # seconds that an inspection waits for an end that the shim knows to be written down
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0  # seconds between two attempts to record an end
 
 
@@ -86,7 +87,8 @@ class Execs:
         if found.running and shim is not None:
             told = (await shim.state()).get("execs", {}).get(exec_id)
             if told is not None and not told["running"]:
-                await found.ended.wait()
+                with anyio.move_on_after(RECORD_DEADLINE):  # a full disk: then it is shown as running a little longer
+                    await found.ended.wait()
         return found
 
     def running_in(self, container_id: ContainerId) -> list[str]:
@@ -125,13 +127,14 @@ class Execs:
             raise
         started = events.ExecStarted(container=container, exec_id=exec_id, argv=config.argv)
         owed: list[events.Fact] = []
+        begun = ""
         try:
-            await self._parts.store.transact(lambda tx: tx.append(started))
+            begun = (await self._parts.store.transact(lambda tx: tx.append(started))).id
         except HawseError as e:  # a full disk: it runs all the same, and its client waits for it
             log.error("exec_not_recorded", container=container.id[:12], error=str(e))
             owed.append(started)
         finally:
-            self._tasks.start_soon(self._follow, found, owed)
+            self._tasks.start_soon(self._follow, found, owed, begun)
         return found
 
     async def resize(self, exec_id: str, rows: int, cols: int) -> None:
@@ -139,7 +142,7 @@ class Execs:
         if shim := self._parts.shims.get(found.container_id):
             await shim.resize(rows, cols, exec_id)
 
-    async def _follow(self, found: Exec, owed: list[events.Fact]) -> None:
+    async def _follow(self, found: Exec, owed: list[events.Fact], begun: str) -> None:
         """Wait for its end, tell those who wait, and then write down what is owed, however long that takes."""
         shim = self._parts.shims.get(found.container_id)
         found.code = await shim.exec_exit(found.id) if shim else 137
@@ -150,8 +153,9 @@ class Execs:
         def ended(tx: Tx) -> None:
             container = tx.container(found.container_id)
             if container is not None:
+                cause = begun
                 for fact in (*owed, events.ExecEnded(container=container, exec_id=found.id, code=code)):
-                    tx.append(fact)
+                    cause = tx.append(fact, cause).id
 
         while True:
             try:

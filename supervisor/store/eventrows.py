@@ -34,9 +34,13 @@ class Stored(NamedTuple):
 class EventRows(Session):
     appended: list[Event]  # by this transaction; published when it has committed
 
-    def append(self, fact: Fact, cause: str = "") -> Event:
-        """Journal a fact; `cause` is the id of the event that led here.  It exists when the transaction commits."""
+    def append(self, fact: Fact, cause: str | None = None) -> Event:
+        """Journal a fact; `cause` is the id of the event that led here: if not given, the one that is being handled.
+
+        It exists when the transaction commits.
+        """
         now = self._clock()
+        cause = self._cause if cause is None else cause
         body = encode_fact(fact).decode()
         cursor = self._connection.execute(
             """INSERT INTO events (time, total, type, subject, cause, json)

@@ -13,9 +13,12 @@ from hawse.supervisor.store.epochs import Epochs
 class Session:
     """One transaction in SQLite's thread; not to be kept beyond the function that it was given to."""
 
-    def __init__(self, connection: sqlite3.Connection, clock: Callable[[], int], epochs: Epochs) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, clock: Callable[[], int], epochs: Epochs, cause: str = ""
+    ) -> None:
         self._clock = clock
         self._epochs = epochs
+        self._cause = cause  # of what is appended
         self._connection = connection
 
     def _all(self, sql: str, *parameters: Any) -> list[Any]:

@@ -24,6 +24,7 @@ from typing import Any, Generic, TypeVar
 
 import anyio
 
+from hawse.supervisor import cause
 from hawse.supervisor.errors import Bug, Unavailable
 from hawse.supervisor.events import Event
 from hawse.supervisor.model import Container, Endpoint, Image, Lease, Network, Volume
@@ -43,10 +44,11 @@ PRUNE_BATCH = 250  # events deleted in one transaction, so that nobody waits lon
 class Work(Generic[T]):
     """One caller's function and what became of it."""
 
-    __slots__ = ("error", "fn", "future", "result")
+    __slots__ = ("cause", "error", "fn", "future", "result")
 
     def __init__(self, fn: Callable[[Tx], T], future: asyncio.Future[T]) -> None:
         self.fn = fn
+        self.cause = cause.current()
         self.future = future
         self.result: T | None = None
         self.error: BaseException | None = None
@@ -255,7 +257,7 @@ class Store:
 
     def _attempt(self, connection: sqlite3.Connection, work: Work[Any]) -> list[Event]:
         """One function in its savepoint.  Raises only what ends the whole transaction."""
-        tx = Tx(connection, self.clock, self._epochs)
+        tx = Tx(connection, self.clock, self._epochs, work.cause)
         connection.execute("SAVEPOINT work")
         try:
             work.result = work.fn(tx)

@@ -22,8 +22,10 @@ from hawse.supervisor.store.subscriptions import SubscriptionRows
 class Tx(ContainerRows, NetworkRows, ImageRows, EventRows, DeliveryRows, SubscriptionRows, PastRows, HookRows):
     """One transaction.  In `Store.read` the changing methods fail; in `Store.transact` all or nothing happens."""
 
-    def __init__(self, connection: sqlite3.Connection, clock: Callable[[], int], epochs: Epochs) -> None:
-        super().__init__(connection, clock, epochs)
+    def __init__(
+        self, connection: sqlite3.Connection, clock: Callable[[], int], epochs: Epochs, cause: str = ""
+    ) -> None:
+        super().__init__(connection, clock, epochs, cause)
         self.appended = []
 
     def meta(self, key: str) -> str:
