@@ -48,10 +48,12 @@ async def handle(event: events.Question, ctx: Context) -> events.Question | None
                 container,
                 lease.address,
                 index=index,
-                ports=() if planned else published,
+                ports=published,
                 request=request,
                 instance=parts.config.instance,
             )
+            if endpoint.ports:  # once, on the first network that is not internal
+                published = ()
             tx.put_endpoint(endpoint)
             planned.append((network, endpoint))
             interfaces.add(endpoint.ifname)
