@@ -23,7 +23,7 @@ from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.dispatch.handler import Handler
 from hawse.supervisor.dispatch.subscriptions import Subscriptions
 from hawse.supervisor.dns.server import NameServer
-from hawse.supervisor.errors import Conflict, HawseError, NotFound, NotModified
+from hawse.supervisor.errors import Conflict, HawseError, NotFound, NotModified, Unavailable
 from hawse.supervisor.health.keeper import HealthKeeper
 from hawse.supervisor.hooks.hooks import Hooks
 from hawse.supervisor.lifecycle import cabling, creating, ending, starting
@@ -57,6 +57,8 @@ from hawse.supervisor.volumes import Volumes
 from hawse.supervisor.waits import Expectation
 
 log = structlog.get_logger()
+
+KILL_DEADLINE = 45.0  # seconds from SIGKILL to the recorded exit: output is drained, a shim that hangs is found out
 
 
 class Engine:
@@ -181,7 +183,7 @@ class Engine:
             if await ended.wait(None if grace < 0 else grace) is None:
                 await self._record_signal(container, signals.SIGKILL)
                 self._signal(container, signals.SIGKILL)
-                await ended.wait()
+                await _wait_killed(container, ended)
 
     async def kill(self, ref: str, signal: int) -> None:
         """Send one signal.  Raises Conflict when it does not run."""
@@ -329,7 +331,7 @@ class Engine:
             if current.state is State.PAUSED:
                 Cgroup.open(self.parts.cgroups, current.id).thaw()
             self._signal(current, signals.SIGKILL)
-            await ended.wait()
+            await _wait_killed(current, ended)
 
     async def stop_all(self) -> None:
         """Stop every running container side by side: the daemon's --stop-all.
@@ -466,3 +468,13 @@ class Engine:
         )
         for event in connected:
             await self.dispatcher.wait_done("record", event.seq)
+
+
+async def _wait_killed(container: Container, ended: Expectation) -> None:
+    """SIGKILL was sent.  Raises Unavailable: its end will be recorded when it comes, but nobody waits for it for ever."""
+    if await ended.wait(KILL_DEADLINE) is None:
+        pid = container.process.pid if container.process else "?"
+        raise Unavailable(
+            f"container {container.name} has not ended {KILL_DEADLINE:g} s after SIGKILL",
+            hint=f"what is process {pid} waiting for? see /proc/{pid}/stack; and is the state database written to?",
+        )

@@ -59,6 +59,10 @@ def attributes(data: bytes | memoryview, offset: int = 0) -> dict[int, bytes]:
     return found
 
 
+ANSWER_TIMEOUT = 10  # seconds; the kernel answers inside the request, so only a lost answer is waited for
+DUMP_TRIES = 100
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """A request or an answer without its header.  `what` names it in errors: "create veth h-12"."""
@@ -76,6 +80,7 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._sequence = 0
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", ANSWER_TIMEOUT, 0))
         for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):  # acks without the request's copy, with the kernel's words
             try:
                 sock.setsockopt(SOL_NETLINK, option, 1)
@@ -131,8 +136,8 @@ class Channel:
                     return found
 
     def dump(self, message: Message) -> list[bytes]:
-        """The payloads of all objects.  A dump that a change interrupted is made again."""
-        while True:
+        """The payloads of all objects.  A dump that a change interrupted is made again.  Raises KernelError."""
+        for _ in range(DUMP_TRIES):
             first = self._send([message], ROOT_MATCH)
             found: list[bytes] = []
             interrupted = done = False
@@ -149,6 +154,7 @@ class Channel:
                         found.append(payload)
             if not interrupted:
                 return found
+        raise _error(message, errno.EINTR, "it changes faster than it can be listed")
 
     def _send(self, messages: Sequence[Message], flags: int) -> int:
         """Returns the sequence number of the first."""
@@ -164,7 +170,10 @@ class Channel:
 
     def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
         """(type, flags, sequence, payload) of each message in one datagram."""
-        return parse(self._socket.recv(1 << 16))
+        try:
+            return parse(self._socket.recv(1 << 16))
+        except BlockingIOError:
+            raise KernelError("netlink: answer", errno.ETIMEDOUT) from None
 
 
 def parse(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:

@@ -6,10 +6,18 @@ Daemon side.  A bare pid means nothing here; signals go through a pidfd.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import struct
 from functools import cache
+from typing import Final
 
 from hawse.supervisor.model import ProcessIdentity
+
+# linux/pidfd.h: struct pidfd_info as first published, exit_code last
+PIDFD_INFO_SIZE: Final = 64
+PIDFD_GET_INFO: Final = 3 << 30 | PIDFD_INFO_SIZE << 16 | 0xFF << 8 | 11
+PIDFD_INFO_EXIT: Final = 1 << 3
 
 
 @cache
@@ -48,6 +56,22 @@ def open_pidfd(who: ProcessIdentity) -> int | None:
         os.close(pidfd)
         return None
     return pidfd
+
+
+def exit_status(pidfd: int) -> int | None:
+    """How the process ended (a status as of wait(2)), from a kernel that remembers (6.15).
+
+    None while it lives, while its parent has not waited for it, and from older kernels.
+    """
+    info = bytearray(PIDFD_INFO_SIZE)
+    struct.pack_into("=Q", info, 0, PIDFD_INFO_EXIT)
+    try:
+        fcntl.ioctl(pidfd, PIDFD_GET_INFO, info)
+    except OSError:
+        return None
+    (mask,) = struct.unpack_from("=Q", info)
+    (status,) = struct.unpack_from("=i", info, PIDFD_INFO_SIZE - 4)
+    return int(status) if mask & PIDFD_INFO_EXIT else None
 
 
 async def wait_pidfd(pidfd: int, timeout: float | None) -> bool:

@@ -25,13 +25,17 @@ from hawse.supervisor.model import ContainerId, ProcessIdentity
 from hawse.supervisor.runtime.channel import ANSWER_TIMEOUT, Channel, Message, failure
 from hawse.supervisor.runtime.exitrecord import ExitInfo, read_exit_record
 from hawse.supervisor.runtime.protocol import ProcessSpec
-from hawse.supervisor.runtime.reports import Reports
+from hawse.supervisor.runtime.reports import ForeignShim, Reports
 
 NAMESPACES_TIMEOUT = 30.0
 READY_TIMEOUT = 60.0
 EXEC_TIMEOUT = 60.0
 REPORT_GRACE = 30.0
 """Seconds between the death of init (its pidfd says so) and the shim's report; it drains the output in between."""
+REPORT_PAUSE = 2.0  # seconds of silence after which a shim is asked whether it lives
+HANG_TIMEOUT = 5.0  # seconds that it has for an answer; then it is killed
+RECONNECT_TIMEOUT = 10.0  # seconds that the shim of an earlier daemon has for an answer
+ACCOUNT_TIMEOUT = 1.0  # seconds until somebody has waited for the orphan that a dead shim leaves
 INLINE_PREFIX = 32 * 1024  # bytes of client input that go into the message itself; base64 and the rest must fit too
 
 T = TypeVar("T")
@@ -64,7 +68,11 @@ class Shim:
 
     @classmethod
     async def reconnect(cls, socket_path: Path, container_id: ContainerId, state_dir: Path) -> Self:
-        """Find the shim of a container that an earlier daemon started.  Raises Unavailable when there is none (any more)."""
+        """Find the shim of a container that an earlier daemon started.
+
+        Raises Unavailable when there is none (any more); one that gives no answer is killed, for nobody else can keep its
+        container.
+        """
         loop = asyncio.get_running_loop()
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         try:
@@ -81,8 +89,17 @@ class Shim:
             raise Unavailable(f"the shim of {container_id[:12]} is gone")
         shim = cls(sock, container_id, state_dir, identity)
         try:
-            await shim._wait(shim._told.hello, ANSWER_TIMEOUT, "hello")
-            shim._told.take_state(await shim.state())
+            await shim._wait(shim._told.hello, RECONNECT_TIMEOUT, "hello")
+            shim._told.take_state(await shim.state(RECONNECT_TIMEOUT))
+        except ForeignShim:
+            shim.close()
+            raise
+        except Unavailable:
+            if not await shim._is_shim_dead(1):
+                shim._signal_shim(signal.SIGKILL)
+                await shim._is_shim_dead(HANG_TIMEOUT)
+            shim.close()
+            raise
         except BaseException:
             shim.close()
             raise
@@ -138,10 +155,9 @@ class Shim:
         dead = asyncio.ensure_future(self.wait_init_dead(None))
         lost = asyncio.ensure_future(self._told.lost.wait())
         try:
-            first: set[asyncio.Future[Any]] = {self._told.exited, dead, lost}
-            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-            if not self._told.exited.done() and not lost.done():
-                await asyncio.wait(first - {dead}, timeout=REPORT_GRACE, return_when=asyncio.FIRST_COMPLETED)
+            first: set[asyncio.Future[Any]] = {self._told.exited, lost}
+            await asyncio.wait({*first, dead}, return_when=asyncio.FIRST_COMPLETED)
+            await self._await_report(first)
         finally:
             dead.cancel()
             lost.cancel()
@@ -155,7 +171,39 @@ class Shim:
             # A setuid program loses its parent-death signal (prctl(2)); without its shim it must not live on.
             self.kill(signal.SIGKILL)
             await self.wait_init_dead(REPORT_GRACE)
-        return read_exit_record(self.state_dir) or ExitInfo(code=None, reason="its shim left no exit record")
+        return read_exit_record(self.state_dir) or await self._kernels_account()
+
+    async def _await_report(self, first: set[asyncio.Future[Any]]) -> None:
+        """Init is dead: until the shim has reported, was lost, or has shown that it hangs; then it is killed."""
+        for _ in range(int(REPORT_GRACE / REPORT_PAUSE)):
+            done, _ = await asyncio.wait(first, timeout=REPORT_PAUSE, return_when=asyncio.FIRST_COMPLETED)
+            if done:
+                return
+            try:
+                await self.state(HANG_TIMEOUT)
+            except HawseError:
+                break
+        if not self._told.exited.done():
+            self._signal_shim(signal.SIGKILL)
+            await self._is_shim_dead(HANG_TIMEOUT)
+
+    async def _kernels_account(self) -> ExitInfo:
+        """The shim is gone without a record.  Newer kernels remember how init ended, for whoever has its pidfd."""
+        status = None
+        try:
+            async with asyncio.timeout(ACCOUNT_TIMEOUT):
+                while self.pidfd >= 0 and (status := process.exit_status(self.pidfd)) is None:
+                    await asyncio.sleep(0.01)  # its new parent waits for it when it pleases
+        except TimeoutError:
+            pass
+        if status is None:
+            return ExitInfo(code=None, reason="its shim left no exit record")
+        code = os.waitstatus_to_exitcode(status)
+        return ExitInfo(
+            code=code if code >= 0 else 128 - code,
+            signal=-code if code < 0 else None,
+            reason="its shim left no exit record; the kernel has told how it ended",
+        )
 
     async def wait_init_dead(self, timeout: float | None) -> bool:
         """Whether the first process is dead (its pidfd says so) at the latest after `timeout` seconds."""
@@ -231,9 +279,9 @@ class Shim:
             raise Unavailable(f"container {self.id[:12]} has no network namespace of its own")
         return socket.socket(fileno=fd)
 
-    async def state(self) -> Message:
+    async def state(self, timeout: float = ANSWER_TIMEOUT) -> Message:
         """The shim's own account: phase, pid, start_time, exit, execs, stages."""
-        answer, received = await self._channel.request({"op": "state"})
+        answer, received = await self._channel.request({"op": "state"}, timeout=timeout)
         received.close()
         return answer
 

@@ -419,7 +419,9 @@ async def test_init_dies_with_its_shim(boxes: Boxes) -> None:
     assert identity
     os.kill(box.shim.shim_identity.pid, signal.SIGKILL)
     await eventually(lambda: process.start_time(identity.pid) != identity.start_time)
-    assert (await box.shim.wait_exit()).code is None
+    ended = await box.shim.wait_exit()
+    assert ended.code in (137, None)  # a kernel before 6.15 has forgotten
+    assert "no exit record" in ended.reason
 
 
 async def test_a_shim_outlives_its_spawner_and_its_daemon(boxes: Boxes) -> None:

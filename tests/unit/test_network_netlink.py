@@ -34,8 +34,9 @@ class Kernel:
         self.sent: list[bytes] = []
         self._answers = list(answers)
 
-    def setsockopt(self, *_: int) -> None:
-        raise OSError(errno.ENOPROTOOPT, "an old kernel")
+    def setsockopt(self, level: int, *_: object) -> None:
+        if level == netlink.SOL_NETLINK:
+            raise OSError(errno.ENOPROTOOPT, "an old kernel")
 
     def send(self, data: bytes) -> None:
         self.sent.append(data)
@@ -93,6 +94,16 @@ def test_an_interrupted_dump_is_made_again() -> None:
     )
     assert made.dump(Message(18, 0, b"")) == [b"one!", b"two!"]
     assert len(kernel.sent) == 2
+
+
+def test_a_dump_that_is_always_interrupted_ends() -> None:
+    done = struct.pack("=i", 0)
+    torn = [
+        message(16, n, b"torn", flags=2 | netlink.DUMP_INTERRUPTED) + message(netlink.NLMSG_DONE, n, done)
+        for n in range(1, netlink.DUMP_TRIES + 2)
+    ]
+    with pytest.raises(KernelError, match="changes faster"):
+        channel(*torn)[0].dump(Message(18, 0, b""))
 
 
 def test_what_is_not_there_is_none() -> None:
