@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 from hawse.cli.context import Context
+from hawse.cli.errors import Failure
 from hawse.cli.flags import Command, Flag, Options
 from hawse.cli.listing import each
 from hawse.cli.table import aligned
-from hawse.cli.times import rfc3339
+from hawse.cli.times import moment, rfc3339
 from hawse.supervisor.api import wire
 
 TYPE_CHECKING = False
@@ -92,7 +93,10 @@ def _retry(context: Context, options: Options, arguments: list[str]) -> int:
 
 
 def _replay(context: Context, options: Options, arguments: list[str]) -> int:
-    context.client.post(f"{_HOOKS}/replay", hook=arguments[0], after=options.after)
+    if options.after and options.since:
+        raise Failure("--after and --since exclude each other", 125)
+    place = {"after": options.after or None, "since": moment(options.since)}
+    context.client.post(f"{_HOOKS}/replay", hook=arguments[0], **place)
     print(arguments[0])
     return 0
 
@@ -119,7 +123,15 @@ TEST = Command(
 )
 RETRY = Command(_retry, "HOOK [SEQ...]", least=1)
 REPLAY = Command(
-    _replay, "HOOK", least=1, most=1, flags=(Flag("after", help="A cursor; without one, everything that is kept"),)
+    _replay,
+    "HOOK",
+    least=1,
+    most=1,
+    flags=(
+        Flag("after", help="Begin after this cursor, the id of an event"),
+        Flag("since", help="Begin at this time, or so long ago"),
+    ),
+    note="Without --after or --since it is run again for everything that is kept.",
 )
 DISABLE = Command(lambda context, _, names: _switch("disable", context, names), "HOOK...", least=1)
 ENABLE = Command(lambda context, _, names: _switch("enable", context, names), "HOOK...", least=1)

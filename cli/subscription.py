@@ -34,12 +34,14 @@ _COLUMNS = ("Name", "State", "Lag", "Outstanding", "Lost", "AckDeadline", "Filte
 
 
 def _create(context: Context, options: Options, names: list[str]) -> int:
+    if len([place for place in (options.after, options.since, options.replay_existing) if place]) > 1:
+        raise Failure("--after, --since and --replay-existing exclude each other", 125)
     body = {
         "Name": names[0],
         "Filters": expressions(options.filter),
         "AckDeadline": options.ack_deadline,
         "After": options.after,
-        "Since": moment(options.since) or "",
+        "Since": "0" if options.replay_existing else moment(options.since) or "",
     }
     print(context.client.post(_ROOT, body)["Name"])
     return 0
@@ -106,8 +108,9 @@ CREATE = Command(
         Flag("ack-deadline", help="Deliver again what is not acknowledged in this time", default="30s"),
         *_PLACES,
         Flag("filter", "f", "filter", "Deliver only what matches, such as type=container.* or exit!=0"),
+        Flag("replay-existing", kind="bool", help="Begin with the oldest event that is kept"),
     ),
-    note="Without --after or --since it begins now.",
+    note="Without --after, --since or --replay-existing it begins now.",
 )
 LS = Command(_ls, most=0, flags=(FORMAT, Flag("quiet", "q", "bool", "Only show names")))
 INSPECT = Command(_inspect, _NAMES, least=1)

@@ -65,8 +65,15 @@ async def retry(call: Call) -> web.StreamResponse:
 
 
 async def replay(call: Call) -> web.StreamResponse:
-    """POST hooks/replay?hook=&after=: begin again after that cursor, or with the oldest event."""
-    await call.engine.hooks.replay(_needed(call, "hook"), call.query.text("after"))
+    """POST hooks/replay?hook=&after=&since=: begin again after a cursor, at a time, or with the oldest event."""
+    after, journal = call.query.text("after"), call.engine.store.journal
+    since = call.query.timestamp("since", call.engine.parts.clock())
+    if after and since is not None:
+        raise UserError("after and since exclude each other")
+    if since is not None:
+        seq = await call.engine.store.read(lambda tx: tx.seq_at(since))
+        after = journal.epochs.cursor(max(seq, journal.oldest - 1))
+    await call.engine.hooks.replay(_needed(call, "hook"), after)
     return call.nothing()
 
 

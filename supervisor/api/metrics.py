@@ -24,13 +24,15 @@ async def metrics(call: Call) -> web.StreamResponse:
     engine, tally = call.engine, call.engine.tally
     journal = engine.store.journal
 
-    def look(tx: Tx) -> tuple[Counter[str], Counter[str], int]:
+    def look(tx: Tx) -> tuple[Counter[str], Counter[str], int, Counter[str]]:
         states = Counter(container.state.value for container in tx.containers())
-        return states, Counter(lease.network for lease in tx.leases()), tx.journal_bytes()
+        dead = Counter(delivery.handler for delivery in tx.deliveries(dead=True))
+        return states, Counter(lease.network for lease in tx.leases()), tx.journal_bytes(), dead
 
-    states, leases, size = await engine.store.read(look)
+    states, leases, size, dead = await engine.store.read(look)
     networks = [network.name for network in await engine.networks.all()]
     desks = await engine.subscriptions.all()
+    runs, seconds = engine.hooks.samples()
     text = "".join(
         (
             _family(
@@ -50,6 +52,9 @@ async def metrics(call: Call) -> web.StreamResponse:
                 _by("subscription", {desk.record.name: desk.lag for desk in desks}),
             ),
             _family("hook_failures_total", "counter", "Failed runs of hooks.", _by("hook", tally.hook_failures)),
+            _family("hook_runs_total", "counter", "Runs of hooks by outcome, gates included.", runs),
+            _family("hook_run_seconds", "summary", "Time that runs of hooks took.", seconds),
+            _family("dead_letters", "gauge", "Events that a handler gave up.", _by("handler", dead)),
             _family("repairs_total", "counter", "Repairs of networks.", _one(tally.events["network.repaired"])),
             _family("leases", "gauge", "Addresses in use.", _by("network", {name: leases[name] for name in networks})),
         )

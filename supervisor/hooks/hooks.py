@@ -6,6 +6,7 @@ what it left undone, because it would hold back the pruning of the journal.
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from hawse.supervisor.linux.inotify import DirectoryWatch
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.hooks import HookRun
 from hawse.supervisor.store.tx import Tx
+from hawse.supervisor.tally import Sample
 
 SETTLE = 0.1  # seconds in which several changes of a directory count as one
 RETRY = 5.0
@@ -159,6 +161,20 @@ class Hooks:
                 )
             )
         return lines
+
+    def samples(self) -> tuple[list[Sample], list[Sample]]:
+        """For metrics, since the daemon started: runs by hook and outcome, and how long they took by hook."""
+        outcomes, took = self._runner.outcomes, self._runner.nanoseconds
+        counts = Counter[str]()
+        for (name, _), count in outcomes.items():
+            counts[name] += count
+        runs: list[Sample] = [
+            ("", {"hook": name, "outcome": outcome}, count) for (name, outcome), count in sorted(outcomes.items())
+        ]
+        seconds: list[Sample] = []
+        for name, total in sorted(took.items()):
+            seconds += [("_sum", {"hook": name}, total / 1e9), ("_count", {"hook": name}, counts[name])]
+        return runs, seconds
 
     async def runs(self, name: str = "", limit: int = 100) -> list[HookRun]:
         return await self._parts.store.read(lambda tx: tx.hook_runs(name or None, limit=limit))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ class Runner:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._gates = anyio.Semaphore(GATES_AT_ONCE)
+        self.outcomes: Counter[tuple[str, str]] = Counter()  # runs by hook and outcome, since the daemon started
+        self.nanoseconds: Counter[str] = Counter()  # that they took, by hook
         self._batches: dict[str, webhook.Batches] = {}  # by hook
 
     def handler(self, hook: Hook) -> Handler:
@@ -136,6 +139,8 @@ class Runner:
             if outcome.ok and event:
                 tx.append(HookSucceeded(handler=hook.handler, event=event, attempt=run.attempt), cause=event)
 
+        self.outcomes[hook.name, how] += 1
+        self.nanoseconds[hook.name] += max(0, self._parts.clock() - run.started_at)
         await self._parts.store.transact(end)
 
     async def run(self, hook: Hook, event: Event | Question, attempt: int, *, test: bool = False) -> Outcome:

@@ -185,6 +185,14 @@ def test_a_subscription_delivers_all_to_consumers_that_are_killed(lab: Lab) -> N
     out.unlink()
 
 
+def test_a_subscription_may_begin_with_all_that_is_kept(lab: Lab) -> None:
+    lab.hawse("subscription", "create", "all", "--replay-existing")
+    first = lab.hawse("events", "--subscribe", "all", "--no-follow", "--format", "json").out.splitlines()[0]
+    assert json.loads(first)["id"] == json.loads(lab.hawse("events", "--no-follow").out.splitlines()[0])["id"]
+    lab.hawse("subscription", "rm", "all")
+    assert lab.hawse("subscription", "create", "x", "--replay-existing", "--since", "1h", check=False).code == 125
+
+
 def test_a_script_waits_for_a_point_of_a_life(lab: Lab) -> None:
     with reading(lab, "wait", "--for", "connected", "soon") as waiter:
         lab.hawse("run", "-d", "--name", "soon", "busybox", "sleep", "1000")

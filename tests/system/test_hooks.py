@@ -224,6 +224,12 @@ def test_disable_enable_test_and_replay(lab: Lab, hooks: Hooks) -> None:
     assert not hooks.runs(name), "a test is no run"
     lab.hawse("hook", "replay", name)
     eventually(lambda: "test= one" in [run["output"] for run in hooks.runs(name)])
+    before = len(hooks.runs(name))
+    lab.hawse("hook", "replay", name, "--since", "1h")
+    eventually(lambda: "test= one" in [run["output"] for run in hooks.runs(name)[before:]])
+    assert lab.hawse("hook", "replay", name, "--since", "1h", "--after", "x", check=False).code == 125
+    _, metrics = lab.daemon.request("GET", "/hawse/v1/metrics")
+    assert f'hawse_hook_runs_total{{hook="{name}",outcome="succeeded"}}' in metrics.decode()
     assert lab.hawse("hook", "test", "container.exploded", check=False).code == 1
 
 

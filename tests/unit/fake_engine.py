@@ -49,7 +49,7 @@ from hawse.supervisor.runtime.client import AttachOptions
 from hawse.supervisor.runtime.spec import Paths
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx
-from hawse.supervisor.tally import Tally
+from hawse.supervisor.tally import Sample, Tally
 from hawse.supervisor.volumes import Volumes
 
 BUSYBOX = Image(
@@ -62,6 +62,12 @@ class NoHooks:
 
     async def listed(self) -> list[Any]:
         return []
+
+    def samples(self) -> tuple[list[Sample], list[Sample]]:
+        return (
+            [("", {"hook": "10-a", "outcome": "failed"}, 2)],
+            [("_sum", {"hook": "10-a"}, 0.5), ("_count", {"hook": "10-a"}, 2)],
+        )
 
     async def runs(self, hook: str, limit: int) -> list[Any]:
         return []

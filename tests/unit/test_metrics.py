@@ -49,4 +49,6 @@ async def test_the_text_is_the_format(api: Api) -> None:
     for line in lines:
         assert line.startswith(("# HELP hawse_", "# TYPE hawse_")) or _SAMPLE.match(line), line
     assert 'hawse_containers{state="running"} 1' in lines
+    assert 'hawse_hook_runs_total{hook="10-a",outcome="failed"} 2' in lines
+    assert 'hawse_hook_run_seconds_sum{hook="10-a"} 0.5' in lines
     assert 'hawse_subscription_lag_events{subscription="mine"} 0' in lines
