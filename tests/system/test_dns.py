@@ -13,6 +13,7 @@ from pathlib import Path
 import dns.flags
 import dns.message
 import dns.rcode
+import dns.rdatatype
 import dns.rrset
 import pytest
 
@@ -109,9 +110,14 @@ def test_a_container_may_have_forwarders_of_its_own(blue: Lab) -> None:
 
 
 def test_debian_resolves_too(blue: Lab, debian: Path) -> None:
-    """glibc's resolver, the nsswitch way."""
-    found = blue.hawse("run", "--rm", "--network", "blue", "--rootfs", debian, "getent", "ahostsv4", "web")
-    assert found.out.split()[0] == blue.address("web", "blue")
+    """glibc's resolver, the nsswitch way; what was cut short by UDP it asks for by TCP."""
+    asker = ("run", "--rm", "--network", "blue", "--rootfs", debian, "getent")
+    assert blue.hawse(*asker, "ahostsv4", "web").out.split()[0] == blue.address("web", "blue")
+    assert blue.hawse(*asker, "hosts", "web").out.split()[0] == blue.address("web", "blue")
+    with internet_names(blue):
+        for database in ("hosts", "ahostsv4", "ahosts"):
+            for name in ("www.example.org", "big.example.org"):
+                assert blue.hawse(*asker, database, name).out.split()[0] == "203.0.113.7", (database, name)
 
 
 def test_resolv_conf(blue: Lab) -> None:
@@ -154,10 +160,12 @@ def internet_names(lab: Lab) -> Iterator[list[str]]:
         query = dns.message.from_wire(wire)
         name = query.question[0].name
         asked.append(name.to_text(omit_final_dot=True))
-        reply = dns.message.make_response(query)
+        reply = dns.message.make_response(query, recursion_available=True)  # without that glibc takes it for a referral
         if asked[-1] == "big.example.org" and not whole:
             reply.flags |= dns.flags.TC
         elif asked[-1].endswith("example.org"):
+            if query.question[0].rdtype != dns.rdatatype.A:
+                return reply.to_wire()
             reply.answer.append(dns.rrset.from_text(name, 60, "IN", "A", "203.0.113.7"))
         else:
             reply.set_rcode(dns.rcode.NXDOMAIN)
