@@ -61,6 +61,7 @@ def attributes(data: bytes | memoryview, offset: int = 0) -> dict[int, bytes]:
 
 ANSWER_TIMEOUT = 10  # seconds; the kernel answers inside the request, so only a lost answer is waited for
 DUMP_TRIES = 100
+AT_ONCE = 100  # requests in one send: the acks of all have to fit into the socket's buffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,9 @@ class Channel:
                 raise _error(message, *failure)
 
     def attempt(self, messages: Sequence[Message]) -> list[tuple[int, str] | None]:
-        """Send all in one call; for each None, or (errno, the kernel's explanation)."""
+        """Send all in one call, or few; for each None, or (errno, the kernel's explanation)."""
+        if len(messages) > AT_ONCE:
+            return self.attempt(messages[:AT_ONCE]) + self.attempt(messages[AT_ONCE:])
         first = self._send(messages, ACK)
         results: list[tuple[int, str] | None] = [None] * len(messages)
         missing = set(range(len(messages)))

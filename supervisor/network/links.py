@@ -12,7 +12,8 @@ import asyncio
 import errno
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
@@ -48,6 +49,14 @@ class Cable:
     hairpin: bool  # what it sends may come back to it
 
 
+@dataclass(slots=True)
+class _Loose:
+    """A cable that is to be put on its bridge, and why that did not work."""
+
+    cable: Cable
+    error: KernelError | None = None
+
+
 class Links:
     """The devices of the network namespace in which `start` is called."""
 
@@ -57,6 +66,7 @@ class Links:
         self._events: socket.socket | None = None
         self._waiting: dict[str, set[anyio.Event]] = {}
         self._doomed: set[str] = set()
+        self._loose: deque[_Loose] = deque()
 
     async def start(self) -> None:
         self._channel = Channel.open()
@@ -113,8 +123,12 @@ class Links:
         await self._worker.run(lambda: Channel(inside).run([rtnetlink.set_link("lo", up=True)]))
 
     async def attach(self, cable: Cable) -> None:
-        """The host's end on its bridge and up, as `plug` left it."""
-        await self._worker.run(self._attach, cable)
+        """The host's end on its bridge and up, as `plug` left it.  Those that are waiting for the thread go together."""
+        loose = _Loose(cable)
+        self._loose.append(loose)
+        await self._worker.run(self._attach_all)
+        if loose.error is not None:
+            raise loose.error
 
     async def gone(self, name: str, alias: str, grace: float) -> None:
         """Return when the link is gone; it gets `grace` seconds to go by itself.  A foreign one of that name is left alone."""
@@ -232,23 +246,24 @@ class Links:
             if cable.gateway is not None:
                 messages.append(rtnetlink.default_route(cable.gateway, index))
             channel.run(messages)
-            self._wait_forwarding(cable)
+            self._wait_forwarding([cable])
         except BaseException:
             self._route.run([rtnetlink.delete_link(cable.name)])
             raise
 
-    def _wait_forwarding(self, cable: Cable) -> None:
+    def _wait_forwarding(self, cables: Sequence[Cable]) -> None:
         """The port hears of the carrier from a kernel thread, and then the bridge of the port; before, packets are dropped.
 
         The first connection would take a second (the first SYN is lost).  Nearly always one look suffices; under a storm
         of dying namespaces the kernel thread waits for the RTNL lock, as we do.
         """
         deadline = time.monotonic() + FORWARDING_PATIENCE
-        while not self._is_forwarding(cable) and time.monotonic() < deadline:
+        waiting = list(cables)
+        while (waiting := [c for c in waiting if not self._is_forwarding(c)]) and time.monotonic() < deadline:
             time.sleep(0.0005)
         # What the host knows of the address is old: whoever had it before may have had another MAC (--mac-address), and a
         # question that was asked while the cable was out would be asked again only after a second.
-        self._route.run([rtnetlink.delete_neighbour(_index(cable.bridge), cable.address.ip)])
+        self._route.run([rtnetlink.delete_neighbour(_index(cable.bridge), cable.address.ip) for cable in cables])
 
     def _is_forwarding(self, cable: Cable) -> bool:
         port, bridge = self._find(cable.name), self._find(cable.bridge)
@@ -256,10 +271,29 @@ class Links:
             return True
         return port.forwarding and bridge.running
 
-    def _attach(self, cable: Cable) -> None:
-        master = _index(cable.bridge)
-        self._route.run([rtnetlink.set_link(cable.name, up=True, alias=cable.alias, master=master)])
-        self._wait_forwarding(cable)
+    def _attach_all(self) -> None:
+        """A bridge that somebody has deleted leaves all its cables loose at once."""
+        loose = [self._loose.popleft() for _ in range(len(self._loose))]
+        messages = []
+        for one in loose:
+            try:
+                master = _index(one.cable.bridge)
+            except KernelError as e:
+                one.error = e
+                continue
+            cable = one.cable
+            messages.append((one, rtnetlink.set_link(cable.name, up=True, alias=cable.alias, master=master)))
+        failures = self._route.attempt([message for _, message in messages]) if messages else []
+        for (one, message), failure in zip(messages, failures, strict=True):
+            if failure:
+                one.error = KernelError(message.what, *failure)
+        laid = [one for one in loose if one.error is None]
+        if laid:
+            try:
+                self._wait_forwarding([one.cable for one in laid])
+            except KernelError as e:
+                for one in laid:
+                    one.error = e
 
     def _create(self, cable: Cable, pid: int) -> None:
         """The pair and its tag in one send: no crash can come between them."""

@@ -17,7 +17,7 @@ from hawse.supervisor.errors import HawseError
 from hawse.supervisor.lifecycle import ending
 from hawse.supervisor.linux import process
 from hawse.supervisor.linux.cgroup import Cgroup
-from hawse.supervisor.model import Container, ContainerId, Endpoint, State
+from hawse.supervisor.model import Container, ContainerId, Endpoint, Network, State
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.reconcile.plan import Action, Kind, Records, Seen, plan
 from hawse.supervisor.runtime.exitrecord import ExitInfo, read_exit_record
@@ -109,11 +109,10 @@ async def apply(parts: Parts, action: Action, finish_removal: Callable[[Containe
 
 
 async def _replug(parts: Parts, container_id: ContainerId, action: Action) -> None:
-    def current(tx: Tx) -> tuple[Container | None, list[Endpoint]]:
-        return tx.container(container_id), tx.endpoints(container_id)
+    def current(tx: Tx) -> tuple[Container | None, list[Endpoint], Network | None]:
+        return tx.container(container_id), tx.endpoints(container_id), tx.network(action.network)
 
-    container, endpoints = await parts.store.read(current)
-    network = await parts.store.read(lambda tx: tx.network(action.network))
+    container, endpoints, network = await parts.store.read(current)
     shim = parts.shims.get(container_id)
     if container is None or network is None or shim is None or not container.state.is_alive:
         return

@@ -1,9 +1,10 @@
-"""script/bench heal [--containers 1,10,100] [--rounds N]: how long damage to the network lasts, and how long a restart.
+"""script/bench heal [--containers 0,1,10,100] [--rounds N] [--only TEXT]: how long damage to the network lasts, and a restart.
 
 The damage is done by the programs that do it in life (nft, ip); the clock runs from their start, so some 3 ms of each figure
 are theirs.  "page": until a client fetches a page through the published port of one of the containers.  "event": until the
 last `network.repaired` of that damage is in the journal.  A restart is from the SIGKILL until the new daemon answers, while
-a client connects to a published port all through.
+a client connects to the published ports all through, one after the other.  `--only restart` leaves the damage out, any other
+text does only the damages that have it in their name.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from hawse.cli.selftest.story import head
 from hawse.cli.selftest.waiting import eventually
 
 PORTS = 21_000
+CHAIN = "prerouting"  # what leads packets to published ports
 QUIET = 0.3  # seconds without a repair after which all are counted
 
 
@@ -31,24 +33,28 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="script/bench heal", description=__doc__.partition("\n")[0])
     parser.add_argument("--containers", type=lambda text: [int(n) for n in text.split(",")], default=[1, 10, 100])
     parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--only", default="", metavar="TEXT", help="restart, or a part of a damage's name")
     arguments = parser.parse_args()
     healed: dict[str, list[str]] = {}
     restarts: list[str] = []
     with Lab() as lab:
+        (lab.state / "hawse.toml").write_text('bridge_subnet = "10.96.0.0/21"\n')  # room for a thousand
         lab.daemon.start()
         lab.hawse("image", "import", busybox_tar(), "busybox")
-        restarts.append(restart(lab, 0, arguments.rounds))
         running = 0
-        for number in arguments.containers:
+        for number in sorted({0, *arguments.containers} if arguments.only in ("", "restart") else arguments.containers):
             with ThreadPoolExecutor(4) as pool:
                 list(pool.map(lambda i: serve(lab, i), range(running, number)))
             running = number
-            eventually(partial(fetched, lab, running - 1))
-            restarts.append(restart(lab, number, arguments.rounds))
-            for name, command in damages(lab, running - 1):
-                healed.setdefault(name, []).append(heal(lab, running - 1, command, arguments.rounds))
-    print("| damage | " + " | ".join(f"{n} running: page / event" for n in arguments.containers) + " |")
-    print("|---|" + "---|" * len(arguments.containers))
+            if running:
+                eventually(partial(fetched, lab, running - 1))
+            if arguments.only in ("", "restart"):
+                restarts.append(restart(lab, number, arguments.rounds))
+            for name, command in damages(lab, running - 1) if running else []:
+                if arguments.only in name:
+                    healed.setdefault(name, []).append(heal(lab, running - 1, command, arguments.rounds))
+    print("| damage | " + " | ".join(f"{n} running: page / event" for n in arguments.containers if n) + " |")
+    print("|---|" + "---|" * sum(map(bool, arguments.containers)))
     for name, cells in healed.items():
         print(f"| {name} | {' | '.join(cells)} |")
     print("\n" + "\n".join(restarts))
@@ -77,6 +83,7 @@ def fetched(lab: Lab, index: int) -> bool:
 def damages(lab: Lab, index: int) -> list[tuple[str, Callable[[], list[str]]]]:
     """What is done to the network of the container with that number."""
     table = ["inet", f"hawse_{lab.instance}"]
+    port = f"{{ tcp . {PORTS + index} }}"
 
     def cable() -> str:
         with closing(sqlite3.connect(f"file:{lab.root / 'hawse.db'}?mode=ro", uri=True)) as database:
@@ -96,6 +103,15 @@ def damages(lab: Lab, index: int) -> list[tuple[str, Callable[[], list[str]]]]:
         ("ip link set BRIDGE down", lambda: ["ip", "link", "set", bridge(), "down"]),
         ("ip addr flush dev BRIDGE", lambda: ["ip", "addr", "flush", "dev", bridge()]),
         ("ip link del BRIDGE", lambda: ["ip", "link", "del", bridge()]),
+        ("ip route del SUBNET", lambda: ["ip", "route", "del", "10.96.0.0/21", "dev", bridge()]),
+        ("nft delete element, a port", lambda: ["nft", "delete", "element", *table, "publish_any", port]),
+        (
+            "nft delete element, the bridge",
+            lambda: ["nft", "delete", "element", *table, "bridges", f'{{ "{bridge()}" }}'],
+        ),
+        ("nft flush chain", lambda: ["nft", "flush", "chain", *table, CHAIN]),
+        ("nft delete chain", lambda: ["nft", "flush", "chain", *table, CHAIN, ";", "delete", "chain", *table, CHAIN]),
+        ("ip_forward = 0", lambda: ["sysctl", "-q", "-w", "net.ipv4.ip_forward=0"]),
     ]
 
 
@@ -142,7 +158,7 @@ def restart(lab: Lab, number: int, rounds: int) -> str:
             0.01
         ):  # more often than that is too much for the server: busybox listens with a backlog of 9
             attempts[0] += 1
-            failures[0] += not lab.client.reaches(HOST, PORTS, timeout=1)
+            failures[0] += not lab.client.reaches(HOST, PORTS + attempts[0] % number, timeout=10)
 
     client = threading.Thread(target=connect)
     if number:
