@@ -1,0 +1,19 @@
+"""Calls of every kind leave nothing in the daemon.  Few here; `script/bench flat` makes a thousand of each."""
+
+from __future__ import annotations
+
+from hawse.cli.selftest.lab import Lab
+from tests.bench.flat import KINDS, grown, prepare
+
+
+def test_calls_leave_nothing(lab: Lab) -> None:
+    prepare(lab)
+
+    def all_kinds(lab: Lab, number: int) -> None:
+        for _, call, _ in KINDS:
+            call(lab, number)
+
+    before, after = grown(lab, all_kinds, 16, 16)
+    assert after.descriptors <= before.descriptors
+    assert after.memory - before.memory < 8192, f"{before} → {after}"
+    assert lab.daemon.request("DELETE", "/containers/box?force=1")[0] == 204
