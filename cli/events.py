@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 _GOOD = frozenset({"start", "connect", "unpause", "create"})
 _BAD = frozenset({"die", "oom", "kill", "destroy", "disconnect"})
-_NATIVE_ONLY = ("after", "tail", "no-follow", "subscribe", "ack", "exec", "until-match")
+_NATIVE_ONLY = ("after", "tail", "subscribe", "ack", "exec")
+NO_MATCH = 1
 
 
 def _events(context: Context, options: Options, _: list[str]) -> int:
@@ -42,7 +43,7 @@ def _native(context: Context, options: Options) -> int:
         seen, failed = _once(context, options, show)
         # an acknowledged event makes way for the next one of its container
         if not (seen and options.ack and options.no_follow) or failed or options.until_match:
-            return failed
+            return failed or (NO_MATCH if options.until_match and not seen else 0)
 
 
 def _once(context: Context, options: Options, show: Callable[[bytes, dict[str, Any]], None]) -> tuple[int, int]:
@@ -115,11 +116,16 @@ def _execute(command: str, line: bytes, event: dict[str, Any]) -> int:
 
 def _docker(context: Context, options: Options) -> int:
     shown = _formatter(options.format)
-    query = {"since": moment(options.since), "until": moment(options.until), "filters": filters(options.filter)}
+    since, until = moment(options.since), moment(options.until)
+    if options.no_follow:
+        since, until = since or "0", until or moment("0s")
+    query = {"since": since, "until": until, "filters": filters(options.filter)}
     with context.client.open("GET", "/events", query) as response:
         for line in response.lines():
             print(shown(line), flush=True)
-    return 0
+            if options.until_match:
+                return 0
+    return NO_MATCH if options.until_match else 0
 
 
 def _formatter(format: str) -> Callable[[bytes], str]:
@@ -169,5 +175,6 @@ EVENTS = Command(
         Flag("until", help="End at this time"),
         Flag("until-match", kind="bool", help="End with the first event that matches"),
     ),
-    note="A table on a terminal, else one CloudEvents JSON document a line.",
+    note="A table on a terminal, else one CloudEvents JSON document a line.  With --until-match the exit code is 1 when it\n"
+    "ended without one.",
 )

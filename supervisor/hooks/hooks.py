@@ -177,7 +177,17 @@ class Hooks:
         return runs, seconds
 
     async def runs(self, name: str = "", limit: int = 100) -> list[HookRun]:
-        return await self._parts.store.read(lambda tx: tx.hook_runs(name or None, limit=limit))
+        """Newest first.  Raises NotFound for a name that is and was no hook."""
+        found = await self._parts.store.read(lambda tx: tx.hook_runs(name or None, limit=limit))
+        if name and not found:
+            await self._check(name)
+        return found
+
+    async def _check(self, name: str) -> None:
+        """Raises NotFound unless it is one, usable or not."""
+        await self.load()
+        if name not in {hook.name for hook in self._scan.hooks} | self._scan.problems.keys() | {onflag.NAME}:
+            raise NotFound(f"no such hook: {name}", hint="see `hawse hook ls`")
 
     async def switch(self, name: str, *, on: bool) -> None:
         """Off: it is not run, and not told later of what happened meanwhile.  Raises NotFound."""
@@ -190,7 +200,8 @@ class Hooks:
         await self.load()
 
     async def retry(self, name: str, seq: int | None = None) -> int:
-        """Deliver dead letters once more: one, or all; how many."""
+        """Deliver dead letters once more: one, or all; how many.  Raises NotFound."""
+        await self._check(name)
         handler = f"hook:{name}"
         if seq is None:
             dead = await self._parts.store.read(lambda tx: tx.deliveries(handler, dead=True))

@@ -216,6 +216,17 @@ def test_a_script_waits_for_a_point_of_a_life(lab: Lab) -> None:
     assert lab.hawse("wait", "--for", "exited", "nobody", check=False).code == 1
 
 
+@pytest.mark.parametrize("format", ["json", "docker"])
+def test_a_match_in_what_there_is(lab: Lab, format: str) -> None:
+    lab.hawse("network", "create", "there")
+    query = ("events", "--no-follow", "--until-match", "--format", format)
+    wanted = "event=create" if format == "docker" else "type=network.created"
+    found = lab.hawse(*query, "-f", wanted, "-f", "network=there")
+    assert found.code == 0 and len(found.out.splitlines()) == 1
+    assert lab.hawse(*query, "-f", wanted, "-f", "network=nowhere", check=False).code == 1
+    lab.hawse("network", "rm", "there")
+
+
 def _connected(lab: Lab, reader: Reader) -> bool:
     directory = lab.inside / f"proc/{pid_inside(reader.process.pid)}/fd"
     return any("socket:" in os.readlink(fd) for fd in directory.iterdir())
