@@ -186,7 +186,9 @@ class NetworkRepaired(Record, frozen=True, kw_only=True):
 
     @property
     def subject(self) -> str:
-        return f"container/{self.container_id}" if self.container_id else f"network/{self.network}"
+        if self.container_id:
+            return f"container/{self.container_id}"
+        return f"network/{self.network}" if self.network else "daemon"  # the table is everybody's
 
 
 class ImageFact(Record, frozen=True, kw_only=True):
