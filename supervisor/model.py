@@ -18,6 +18,7 @@ ContainerId = NewType("ContainerId", str)  # 64 hex digits
 NetworkName = NewType("NetworkName", str)
 ImageId = NewType("ImageId", str)  # "sha256:" + 64 hex digits
 
+DEFAULT_NETWORK = NetworkName("bridge")
 ID_RANGE = 65_536
 """User and group ids that one container's user namespace maps."""
 
@@ -265,6 +266,11 @@ class Network(Record, frozen=True, kw_only=True):
     internal: bool = False
     labels: dict[str, str] = {}
     options: dict[str, str] = {}
+
+    @property
+    def has_names(self) -> bool:
+        """Names are answered for on its gateway: on all networks but the default one, as with docker."""
+        return self.name != DEFAULT_NETWORK and self.gateway is not None
 
 
 class Lease(Record, frozen=True, kw_only=True):

@@ -11,12 +11,12 @@ from typing import Final
 
 from hawse.supervisor import events, faults
 from hawse.supervisor.errors import Conflict, Forbidden, NotFound
-from hawse.supervisor.model import ContainerId, Endpoint, Network, NetworkName
+from hawse.supervisor.model import DEFAULT_NETWORK, ContainerId, Endpoint, Network, NetworkName
 from hawse.supervisor.network import names, subnets
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.tx import Tx
 
-DEFAULT: Final = NetworkName("bridge")
+DEFAULT: Final = DEFAULT_NETWORK
 BUILTIN: Final = {"host": "host", "none": "null"}
 """Networks without a device of ours: name → driver."""
 

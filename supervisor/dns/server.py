@@ -25,7 +25,6 @@ from hawse.supervisor.dns.question import Forward, respond
 from hawse.supervisor.dns.upstream import Upstream
 from hawse.supervisor.events import Event
 from hawse.supervisor.model import Container, Endpoint, Network, NetworkName
-from hawse.supervisor.networks import DEFAULT
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.tx import Tx
 
@@ -83,7 +82,7 @@ class NameServer:
 
     def _open(self, network: Network) -> None:
         """Bound at once: whatever is asked from now on waits in the socket for its task."""
-        if network.name == DEFAULT or network.gateway is None or network.name in self._directory.networks:
+        if not network.has_names or network.gateway is None or network.name in self._directory.networks:
             return
         self._directory.networks[network.name] = network
         try:

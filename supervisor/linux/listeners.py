@@ -45,13 +45,29 @@ def holder(binding: PortBinding) -> str:
                     hint=f"{binding.host_ip} is not an address of this host",
                 ) from e
             if e.errno == errno.EADDRINUSE:
-                return _who(binding) or "another process"
+                inodes, own = set(_inodes(binding)), _own()
+                # Our own listen on gateways, for names, and the rules leave them what is sent there (network/ruleset.py).
+                if inodes and inodes <= own and (binding.host_ip is None or binding.host_ip.is_unspecified):
+                    return ""
+                return _who(inodes - own or inodes) or "another process"
             raise
     return ""
 
 
-def _who(binding: PortBinding) -> str:
-    inodes = set(_inodes(binding))
+def _own() -> set[str]:
+    """Inodes of this process's sockets."""
+    links = (_link(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd"))
+    return {link[8:-1] for link in links if link.startswith("socket:[")}
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:  # closed meanwhile
+        return ""
+
+
+def _who(inodes: set[str]) -> str:
     if not inodes:
         return ""
     wanted = {f"socket:[{inode}]" for inode in inodes}

@@ -13,12 +13,12 @@ from hawse.supervisor.model import Endpoint, Network, PortBinding
 from hawse.supervisor.network import names
 from hawse.supervisor.network.ports import every_address
 
-# Sets: which devices and subnets are ours.
-BRIDGES, INTERNAL, SAME, SOURCES = "bridges", "internal", "same", "sources"
+# Sets: which devices and subnets are ours, and on which gateways we answer for names.
+BRIDGES, INTERNAL, SAME, SOURCES, RESOLVERS = "bridges", "internal", "same", "sources", "resolvers"
 # Maps: where a published port leads to; by any or by one address of the host, single ports or intervals.
 PUBLISH_ANY, PUBLISH_ADDRESS, RANGE_ANY, RANGE_ADDRESS = "publish_any", "publish_address", "range_any", "range_address"
 
-OF_NETWORKS = (BRIDGES, INTERNAL, SAME, SOURCES)
+OF_NETWORKS = (BRIDGES, INTERNAL, SAME, SOURCES, RESOLVERS)
 OF_PORTS = (PUBLISH_ANY, PUBLISH_ADDRESS, RANGE_ANY, RANGE_ADDRESS)
 _DEVICES = (BRIDGES, INTERNAL, SAME)  # their keys are device names, which are written in quotes
 
@@ -108,6 +108,8 @@ def of_network(network: Network, mark: str) -> tuple[Element, ...]:
         Element(BRIDGES, (device,), comment=comment),
         Element(SAME, (device, device), comment=comment),
     ]
+    if network.has_names:
+        found.append(Element(RESOLVERS, (str(network.gateway),), comment=comment))
     if network.internal:
         found.append(Element(INTERNAL, (device,), comment=comment))
     elif network.subnet:

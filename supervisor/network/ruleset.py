@@ -3,7 +3,8 @@
 How a packet goes:
 
     prerouting (raw)   a container's packet to 127.0.0.0/8 is dropped: the bridges have route_localnet
-    prerouting (dnat)  to an address of the host: look the port up in the maps, translate
+    prerouting (dnat)  to an address of the host: look the port up in the maps, translate; port 53 of a gateway where we
+                       answer for names is ours, whoever has published 53
     output (dnat)      the same for the host's own programs, 127.0.0.1 included
     forward            known flows; within one bridge; internal networks stay inside; into a bridge only what was translated
     postrouting        masquerade: out of our subnets; from 127.0.0.1 into a bridge; a container to itself by the host's address
@@ -28,6 +29,7 @@ from hawse.supervisor.network.elements import (
     PUBLISH_ANY,
     RANGE_ADDRESS,
     RANGE_ANY,
+    RESOLVERS,
     SAME,
     SOURCES,
 )
@@ -37,6 +39,7 @@ PLACES = {
     INTERNAL: "set {} {{ type ifname; }}",
     SAME: "set {} {{ type ifname . ifname; }}",
     SOURCES: "set {} {{ type ipv4_addr; flags interval; }}",
+    RESOLVERS: "set {} {{ type ipv4_addr; }}",
     PUBLISH_ANY: "map {} {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}",
     PUBLISH_ADDRESS: "map {} {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }}",
     RANGE_ANY: "map {} {{ type inet_proto . inet_service : ipv4_addr; flags interval; }}",
@@ -51,6 +54,7 @@ CHAINS: dict[str, tuple[str, tuple[str, ...]]] = {
     "publish": (
         "",
         (
+            f"ip daddr @{RESOLVERS} meta l4proto {{ tcp, udp }} th dport 53 return",
             f"dnat ip to {_HERE} map @{PUBLISH_ADDRESS}",
             f"dnat ip to {_HERE} map @{RANGE_ADDRESS}",
             f"dnat ip to {_ANY} map @{PUBLISH_ANY}",

@@ -99,7 +99,7 @@ async def test_flush_ruleset(world: World) -> None:
     if world.core.firewall_mode == "owner":
         assert missing == []
     else:
-        assert {e.place for e in missing} == {"bridges", "same", "sources", "publish_any", "range_any"}
+        assert {e.place for e in missing} == {"bridges", "same", "sources", "resolvers", "publish_any", "range_any"}
     assert world.client.reaches(HOST, 8080, server)
     assert world.client.reaches(HOST, 9005, web.listen(9005))
     assert not world.client.reaches("10.10.10.2", 80, server)

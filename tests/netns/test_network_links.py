@@ -246,7 +246,7 @@ async def test_observe_shows_what_is_ours_and_nothing_else(world: World) -> None
     assert seen.links[endpoint.veth].master == "testbr" and seen.links[endpoint.veth].link.forwarding
     assert [str(a) for a in seen.links["testbr"].addresses] == ["10.10.10.1/24"]
     assert seen.links["h-00000000dead"].owner is None, "half made"
-    assert {e.place for e in seen.elements} == {"bridges", "same", "sources", "publish_any"}
+    assert {e.place for e in seen.elements} == {"bridges", "same", "sources", "resolvers", "publish_any"}
     assert seen.table_intact
     assert seen.sysctls == {
         "net.ipv4.ip_forward": "1",

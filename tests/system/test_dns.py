@@ -18,6 +18,7 @@ import dns.rrset
 import pytest
 
 from hawse.cli.selftest.lab import INTERNET, Lab
+from hawse.cli.selftest.waiting import eventually
 
 IDLE = ("sleep", "1000")
 
@@ -118,6 +119,33 @@ def test_debian_resolves_too(blue: Lab, debian: Path) -> None:
         for database in ("hosts", "ahostsv4", "ahosts"):
             for name in ("www.example.org", "big.example.org"):
                 assert blue.hawse(*asker, database, name).out.split()[0] == "203.0.113.7", (database, name)
+
+
+def test_port_53_can_be_published_all_the_same(blue: Lab) -> None:
+    """What is sent to the host's own address is the container's, what is sent to a gateway is ours."""
+    answer = "while :; do echo theirs | nc -l -p 53; done"
+    blue.hawse("run", "-d", "--name", "resolver", "-p", "53:53/udp", "-p", "53:53/tcp", "busybox", "sh", "-c", answer)
+
+    def asked() -> bytes:
+        with blue.client.connect("10.199.0.1", 53) as connection:
+            return connection.recv(100)
+
+    assert eventually(asked) == b"theirs\n"
+    web2 = blue.address("web2", "blue")
+    assert lookup(blue, "web", "web2") == [web2]
+    with internet_names(blue):
+        assert big_name(blue) == ["203.0.113.7"], "by TCP"
+    blue.daemon.kill9()
+    blue.daemon.start()
+    blue.hawse("network", "create", "later")
+    said = blue.hawse("run", "--rm", "--name", "me", "--network", "later", "busybox", "nslookup", "-type=a", "me").out
+    assert "Address: 1" in said
+    assert eventually(asked) == b"theirs\n"
+    blue.hawse("rm", "-f", "resolver")
+    gateway = blue.hawse("network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "blue").out.strip()
+    refused = blue.hawse("run", "--rm", "-p", f"{gateway}:53:53/udp", "busybox", "true", check=False)
+    assert refused.code == 125 and "address already in use" in refused.err
+    blue.hawse("network", "rm", "later")
 
 
 def test_resolv_conf(blue: Lab) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from hawse.supervisor.model import ContainerId, Endpoint, Network, NetworkName, PortBinding
+from hawse.supervisor.model import DEFAULT_NETWORK, ContainerId, Endpoint, Network, NetworkName, PortBinding
 from hawse.supervisor.network import elements, ruleset
 from hawse.supervisor.network.elements import Element, Index
 
@@ -54,12 +55,17 @@ def test_a_network() -> None:
         ("bridges", '"testbr" comment "hawse::testbr"'),
         ("same", '"testbr" . "testbr" comment "hawse::testbr"'),
         ("sources", '10.10.10.0/24 comment "hawse::testbr"'),
+        ("resolvers", '10.10.10.1 comment "hawse::testbr"'),
     }
+
+
+def test_the_default_network_has_no_names() -> None:
+    assert "resolvers" not in {e.place for e in elements.of_network(replace(NET, name=DEFAULT_NETWORK), "hawse")}
 
 
 def test_an_internal_network_is_no_source() -> None:
     internal = Network(**{f: getattr(NET, f) for f in NET.__struct_fields__} | {"internal": True})
-    assert {e.place for e in elements.of_network(internal, "hawse")} == {"bridges", "same", "internal"}
+    assert {e.place for e in elements.of_network(internal, "hawse")} == {"bridges", "same", "internal", "resolvers"}
 
 
 def test_ports() -> None:
