@@ -58,7 +58,7 @@ class Keeper:
             watch = NetlinkWatch(parts.config.table, self._expected, self.damaged)
             try:
                 async with anyio.create_task_group() as background:
-                    pause = parts.config.audit_interval
+                    pause = 0.0  # what happened between recovery's look and the watch's beginning nobody has told
                     while True:
                         with anyio.move_on_after(pause):
                             await self._woken.wait()

@@ -144,7 +144,7 @@ def last_repair(lab: Lab, after: int) -> int:
         if told is not None and time.time_ns() - told > QUIET * 1e9:
             return int(told)
         if time.monotonic() > deadline:
-            raise AssertionError("no repair was told of")
+            raise AssertionError(f"no repair was told of after event {after}:\n{lab.daemon.log[-2000:]}")
         time.sleep(0.02)
 
 
