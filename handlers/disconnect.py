@@ -21,8 +21,8 @@ async def handle(event: Event, ctx: Context) -> None:
     assert isinstance(event.fact, events.ContainerExited | events.NetworkLeft)
     parts, container_id = ctx.parts, event.fact.container.id
     container = await parts.store.read(lambda tx: tx.container(container_id))
-    if container is None or container.started_at > event.time:
-        return  # removed, or started again since: what is plugged now belongs to the new run
+    if container is None or (isinstance(event.fact, events.ContainerExited) and container.state.is_alive):
+        return  # removed, or started again since (never told by the clock): what is plugged now belongs to the new run
     left = event.fact.network if isinstance(event.fact, events.NetworkLeft) else ""
     for network, endpoint in await parts.store.read(lambda tx: plugged(tx, container_id)):
         if left and (network.name != left or any(r.network == left for r in container.config.endpoints)):

@@ -76,7 +76,9 @@ async def start(event: Event, ctx: Context) -> None:
     with parts.waits.expect(event.subject, *OVERTAKEN) as overtaken:
         if not await parts.store.read(lambda tx: _is_due(tx, event)):
             return
-        if await overtaken.wait(max(0, event.time + fact.delay_ns - parts.clock()) / 1e9) is not None:
+        # The clock may have been set back since: the delay is the longest that it waits.
+        left = min(fact.delay_ns, event.time + fact.delay_ns - parts.clock())
+        if await overtaken.wait(max(0, left) / 1e9) is not None:
             return
     if not await parts.store.read(lambda tx: _is_due(tx, event)):
         return  # stopped, removed or started by somebody meanwhile

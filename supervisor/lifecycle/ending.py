@@ -93,11 +93,10 @@ async def record_exit(parts: Parts, container_id: ContainerId, info: ExitInfo) -
 
 def _signalled(tx: Tx, container: Container, signal: int | None) -> str:
     """The id of the event that tells of the signal of which it ended, "" when it ended by itself."""
-    for killed in tx.last_events(f"container/{container.id}", events.ContainerKilled.TYPE, limit=1):
-        fact = killed.fact
-        assert isinstance(fact, events.ContainerKilled)
-        if killed.time >= container.started_at and (container.ended_by or fact.signal == signal):
-            return killed.id
+    of_this_run = (events.ContainerStarted.TYPE, events.ContainerKilled.TYPE)
+    for last in tx.last_events(f"container/{container.id}", *of_this_run, limit=1):
+        if isinstance(last.fact, events.ContainerKilled) and (container.ended_by or last.fact.signal == signal):
+            return last.id
     return ""
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from hawse.cli.selftest.busybox import busybox_tar
 from hawse.cli.selftest.lab import Lab
 from hawse.cli.selftest.snapshot import pid_inside
 from hawse.cli.selftest.waiting import eventually
@@ -260,6 +261,37 @@ def test_a_clock_that_jumps_back_disturbs_no_cursor(bare_lab: Lab) -> None:
     assert later[0]["seq"] == int(cursor.rpartition("-")[2]) + 1
     assert len(lines(lab)) == later[-1]["seq"]
     assert lines(lab, "--since", "1m")
+
+
+def test_a_clock_that_jumps_back_keeps_nothing_from_its_end(bare_lab: Lab) -> None:
+    """Started, and waiting to be started again, by a clock that was an hour ahead."""
+    lab = bare_lab
+    lab.daemon.start()
+    lab.hawse("image", "import", busybox_tar(), "busybox")
+    lab.hawse("run", "-d", "--name", "web", "busybox", "sleep", "1000")
+    looping = ("sh", "-c", "[ -e /once ] && exec sleep 1000; touch /once; exit 1")
+    lab.hawse("run", "-d", "--name", "again", "--restart", "always", "busybox", "sleep", "1000")
+    lab.hawse("create", "--name", "flaky", "--restart", "on-failure", "--network", "none", "busybox", *looping)
+    lab.daemon.kill9()
+    lab.daemon.start(env={"HAWSE_FAULT": "restart.decided"})
+    lab.hawse("start", "flaky", check=False)
+    lab.daemon.wait_dead()
+    hour = 3600 * 1_000_000_000
+    with sqlite3.connect(lab.root / "hawse.db") as db:
+        db.execute(f"UPDATE events SET time = time + {hour}")
+        db.execute(
+            f"UPDATE containers SET json = json_set(json, '$.started_at', json_extract(json, '$.started_at') + {hour})"
+        )
+    db.close()
+    lab.daemon.start()
+    eventually(lambda: lab.inspect("flaky")["State"]["Status"] == "running")
+    lab.hawse("kill", "web")
+    eventually(lambda: [e["type"] for e in lines(lab, "-f", "container=web")][-1] == "network.disconnected")
+    lab.run(["kill", "-9", str(lab.inspect("again")["State"]["Pid"])])
+    eventually(
+        lambda: lab.inspect("again")["RestartCount"] == 1 and lab.inspect("again")["State"]["Status"] == "running"
+    )
+    lab.hawse("rm", "-f", "web", "again", "flaky")
 
 
 def test_a_full_disk_refuses_the_change_and_drops_no_event(bare_lab: Lab, tmp_path: Path) -> None:
