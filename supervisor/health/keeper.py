@@ -80,7 +80,7 @@ class HealthKeeper:
                 container = await self._record(container_id)
                 shim = self._parts.shims.get(container_id)
                 if container is not None and container.state is State.RUNNING and shim is not None:
-                    await self._settle(container_id, await self._probe(container, shim))
+                    await self._settle(container, await self._probe(container, shim))
 
     async def _record(self, container_id: ContainerId) -> Container | None:
         return await self._parts.store.read(lambda tx: tx.container(container_id))
@@ -131,12 +131,13 @@ class HealthKeeper:
 
     # What it means.
 
-    async def _settle(self, container_id: ContainerId, result: Result) -> None:
+    async def _settle(self, probed: Container, result: Result) -> None:
+        container_id = probed.id
         parts, history = self._parts, self.history(container_id)
 
         def settle(tx: Tx) -> History | None:
             container = tx.container(container_id)
-            if container is None or container.state is not State.RUNNING or container.started_at > result.started_at:
+            if container is None or container.state is not State.RUNNING or container.started_at != probed.started_at:
                 return None  # it ended meanwhile
             verdict, grown = rules.judge(container, history, result)
             if verdict != container.health:

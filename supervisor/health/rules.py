@@ -69,4 +69,6 @@ def judge(container: Container, history: History, result: Result) -> tuple[str, 
 
 
 def _is_warming_up(container: Container, now: int) -> bool:
-    return container.health == STARTING and now - container.started_at < container.config.healthcheck.start_period
+    """Not by a clock that was set back since the start: it would do so for as long as the clock is behind."""
+    passed = now - container.started_at
+    return container.health == STARTING and 0 <= passed < container.config.healthcheck.start_period

@@ -271,6 +271,8 @@ def test_a_clock_that_jumps_back_keeps_nothing_from_its_end(bare_lab: Lab) -> No
     lab.hawse("run", "-d", "--name", "web", "busybox", "sleep", "1000")
     looping = ("sh", "-c", "[ -e /once ] && exec sleep 1000; touch /once; exit 1")
     lab.hawse("run", "-d", "--name", "again", "--restart", "always", "busybox", "sleep", "1000")
+    probe = ("--health-cmd", "test -e /ok", "--health-interval", "100ms")
+    lab.hawse("run", "-d", "--name", "fit", "--network", "none", *probe, "busybox", "sleep", "1000")
     lab.hawse("create", "--name", "flaky", "--restart", "on-failure", "--network", "none", "busybox", *looping)
     lab.daemon.kill9()
     lab.daemon.start(env={"HAWSE_FAULT": "restart.decided"})
@@ -285,13 +287,15 @@ def test_a_clock_that_jumps_back_keeps_nothing_from_its_end(bare_lab: Lab) -> No
     db.close()
     lab.daemon.start()
     eventually(lambda: lab.inspect("flaky")["State"]["Status"] == "running")
+    lab.hawse("exec", "fit", "touch", "/ok")
+    eventually(lambda: lab.inspect("fit")["State"]["Health"]["Status"] == "healthy")
     lab.hawse("kill", "web")
     eventually(lambda: [e["type"] for e in lines(lab, "-f", "container=web")][-1] == "network.disconnected")
     lab.run(["kill", "-9", str(lab.inspect("again")["State"]["Pid"])])
     eventually(
         lambda: lab.inspect("again")["RestartCount"] == 1 and lab.inspect("again")["State"]["Status"] == "running"
     )
-    lab.hawse("rm", "-f", "web", "again", "flaky")
+    lab.hawse("rm", "-f", "web", "again", "flaky", "fit")
 
 
 def test_a_full_disk_refuses_the_change_and_drops_no_event(bare_lab: Lab, tmp_path: Path) -> None:

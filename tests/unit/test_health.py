@@ -54,6 +54,7 @@ def test_failures_of_the_start_period_count_only_after_a_success() -> None:
     )
     assert told(it, [1, 0, 1], at=105 * S)[0] == ["starting", "healthy", "unhealthy"]
     assert told(it, [1], at=110 * S)[0] == ["unhealthy"]
+    assert told(it, [1], at=99 * S)[0] == ["unhealthy"]  # the clock was set back
 
 
 def test_the_last_five_are_kept() -> None:
