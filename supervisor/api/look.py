@@ -51,10 +51,12 @@ async def surroundings(
 ) -> Surroundings:
     """For one container's inspect, or for the lines of a list."""
     networks = await engine.networks.all()
+    paths = engine.parts.paths(container.id) if container else None
     return Surroundings(
         network_ids={n.name: n.id for n in networks},
         volumes=str(engine.parts.config.root / "volumes"),
-        log_path=str(engine.parts.paths(container.id).log) if container else "",
+        log_path=str(paths.log) if paths else "",
+        etc_files=(str(paths.resolv_conf), str(paths.hostname), str(paths.hosts)) if paths else ("", "", ""),
         sizes=size,
         execs=tuple(engine.execs.running_in(container.id)) if container else (),
         health=engine.health.history(container.id) if container else History(),

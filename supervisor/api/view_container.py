@@ -23,6 +23,7 @@ class Surroundings:
     network_ids: Mapping[str, str]  # network name → id
     volumes: str  # the directory that holds the volumes
     log_path: str = ""
+    etc_files: tuple[str, str, str] = ("", "", "")  # host paths of resolv.conf, hostname, hosts
     sizes: tuple[int, int] | None = None  # (read-write layer, whole root) in bytes, when asked for
     execs: tuple[str, ...] = field(default=())
     health: History = field(default=History())
@@ -58,9 +59,7 @@ def inspect(container: Container, endpoints: tuple[Endpoint, ...], around: Surro
         "Args": list(config.argv[1:]),
         "State": state(container, around.health),
         "Image": config.image_id or "",
-        "ResolvConfPath": "",
-        "HostnamePath": "",
-        "HostsPath": "",
+        **dict(zip(("ResolvConfPath", "HostnamePath", "HostsPath"), around.etc_files, strict=True)),
         "LogPath": around.log_path,
         "Name": f"/{container.name}",
         "RestartCount": container.restart_count,

@@ -10,9 +10,10 @@ from __future__ import annotations
 import anyio
 from msgspec.structs import replace
 
-from hawse.supervisor import events
+from hawse.supervisor import events, faults
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.errors import Conflict, Forbidden, HawseError, UserError
+from hawse.supervisor.lifecycle import etcfiles
 from hawse.supervisor.lifecycle.creating import lease
 from hawse.supervisor.model import Container, EndpointRequest, Network, State
 from hawse.supervisor.networks import BUILTIN, plugged
@@ -48,6 +49,8 @@ async def connect(
             with anyio.CancelScope(shield=True):
                 await _take_back(parts, container, network)
             raise
+        faults.point("live.connected")
+        await etcfiles.follow(parts, joined)
     return joined
 
 
@@ -84,6 +87,8 @@ async def disconnect(parts: Parts, container: Container, network: Network) -> No
     with parts.waits.expect(f"container/{container.id}", "network.disconnected") as out:
         if await parts.store.transact(leave) and await out.wait(UNPLUG_DEADLINE) is None:
             raise HawseError(f"{container.name} is still plugged into {network.name} after {UNPLUG_DEADLINE:.0f} s")
+    if container.state in _LIVE:
+        await etcfiles.follow(parts, alone)
 
 
 def _check(container: Container, network: Network) -> None:

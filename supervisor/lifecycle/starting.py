@@ -13,17 +13,16 @@ stage failed and why.  A crash instead of a failure leaves a row in `starting`, 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
-from pathlib import Path
 
 import anyio
 
 from hawse.supervisor import events, faults, machine
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.errors import HawseError, KernelError, StartError
+from hawse.supervisor.lifecycle import etcfiles
 from hawse.supervisor.lifecycle.creating import prepare
 from hawse.supervisor.linux import listeners
 from hawse.supervisor.linux.cgroup import Cgroup
@@ -32,10 +31,9 @@ from hawse.supervisor.moves import move
 from hawse.supervisor.network import ports
 from hawse.supervisor.networks import plugged, wait_unplugged
 from hawse.supervisor.parts import Parts
-from hawse.supervisor.runtime import etc_files
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.protocol import ShimSpec
-from hawse.supervisor.runtime.spec import Paths, Surroundings, shim_spec
+from hawse.supervisor.runtime.spec import Surroundings, shim_spec
 from hawse.supervisor.store.tx import Tx
 
 UNPLUG_DEADLINE = 10.0  # seconds that a restart waits for the cables of the last run
@@ -130,7 +128,7 @@ async def _prepare(parts: Parts, container: Container, undo: AsyncExitStack) -> 
     paths.run.mkdir(mode=0o700, parents=True, exist_ok=True)
     cgroup = Cgroup.create(parts.cgroups, container.id, container.config.resources)
     undo.push_async_callback(cgroup.clear)
-    await _write_etc_files(parts, container, paths)
+    await etcfiles.write(parts, container)
     config = container.config
     image = await parts.images.find(config.image_id) if config.image_id else None
     return shim_spec(
@@ -145,56 +143,6 @@ async def _prepare(parts: Parts, container: Container, undo: AsyncExitStack) -> 
             net=await _net(parts, config),
         ),
     )
-
-
-async def _write_etc_files(parts: Parts, container: Container, paths: Paths) -> None:
-    config = container.config
-    hostname = config.hostname or container.id[:12]
-
-    if config.network_mode.startswith("container:"):  # one network, one set of names
-        await _share_etc_files(parts, container, paths)
-        return
-
-    def addressed(tx: Tx) -> tuple[list[str], str]:
-        own, gateway = [], ""
-        for request in config.endpoints:
-            network = tx.network(request.network)
-            gateway = gateway or str(network.gateway if network else "")
-            own += [str(x.address) for x in tx.leases(request.network, container_id=container.id)]
-        return own, gateway
-
-    addresses, gateway = await parts.store.read(addressed)
-    servers = [parts.name_servers[r.network] for r in config.endpoints if r.network in parts.name_servers]
-    host_resolv = Path("/etc/resolv.conf")
-    texts = {
-        paths.hosts: etc_files.hosts(config, hostname, addresses, gateway),
-        paths.hostname: f"{hostname}\n",
-        paths.resolv_conf: etc_files.resolv_conf(
-            config,
-            host_resolv.read_text() if host_resolv.exists() else "",
-            shares_host_network=config.network_mode == "host",
-            name_server=str(servers[0]) if servers else "",
-        ),
-    }
-    _put_etc_files(container, texts)
-
-
-async def _share_etc_files(parts: Parts, container: Container, paths: Paths) -> None:
-    target = container.config.network_mode.partition(":")[2]
-    other = parts.paths((await parts.store.read(lambda tx: tx.find(target))).id)
-    hostname = container.config.hostname or container.id[:12]
-    texts = {paths.hostname: f"{hostname}\n"}
-    for own, shared in ((paths.hosts, other.hosts), (paths.resolv_conf, other.resolv_conf)):
-        texts[own] = shared.read_text() if shared.exists() else ""
-    _put_etc_files(container, texts)
-
-
-def _put_etc_files(container: Container, texts: dict[Path, str]) -> None:
-    for path, text in texts.items():
-        path.write_text(text)
-        path.chmod(0o644)
-        if container.uid_base is not None:
-            os.chown(path, container.uid_base, container.uid_base)
 
 
 async def _net(parts: Parts, config: ContainerConfig) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from ipaddress import IPv4Address, IPv4Network
 
 from hawse.supervisor.model import ContainerConfig
 
@@ -22,9 +23,50 @@ def hosts(config: ContainerConfig, hostname: str, addresses: Iterable[str], host
     for entry in config.extra_hosts:
         name, _, address = entry.partition(":")
         lines.append(f"{host_gateway if address == 'host-gateway' else address}\t{name}")
-    own = f"{hostname}.{config.domainname} {hostname}" if config.domainname else hostname
-    lines += [f"{address}\t{own}" for address in addresses]
+    lines += [f"{address}\t{_own_names(config, hostname)}" for address in addresses]
     return "\n".join(lines) + "\n"
+
+
+def hosts_now(
+    text: str, config: ContainerConfig, hostname: str, addresses: Iterable[str], subnets: Collection[IPv4Network]
+) -> str:
+    """/etc/hosts of a running container whose networks have changed: its own lines follow, all others are the user's."""
+    own, missing, lines = _own_names(config, hostname), list(addresses), []
+    for line in text.splitlines():
+        address, _, names = line.partition("\t")
+        if names == own and address in missing:
+            missing.remove(address)
+        elif names == own and _within(address, subnets):
+            continue
+        lines.append(line)
+    return "\n".join([*lines, *(f"{address}\t{own}" for address in missing)]) + "\n"
+
+
+def _own_names(config: ContainerConfig, hostname: str) -> str:
+    return f"{hostname}.{config.domainname} {hostname}" if config.domainname else hostname
+
+
+def _within(address: str, subnets: Collection[IPv4Network]) -> bool:
+    try:
+        return any(IPv4Address(address) in subnet for subnet in subnets)
+    except ValueError:
+        return False
+
+
+def resolv_conf_now(text: str, wanted: str, plain: str, gateways: Collection[str]) -> str:
+    """/etc/resolv.conf of a running container whose networks have changed.
+
+    `wanted` is what it would be given now, `plain` the same without a name server of ours, which listen on `gateways`.
+    One that a program inside has written is left alone, but for a name server of ours that answers it no more.
+    """
+    servers = [
+        line.split()[1] for line in text.splitlines() if line.startswith("nameserver ") and len(line.split()) > 1
+    ]
+    if text == plain:
+        return wanted
+    if len(servers) == 1 and servers[0] in gateways and f"nameserver {servers[0]}" not in wanted.splitlines():
+        return wanted
+    return text
 
 
 def resolv_conf(config: ContainerConfig, host_text: str, *, shares_host_network: bool, name_server: str = "") -> str:

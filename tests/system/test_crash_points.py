@@ -25,6 +25,8 @@ BELOW = ("spawner.", "shim.", "midwife.")
 """Points of other processes than the daemon; all others are its own."""
 HOOKS = ("hook.", "gate.", "dispatch.parked")
 """Points that only a world with hooks reaches: test_hook_crashes.py."""
+LIVE = ("live.",)
+"""Points of a change to the networks of a running container: test_dns.py."""
 
 Step = tuple[str, str, object, tuple[int, ...]]
 """Method, path, body, the answers that are right.  Each may be sent again after a crash: what is done already is fine."""
@@ -151,7 +153,7 @@ def agrees(lab: Lab) -> None:
     assert not anomalies(lab.root / "hawse.db")
 
 
-OWN = [p for p in POINTS if not p.startswith(BELOW + HOOKS)]
+OWN = [p for p in POINTS if not p.startswith(BELOW + HOOKS + LIVE)]
 OTHERS = [p for p in POINTS if p.startswith(BELOW)]
 
 
@@ -189,5 +191,5 @@ def test_a_helper_dies_at(lab: Lab, point: str) -> None:
 def test_every_part_has_points() -> None:
     assert {p.partition(".")[0] for p in POINTS} == {
         *("create", "start", "connect", "exit", "disconnect", "remove", "network-create", "network-remove", "image"),
-        *("auto-remove", "restart", "spawner", "shim", "midwife", "hook", "gate", "dispatch"),
+        *("auto-remove", "restart", "spawner", "shim", "midwife", "hook", "gate", "dispatch", "live"),
     }

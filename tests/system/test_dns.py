@@ -121,6 +121,45 @@ def test_debian_resolves_too(blue: Lab, debian: Path) -> None:
                 assert blue.hawse(*asker, database, name).out.split()[0] == "203.0.113.7", (database, name)
 
 
+def test_files_follow_the_networks_of_a_running_container(blue: Lab) -> None:
+    """Its own addresses in /etc/hosts and the name server in /etc/resolv.conf; what it has written itself stays."""
+    blue.hawse("run", "-d", "--name", "rover", "busybox", *IDLE)
+    blue.hawse("run", "-d", "--name", "mate", "--network", "container:rover", "busybox", *IDLE)
+    blue.hawse("exec", "rover", "sh", "-c", "echo 192.0.2.9 mine >> /etc/hosts")
+    hostname = blue.inspect("rover")["Config"]["Hostname"]
+
+    def own(name: str = "rover") -> list[str]:
+        lines = blue.hawse("exec", name, "cat", "/etc/hosts").out.splitlines()
+        assert name == "mate" or "192.0.2.9 mine" in lines
+        return [line.split()[0] for line in lines if line.endswith(f"\t{hostname}")]
+
+    first = own()
+    blue.hawse("network", "connect", "blue", "rover")
+    assert own() == own("mate") == [*first, blue.address("rover", "blue")]
+    for name in ("rover", "mate"):
+        assert lookup(blue, name, "web") == [blue.address("web", "blue")]
+    blue.hawse("network", "connect", "red", "rover")
+    blue.hawse("network", "disconnect", "blue", "rover")
+    assert own() == own("mate") == [*first, blue.address("rover", "red")]
+    assert lookup(blue, "rover", "db") == [blue.address("db", "red")], "the name server of blue answers it no more"
+    blue.hawse("network", "disconnect", "red", "rover")
+    assert own() == first
+    assert "ndots:0" not in blue.hawse("exec", "rover", "cat", "/etc/resolv.conf").out
+    blue.hawse("rm", "-f", "mate", "rover")
+
+
+def test_files_follow_though_the_daemon_is_killed_in_between(blue: Lab) -> None:
+    blue.hawse("run", "-d", "--name", "rover", "busybox", *IDLE)
+    blue.daemon.kill9()
+    blue.daemon.start(env={"HAWSE_FAULT": "live.connected"})
+    assert blue.hawse("network", "connect", "blue", "rover", check=False).code != 0
+    blue.daemon.wait_dead()
+    blue.daemon.start()
+    assert f"{blue.address('rover', 'blue')}\t" in blue.hawse("exec", "rover", "cat", "/etc/hosts").out
+    assert lookup(blue, "rover", "web") == [blue.address("web", "blue")]
+    blue.hawse("rm", "-f", "rover")
+
+
 def test_port_53_can_be_published_all_the_same(blue: Lab) -> None:
     """What is sent to the host's own address is the container's, what is sent to a gateway is ours."""
     answer = "while :; do echo theirs | nc -l -p 53; done"
