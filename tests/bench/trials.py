@@ -48,7 +48,9 @@ def main() -> int:
             found, leaks = trial(lab, random.Random(f"{arguments.seed} {number}"))
         total.update(found)
         bad += bool(leaks)
-        sys.stdout.write(f"trial {number + 1}: {dict(found)}{''.join(f'{chr(10)}  {line}' for line in leaks)}\n")
+        sys.stdout.write(
+            f"trial {number + 1}: { {k: n for k, n in found.items() if n} }{''.join(f'{chr(10)}  {line}' for line in leaks)}\n"
+        )
         sys.stdout.flush()
     print(f"\n| {arguments.trials} trials | hawse |\n|---|---|")
     for name, count in total.items():
@@ -80,7 +82,12 @@ def trial(lab: Lab, chance: random.Random) -> tuple[Counter[str], list[str]]:
     for worker in workers:
         worker.join()
     lab.daemon.start()
-    found = Counter({"containers run and removed before the kill": runs["done"], "requests cut off": runs["cut off"]})
+    found = Counter(
+        {
+            "containers run and removed before the kill": runs["done"],
+            "requests cut off or refused by the kill": runs["cut off"],
+        }
+    )
     found["of the servers, ended by the kill"] = sum(
         not lab.client.reaches(HOST, PORTS + i, timeout=5) for i in range(SERVERS)
     )
