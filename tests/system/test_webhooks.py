@@ -202,7 +202,7 @@ def test_a_batch_is_what_came_while_the_last_request_was_under_way(lab: Lab, rec
 def test_one_that_is_down_for_as_long_as_events_are_kept(bare_lab: Lab) -> None:
     """It is told of what it missed, and stops neither the pruning nor other hooks."""
     lab = bare_lab
-    (lab.state / "hawse.toml").write_text("journal_max_age = 3\n")
+    (lab.state / "hawse.toml").write_text("journal_max_age = 1\n")
     (hooks := lab.state / "hooks.d").mkdir(exist_ok=True)
     (hooks / "10-alert.toml").write_text(
         f'on = "network.created"\nurl = "unix://{lab.share}/nobody:/"\nretries = 1000\n'
