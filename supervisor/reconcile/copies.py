@@ -24,6 +24,7 @@ from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx
 
 GATHER: Final = 0.02  # seconds that news are gathered before they are written
+NAME_MAX: Final = 255  # limits.h
 RETRY: Final = 5.0  # seconds until what could not be written is tried again
 KINDS: Final = ("container", "network", "image", "volume")
 
@@ -124,6 +125,8 @@ def _text(tx: Tx, subject: str) -> bytes | None:
 def _put(top: Path, texts: dict[str, bytes | None]) -> None:
     for subject, text in texts.items():
         path = top / f"{subject}.json"
+        if len(path.name) > NAME_MAX:
+            continue  # a volume of an endless name: it can be made again by that name, over the same directory
         if text is None:
             path.unlink(missing_ok=True)
         elif not path.exists() or path.read_bytes() != text:
