@@ -58,6 +58,7 @@ from hawse.supervisor.waits import Expectation
 
 log = structlog.get_logger()
 
+REMOVAL_ATTEMPTS = 5  # a forced removal against somebody who starts it again
 KILL_DEADLINE = 45.0  # seconds from SIGKILL to the recorded exit: output is drained, a shim that hangs is found out
 
 
@@ -266,7 +267,14 @@ class Engine:
             await cabling.disconnect(self.parts, container, network)
 
     async def commit(
-        self, ref: str, *, tag: str = "", changes: Sequence[str] = (), message: str = "", pause: bool = True
+        self,
+        ref: str,
+        *,
+        tag: str = "",
+        changes: Sequence[str] = (),
+        message: str = "",
+        author: str = "",
+        pause: bool = True,
     ) -> Image:
         """An image of what a container changed; it stands still meanwhile, unless `pause` is off."""
         async with self._serial(ref) as container:
@@ -276,7 +284,8 @@ class Engine:
                 cgroup.freeze()
             try:
                 paths = self.parts.paths(container.id)
-                return await self.images.commit(container, paths, tag=tag, changes=changes, message=message)
+                told = {"message": message, "author": author}
+                return await self.images.commit(container, paths, tag=tag, changes=changes, **told)
             finally:
                 if freeze:
                     cgroup.thaw()
@@ -288,16 +297,17 @@ class Engine:
             with self.parts.waits.expect(f"container/{container.id}", "container.removed") as removed:
                 await removed.wait(ending.UNPLUG_DEADLINE)
             return
-        if container.state.is_alive and not force:
-            raise Conflict(
-                f'cannot remove container "/{container.name}": container is {container.state.public}: '
-                "stop the container before removing or force remove"
-            )
+        _check_removable(container, force)
         await self._ask_removal(container)
-        if container.state.is_alive:
-            await self._end(container)
-        async with self._serial(container.id) as current:
-            await ending.remove(self.parts, current, volumes=volumes)
+        for _ in range(REMOVAL_ATTEMPTS):
+            if container.state.is_alive:
+                await self._end(container)
+            async with self._serial(container.id) as container:
+                if not container.state.is_alive:
+                    await ending.remove(self.parts, container, volumes=volumes)
+                    return
+                _check_removable(container, force)  # somebody has started it meanwhile
+        raise Conflict(f"container {container.name} is started again each time it is ended for its removal")
 
     async def remove_ended(self, container_id: ContainerId) -> None:
         """What `--rm` promised, or a removal that is under way.  Nothing is left to do when it is gone or runs again."""
@@ -468,6 +478,14 @@ class Engine:
         )
         for event in connected:
             await self.dispatcher.wait_done("record", event.seq)
+
+
+def _check_removable(container: Container, force: bool) -> None:
+    if container.state.is_alive and not force:
+        raise Conflict(
+            f'cannot remove container "/{container.name}": container is {container.state.public}: '
+            "stop the container before removing or force remove"
+        )
 
 
 async def _wait_killed(container: Container, ended: Expectation) -> None:

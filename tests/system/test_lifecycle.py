@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import threading
 import time
 
 import pytest
@@ -180,3 +181,28 @@ def test_info_and_version(lab: Lab) -> None:
     version = lab.hawse("version").out
     assert re.search(r"API version:\s*1\.\d+", version)
     lab.hawse("rm", "-f", "counted")
+
+
+def test_a_forced_removal_wins_against_starts_or_says_why(lab: Lab) -> None:
+    for _ in range(5):
+        lab.hawse("create", "--name", "box", "busybox", "sleep", "1000")
+        over = threading.Event()
+
+        def start_again(over: threading.Event = over) -> None:
+            while not over.is_set():
+                lab.daemon.request("POST", "/containers/box/start")
+
+        starters = [threading.Thread(target=start_again) for _ in range(3)]
+        for starter in starters:
+            starter.start()
+        answers = set()
+        try:
+            while 204 not in answers:
+                status, body = lab.daemon.request("DELETE", "/containers/box?force=1")
+                assert status in (204, 409), body
+                answers.add(status)
+        finally:
+            over.set()
+            for starter in starters:
+                starter.join()
+        assert lab.hawse("ps", "-aq").out == ""
