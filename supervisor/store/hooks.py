@@ -30,13 +30,22 @@ class HookRun:
 
 class HookRows(Session):
     def begin_run(self, hook: str, seq: int, event: str, subject: str) -> HookRun:
-        """A row before the program starts; the attempts of an event count across daemons."""
+        """A row before the program starts; the attempts of an event count across daemons.
+
+        One before it whose end could not be written (a full disk) was interrupted, as far as anybody can know.
+        """
         (before,) = (
             self._one("SELECT coalesce(max(attempt), 0) FROM hook_runs WHERE hook = ? AND seq = ?", hook, seq)
             if seq
             else (0,)
         )
         now = self._clock()
+        if seq:
+            self._do(
+                """UPDATE hook_runs SET ended_at = ?, outcome = 'interrupted'
+                   WHERE hook = ? AND seq = ? AND ended_at = 0""",
+                *(now, hook, seq),
+            )
         self._do(
             "INSERT INTO hook_runs (hook, seq, event, subject, attempt, started_at) VALUES (?, ?, ?, ?, ?, ?)",
             *(hook, seq, event, subject, before + 1, now),

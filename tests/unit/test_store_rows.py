@@ -399,3 +399,25 @@ def test_leases_are_asked_one_address_at_a_time(populated, samples):
     assert all(lease.address in taken for lease in held)
     assert taken.holder(held[0].address) == tx.container(held[0].container_id).name
     assert IPv4Address("10.0.1.200") not in taken and taken.holder(IPv4Address("10.0.1.200")) is None
+
+
+# runs of hooks
+
+
+def test_attempts_of_an_event_go_on_and_an_end_that_was_never_written_is_an_interruption(tx, clock):
+    """The end could not be written (a full disk): the next attempt says so, and other runs stay as they are."""
+    first = tx.begin_run("10-a", 7, "container.exited", "container/x")
+    tx.begin_run("10-b", 7, "container.exited", "container/x")
+    tx.begin_run("10-gate", 0, "pre-start", "container/x")
+    clock.advance(5)
+    second = tx.begin_run("10-a", 7, "container.exited", "container/x")
+    tx.end_run(second.id, "succeeded", 0, "said")
+    assert (first.attempt, second.attempt) == (1, 2)
+    assert [(r.attempt, r.outcome, r.output) for r in tx.hook_runs("10-a")] == [
+        (2, "succeeded", "said"),
+        (1, "interrupted", ""),
+    ]
+    tx.begin_run("10-gate", 0, "pre-start", "container/y")  # gates ask of many containers at once
+    assert [r.outcome for r in (*tx.hook_runs("10-b"), *tx.hook_runs("10-gate"))] == ["", "", ""]
+    assert tx.interrupt_runs() == 3
+    assert {r.outcome for r in tx.hook_runs()} == {"succeeded", "interrupted"}
