@@ -341,6 +341,8 @@ class Image(Record, frozen=True, kw_only=True):
     architecture: str = "amd64"
     history: tuple[str, ...] = ()  # one line a layer, oldest first
     parent: str = ""
+    author: str = ""
+    comment: str = ""  # what was said when it was made
 
 
 R = TypeVar("R", bound=Record)

@@ -18,10 +18,10 @@ from hawse.supervisor.errors import UserError
 from hawse.supervisor.hooks.hook import event_types
 from hawse.supervisor.model import ContainerConfig, EndpointRequest, Healthcheck, NetworkName, OwnHook
 from hawse.supervisor.runtime.spec import capabilities
+from hawse.supervisor.signal_names import signal_number
 
 MAC = re.compile(r"(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}\Z", re.IGNORECASE)
 HOSTNAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,62}[A-Za-z0-9_])?\Z")
-SIGNAL = re.compile(r"(SIG)?[A-Z][A-Z0-9]{1,9}(\+\d{1,2})?\Z|\d{1,2}\Z", re.IGNORECASE)
 _NO_NETWORKS = ("none", "host")
 _MAX_SECONDS = 86_400 * 365
 _MAX_NS = 1 << 62
@@ -206,8 +206,8 @@ def _userns(outer: Body, extension: Body) -> str:
 
 def _signal(body: Body) -> str:
     value = body.text("StopSignal")
-    if value and not SIGNAL.match(value):
-        raise UserError(f"invalid signal: {value}", hint="a name such as SIGTERM, or a number")
+    if value:
+        signal_number(value)
     return value
 
 

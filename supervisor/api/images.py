@@ -85,6 +85,7 @@ async def commit(call: Call) -> web.StreamResponse:
         tag=joined(call.query.text("repo"), call.query.text("tag")),
         changes=_changes(call),
         message=call.query.text("comment"),
+        author=call.query.text("author"),
         pause=call.query.flag("pause", default=True),
     )
     return call.json({"Id": image.id}, 201)

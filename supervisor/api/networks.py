@@ -112,6 +112,7 @@ async def connect(call: Call) -> web.StreamResponse:
 async def disconnect(call: Call) -> web.StreamResponse:
     """POST /networks/X/disconnect: with Force a container that is not there, or not on it, is fine."""
     body = await call.body()
+    await call.engine.networks.find(call.ref)
     try:
         await call.engine.disconnect(_container(body), call.ref)
     except (NotFound, Conflict):

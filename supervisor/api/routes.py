@@ -176,6 +176,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     *_absent("attach with an upgraded connection instead", "GET /containers/{ref}/attach/ws"),
     *_absent("hawse does not checkpoint containers", "GET|POST /containers/{ref}/checkpoints"),
+    Route("GET", "/plugins/{name}/json", system.plugin),
     *_absent("hawse has no plugins", "GET|POST|DELETE /plugins", "GET|POST|DELETE /plugins/{name}"),
     *_absent(
         "hawse has no swarm mode",

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from hawse.supervisor.api import wire
 from hawse.supervisor.api.call import HEADERS, Call
+from hawse.supervisor.errors import NotFound
 from hawse.supervisor.model import State
 from hawse.supervisor.store.tx import Tx
 
@@ -77,6 +78,11 @@ async def counts(engine: Engine) -> dict[str, int]:
         "networks": networks,
         "volumes": volumes,
     }
+
+
+async def plugin(call: Call) -> web.StreamResponse:
+    """GET /plugins/X/json: there is none; Docker's client asks when it looks for an object of any kind."""
+    raise NotFound(f'plugin "{call.params["name"]}" not found')
 
 
 async def info(call: Call) -> web.StreamResponse:

@@ -32,12 +32,12 @@ def inspect(image: Image) -> dict[str, Any]:
         "RepoTags": list(image.tags),
         "RepoDigests": [],
         "Parent": image.parent,
-        "Comment": "",
+        "Comment": image.comment,
         "Created": rfc3339(image.created_at),
         "Container": "",
         "ContainerConfig": config,
         "DockerVersion": "",
-        "Author": "",
+        "Author": image.author,
         "Config": config,
         "Architecture": image.architecture,
         "Os": "linux",
@@ -96,5 +96,5 @@ def history(image: Image) -> list[dict[str, Any]]:
         for text in reversed(image.history or ("",) * len(image.layers))
     ]
     if lines:
-        lines[0] |= {"Id": image.id, "Tags": list(image.tags) or None, "Size": image.size}
+        lines[0] |= {"Id": image.id, "Tags": list(image.tags) or None, "Size": image.size, "Comment": image.comment}
     return lines

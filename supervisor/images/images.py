@@ -89,13 +89,21 @@ class Images:
         async def publish(directory: Path) -> Image:
             layer, size = await _in_thread("import", lambda: unpack(directory))
             faults.point("image.layer-made")
-            image = self._image((layer,), size=size, config=config, history=(message or "Imported from a tar file",))
+            line = message or "Imported from a tar file"
+            image = self._image((layer,), size=size, config=config, history=(line,), comment=message)
             return await self._publish(directory, layer, image, name)
 
         return await self._with_directory(publish)
 
     async def commit(
-        self, container: Container, paths: Paths, *, tag: str = "", changes: Sequence[str] = (), message: str = ""
+        self,
+        container: Container,
+        paths: Paths,
+        *,
+        tag: str = "",
+        changes: Sequence[str] = (),
+        message: str = "",
+        author: str = "",
     ) -> Image:
         """What a container changed becomes a layer on top of its image's; the caller has frozen it if it runs.
 
@@ -126,13 +134,23 @@ class Images:
                 config=config,
                 history=(*base.history, line),
                 parent=base.id,
+                author=author,
+                comment=message,
             )
             return await self._publish(directory, layer, image, name, container)
 
         return await self._with_directory(publish)
 
     def _image(
-        self, layers: tuple[str, ...], *, size: int, config: ImageConfig, history: tuple[str, ...], parent: str = ""
+        self,
+        layers: tuple[str, ...],
+        *,
+        size: int,
+        config: ImageConfig,
+        history: tuple[str, ...],
+        parent: str = "",
+        author: str = "",
+        comment: str = "",
     ) -> Image:
         """As with Docker, an image's id is the hash of all that it says about itself."""
         machine = platform.machine()
@@ -145,6 +163,8 @@ class Images:
             architecture=_ARCHITECTURES.get(machine, machine),
             history=history,
             parent=parent,
+            author=author,
+            comment=comment,
         )
         return replace(fresh, id=ImageId(f"sha256:{hashlib.sha256(encode(fresh)).hexdigest()}"))
 

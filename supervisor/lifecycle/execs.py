@@ -122,7 +122,8 @@ class Execs:
             )
         except BaseException as e:
             found.running = False
-            found.code = getattr(e, "exit_code", 126)
+            code = getattr(e, "exit_code", 126)
+            found.code = 126 if code == 125 else code  # 125 is for what could not be made at all; this was
             found.ended.set()
             raise
         started = events.ExecStarted(container=container, exec_id=exec_id, argv=config.argv)
