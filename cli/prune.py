@@ -66,8 +66,8 @@ def _one(kind: str, warning: str) -> Command:
 
 _ALL = {"images": "Also images that have a name", "volumes": "Also volumes that have a name"}
 _FLAGS = (
-    Flag("filter", "f", "filter", "Only what matches, such as until=24h or label=a=b"),
-    Flag("force", kind="bool", help="Do not ask"),
+    Flag("filter", kind="filter", help="Only what matches, such as until=24h or label=a=b"),
+    Flag("force", "f", "bool", "Do not ask"),
 )
 
 

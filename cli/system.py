@@ -1,4 +1,4 @@
-"""`hawse info`, `version`, and `hawse system df|shutdown`."""
+"""`hawse info`, `version`, and `hawse system shutdown`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from hawse.cli.context import Context
 from hawse.cli.errors import Disconnected, Failure, NoDaemon
 from hawse.cli.flags import Command, Flag, Options
-from hawse.cli.table import aligned, coloured, painted
+from hawse.cli.table import coloured, painted
 from hawse.cli.units import size
 from hawse.supervisor.api import wire
 
@@ -115,32 +115,6 @@ def _formatted(data: dict[str, Any], format: str) -> None:
     print(Template(format).render(data))
 
 
-def _df(context: Context, options: Options, _: list[str]) -> int:
-    found = context.client.get("/system/df")
-    if options.format == "json":
-        print(json.dumps(found, ensure_ascii=False))
-        return 0
-    images, containers, volumes = (found.get(k) or [] for k in ("Images", "Containers", "Volumes"))
-    used = [i for i in images if i.get("Containers", 0) > 0]
-    running = [c for c in containers if c.get("State") in ("running", "paused", "restarting")]
-    mounted = [v for v in volumes if (v.get("UsageData") or {}).get("RefCount", 0) > 0]
-    rows = [
-        ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"],
-        _usage("Images", images, used, lambda i: i["Size"]),
-        _usage("Containers", containers, running, lambda c: c.get("SizeRw") or 0),
-        _usage("Local Volumes", volumes, mounted, lambda v: max(0, (v.get("UsageData") or {}).get("Size", 0))),
-    ]
-    print("\n".join(aligned(rows)))
-    return 0
-
-
-def _usage(kind: str, all_: list[Any], active: list[Any], bytes_of: Any) -> list[str]:
-    total = sum(map(bytes_of, all_))
-    free = total - sum(map(bytes_of, active))
-    share = f" ({free * 100 // total}%)" if total else ""
-    return [kind, str(len(all_)), str(len(active)), size(total), f"{size(free)}{share}"]
-
-
 def _shutdown(context: Context, options: Options, _: list[str]) -> int:
     """Returns when the daemon has ended."""
     import select
@@ -169,7 +143,6 @@ def _shutdown(context: Context, options: Options, _: list[str]) -> int:
 
 VERSION = Command(_version, most=0, flags=(_FORMAT,))
 INFO = Command(_info, most=0, flags=(_FORMAT,))
-DF = Command(_df, most=0, flags=(Flag("format", help="json"), Flag("verbose", "v", "bool", hidden=True)))
 SHUTDOWN = Command(
     _shutdown,
     most=0,

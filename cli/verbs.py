@@ -126,7 +126,7 @@ GROUPS: dict[str, tuple[str, dict[str, Entry]]] = {
     "system": (
         "Manage hawse itself",
         {
-            "df": ("system", "DF", "Show how much disk is used"),
+            "df": ("disk", "DF", "Show how much disk is used"),
             "events": _EVENTS,
             "info": _INFO,
             "prune": ("prune", "SYSTEM", "Remove everything that is unused"),

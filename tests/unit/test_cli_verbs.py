@@ -414,10 +414,30 @@ def test_system_prune_and_df(daemon: CliDaemon) -> None:
             "Volumes": None,
         },
     }
-    assert "Total reclaimed space: 3kB" in daemon.run("system", "prune", "--force").out
+    for force in ("--force", "-f"):
+        assert "Total reclaimed space: 3kB" in daemon.run("system", "prune", force).out
     lines = [line.split() for line in daemon.run("system", "df").out.splitlines()]
     assert lines[1] == ["Images", "2", "1", "5kB", "1kB", "(20%)"]
     assert lines[2] == ["Containers", "1", "0", "10B", "10B", "(100%)"]
+    image = {"Id": "sha256:" + "a" * 64, "RepoTags": ["busybox:1"], "Created": 0, "Size": 4000, "Containers": 1}
+    box = {
+        "Id": "b" * 64,
+        "Image": "busybox",
+        "Command": "sleep 1000",
+        "Mounts": [{"Type": "volume"}, {"Type": "bind"}],
+        "SizeRw": 10,
+        "Created": 0,
+        "Status": "Up 2 hours",
+        "Names": ["/box"],
+    }
+    volume = {"Name": "data", "UsageData": {"Size": 2000, "RefCount": 1}}
+    daemon.routes["GET /system/df"] = {"Images": [image], "Containers": [box], "Volumes": [volume]}
+    shown = [line.split() for line in daemon.run("system", "df", "-v").out.splitlines()]
+    (image_line,) = (line for line in shown if line[:1] == ["busybox"])
+    assert image_line[:3] == ["busybox", "1", "a" * 12] and image_line[-2:] == ["4kB", "1"]
+    (box_line,) = (line for line in shown if line[:1] == ["b" * 12])
+    assert box_line[1:6] == ["busybox", '"sleep', '1000"', "1", "10B"] and box_line[-4:] == ["Up", "2", "hours", "box"]
+    assert ["data", "1", "2kB"] in shown
 
 
 def test_version_and_info(daemon: CliDaemon) -> None:
