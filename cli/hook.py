@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _HOOKS = f"{wire.NATIVE}/hooks"
+_DEAD_SHOWN = 5  # numbers of dead letters in a line; --format json has all
 _FORMAT = Flag("format", help="json, or a table")
 
 
@@ -27,7 +28,9 @@ def _ls(context: Context, options: Options, _: list[str]) -> int:
         return 0
     rows = [["HOOK", "EVENTS", "MODE", "STATE", "DEAD", "LAST RUN"]]
     for hook in hooks:
-        dead = ",".join(map(str, hook["Dead"]))
+        dead = ",".join(map(str, hook["Dead"][:_DEAD_SHOWN]))
+        if (more := len(hook["Dead"]) - _DEAD_SHOWN) > 0:
+            dead += f" and {more} more"
         rows.append([hook["Name"], ",".join(hook["Events"]), hook["Mode"], _state(hook), dead, _last(hook["Last"])])
     print("\n".join(aligned(rows)))
     return 1 if any(hook["State"] == "bad" for hook in hooks) else 0

@@ -577,3 +577,11 @@ def test_a_reader_that_goes_away_is_no_error(daemon: CliDaemon) -> None:
     with process.stderr:
         assert process.stderr.read() == b""
     assert process.wait(20) == 141
+
+
+def test_many_dead_letters_do_not_fill_the_line(daemon: CliDaemon) -> None:
+    hook = {"Name": "a.toml", "Events": ["x"], "Mode": "durable", "State": "ready", "Lag": 0, "Last": None}
+    daemon.routes["GET /hawse/v1/hooks"] = [{**hook, "Dead": [7]}, {**hook, "Dead": list(range(40))}]
+    _, one, many = daemon.run("hook", "ls").out.splitlines()
+    assert " 7 " in f"{one} " and "more" not in one
+    assert "0,1,2,3,4 and 35 more" in many
