@@ -57,7 +57,8 @@ def _ls(context: Context, options: Options, names: list[str]) -> int:
         return 0
     now = time.time()
     rows = [row for one in found for row in _rows(one, now, not options.no_trunc)]
-    show(rows, _HEADINGS, _COLUMNS, options.format)
+    columns = (*_COLUMNS[:2], "Digest", *_COLUMNS[2:]) if options.digests else _COLUMNS
+    show(rows, _HEADINGS, columns, options.format)
     return 0
 
 
@@ -127,6 +128,7 @@ LS = Command(
     most=1,
     flags=(
         Flag("all", "a", "bool", hidden=True),
+        Flag("digests", kind="bool", help="Also show digests, which only registries give"),
         Flag("filter", "f", "filter", "Show only what matches, such as dangling=true"),
         FORMAT,
         Flag("no-trunc", kind="bool", help="Show ids in full"),

@@ -269,6 +269,7 @@ def test_images(daemon: CliDaemon) -> None:
         assert lines[1].split() == ["tiny", "2", "abababababab", "5", "hours", "ago", "4.26MB"]
         assert lines[2].split()[:2] == ["host:5000/tiny", "latest"]
         assert lines[3].split()[:2] == ["<none>", "<none>"]
+    assert daemon.run("images", "--digests").out.splitlines()[1].split()[:4] == ["tiny", "2", "<none>", "abababababab"]
 
 
 def test_rmi_and_tag(daemon: CliDaemon) -> None:
