@@ -10,7 +10,6 @@ Events come on standard input as a memory file, so that a hook which does not re
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import pwd
 import signal
@@ -116,21 +115,15 @@ async def execute(
     try:
         os.write(memory, stdin)
         os.lseek(memory, 0, os.SEEK_SET)
-        order = {
-            "fd": program,
-            "argv": list(argv),
-            "env": dict(environment),
-            "cgroups": list(map(str, cgroup.paths())),
-            "user": ids,
-        }
+        group = next(map(str, cgroup.paths()), "")
         os.set_inheritable(program, True)
         process = subprocess.Popen(  # noqa: ASYNC220  a vfork and an exec
-            [sys.executable, "-I", "-S", _LAUNCH, json.dumps(order)],
+            [sys.executable, "-I", "-S", "-X", "utf8", _LAUNCH, str(program), group, ids, *argv],
             stdin=memory,
             stdout=out.write if out else err.write,
             stderr=err.write,
             pass_fds=(program,),
-            env={},
+            env=environment,
             cwd="/",
             start_new_session=True,
         )
@@ -201,11 +194,12 @@ def _smallest(hierarchy: Hierarchy) -> Hierarchy:
     return replace(hierarchy, v1=tuple(x for x in hierarchy.v1 if x[0] == "freezer") or hierarchy.v1[:1])
 
 
-def _user(name: str) -> tuple[int, int, list[int]] | None:
+def _user(name: str) -> str:
+    """As launch.py wants it."""
     if not name:
-        return None
+        return ""
     try:
         entry = pwd.getpwnam(name)
     except KeyError:
         raise UserError(f"there is no user {name!r}") from None
-    return entry.pw_uid, entry.pw_gid, os.getgrouplist(name, entry.pw_gid)
+    return ",".join(map(str, (entry.pw_uid, entry.pw_gid, *os.getgrouplist(name, entry.pw_gid))))

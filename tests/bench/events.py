@@ -23,6 +23,7 @@ from pathlib import Path
 
 from hawse.cli.selftest.busybox import busybox_tar
 from hawse.cli.selftest.lab import Lab
+from hawse.cli.selftest.waiting import eventually
 from hawse.supervisor import events as facts
 from hawse.supervisor.model import Container, ContainerConfig, ContainerId, Endpoint, NetworkName, PortBinding, State
 from hawse.supervisor.store.store import Store
@@ -47,6 +48,7 @@ def main(argv: list[str]) -> int:
         return 0
     print(f"load {os.getloadavg()[0]:.1f}, {os.cpu_count()} CPUs", flush=True)
     latency(arguments.samples)
+    hook_latency(arguments.samples)
     throughput(arguments.seconds)
     catch_up(arguments.behind)
     return 0
@@ -76,6 +78,29 @@ def latency(samples: int) -> None:
                 f"last median {statistics.median(last):.1f} worst {max(last):.1f} ms",
                 flush=True,
             )
+
+
+def hook_latency(samples: int) -> None:
+    """From the exit to the word of a hook of two programs, /bin/sh and date."""
+    with Lab() as lab:
+        out = lab.share / "stamps"
+        hook = lab.state / "hooks.d" / "on-container.exited.d" / "10-stamp"
+        hook.parent.mkdir(parents=True)
+        hook.write_text(f"#!/bin/sh\nexec date +%s%N >> {out}\n")
+        hook.chmod(0o755)
+        lab.daemon.start()
+        lab.hawse("image", "import", busybox_tar(), "busybox")
+        took = []
+        with _Readers(str(lab.daemon.socket_path), 1, "types=container.exited") as readers:
+            for number in range(samples):
+                lab.hawse("run", "-d", "--network", "none", "--name", f"box{number}", "busybox", "sleep", "1000")
+                lab.daemon.request("POST", f"/containers/box{number}/kill")
+                _, document = readers.next_line()
+                eventually(lambda number=number: out.exists() and out.read_text().count("\n") > number)
+                stamp = int(out.read_text().splitlines()[-1])
+                took.append((stamp - document["data"]["exit"]["finished_at"]) / 1e6)
+                lab.hawse("rm", "-f", f"box{number}")
+        print(f"exit to a hook's first word: median {statistics.median(took):.1f} worst {max(took):.1f} ms", flush=True)
 
 
 class _Readers:
