@@ -261,7 +261,10 @@ def test_a_death_in_docker_s_events() -> None:
         (facts.ContainerStarted(container=RUNNING, restarted=True), ["mount", "start", "restart"]),
         (facts.ContainerExited(container=EXITED, exit=Exit(code=0)), ["die", "unmount"]),
         (facts.ContainerExited(container=replace(EXITED, ended_by="kill"), exit=Exit(code=0)), ["die", "unmount"]),
-        (facts.ContainerExited(container=replace(EXITED, ended_by="stop"), exit=Exit(code=0)), ["die", "unmount", "stop"]),
+        (
+            facts.ContainerExited(container=replace(EXITED, ended_by="stop"), exit=Exit(code=0)),
+            ["die", "unmount", "stop"],
+        ),
         (facts.ContainerOom(container=RUNNING), ["oom"]),
         (facts.ContainerPaused(container=RUNNING), ["pause"]),
         (facts.ContainerResumed(container=RUNNING), ["unpause"]),
