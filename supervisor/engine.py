@@ -1,6 +1,7 @@
 """The verbs of a container.  One container is serial (a keyed lock), different ones are concurrent.
 
-    lifecycle/  create  creating.py      start  starting.py      exit, remove  ending.py      exec  execs.py
+    lifecycle/  create  creating.py      start  starting.py      stop, kill  stopping.py
+                exit, remove  ending.py      exec  execs.py
     connect, record, disconnect, auto-remove: handlers/, driven by dispatch/
 
 The engine never decides what state may follow what (machine.py) and never plugs or unplugs a network (handlers/).
@@ -8,9 +9,8 @@ The engine never decides what state may follow what (machine.py) and never plugs
 
 from __future__ import annotations
 
-import signal as signals
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Self
 
 import anyio
@@ -23,10 +23,10 @@ from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.dispatch.handler import Handler
 from hawse.supervisor.dispatch.subscriptions import Subscriptions
 from hawse.supervisor.dns.server import NameServer
-from hawse.supervisor.errors import Conflict, HawseError, NotFound, NotModified, Unavailable
+from hawse.supervisor.errors import Conflict, HawseError, NotFound, NotModified
 from hawse.supervisor.health.keeper import HealthKeeper
 from hawse.supervisor.hooks.hooks import Hooks
-from hawse.supervisor.lifecycle import cabling, creating, ending, starting
+from hawse.supervisor.lifecycle import cabling, creating, ending, starting, stopping
 from hawse.supervisor.lifecycle.execs import Execs
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.locks import KeyedLocks
@@ -40,7 +40,7 @@ from hawse.supervisor.model import (
     Image,
     State,
 )
-from hawse.supervisor.moves import move
+from hawse.supervisor.moves import serial, step
 from hawse.supervisor.networks import Networks
 from hawse.supervisor.parts import Context, Parts
 from hawse.supervisor.reconcile import repairs
@@ -49,17 +49,14 @@ from hawse.supervisor.reconcile.keeper import Keeper
 from hawse.supervisor.reconcile.plan import Action
 from hawse.supervisor.reconcile.recovery import recover
 from hawse.supervisor.runtime.client import AttachOptions, Shim
-from hawse.supervisor.signal_names import signal_number
 from hawse.supervisor.store.tx import Tx
 from hawse.supervisor.store.upkeep import upkeep
 from hawse.supervisor.tally import Tally
 from hawse.supervisor.volumes import Volumes
-from hawse.supervisor.waits import Expectation
 
 log = structlog.get_logger()
 
 REMOVAL_ATTEMPTS = 5  # a forced removal against somebody who starts it again
-KILL_DEADLINE = 45.0  # seconds from SIGKILL to the recorded exit: output is drained, a shim that hangs is found out
 
 
 class Engine:
@@ -141,7 +138,7 @@ class Engine:
 
     async def start(self, ref: str) -> Container:
         """Raises NotModified when it runs, StartError when it cannot."""
-        async with self._serial(ref) as container:
+        async with serial(self.parts, ref) as container:
             if container.state in (State.RUNNING, State.PAUSED):
                 raise NotModified(f"container {container.name} is already running")
             if container.state is State.REMOVING:
@@ -164,38 +161,11 @@ class Engine:
 
         By the engine it counts as no user's wish: restart policies will start it again.
         """
-        number = signal_number(signal) if signal else None
-        found = await self.container(ref)
-        with self._exit_of(found) as ended:  # before the look at its state: an exit in between must not be missed
-            async with self._serial(found.id) as container:
-                if container.state is State.RESTARTING:
-                    await self._step(container, machine.RestartCancelled())
-                    return
-                if not container.state.is_alive:
-                    raise NotModified(f"container {container.name} is not running")
-                await self.dispatcher.gate(events.PreStop(container=container))
-                first = number or signal_number(container.config.stop_signal)
-                if not by_engine:
-                    await self._end_by(container, verb, first)
-            grace = container.config.stop_timeout if timeout is None else timeout
-            if container.state is State.PAUSED:
-                Cgroup.open(self.parts.cgroups, container.id).thaw()
-            self._signal(container, first)
-            if await ended.wait(None if grace < 0 else grace) is None:
-                await self._record_signal(container, signals.SIGKILL)
-                self._signal(container, signals.SIGKILL)
-                await _wait_killed(container, ended)
+        await stopping.stop(self.parts, self.dispatcher, ref, timeout, signal, by_engine=by_engine, verb=verb)
 
     async def kill(self, ref: str, signal: int) -> None:
         """Send one signal.  Raises Conflict when it does not run."""
-        async with self._serial(ref) as container:
-            if not container.state.is_alive:
-                raise Conflict(f"cannot kill container: {ref}: container {container.id} is not running")
-            if signal in (signals.SIGKILL, signal_number(container.config.stop_signal)):
-                await self._end_by(container, "kill", signal)
-            else:
-                await self._record_signal(container, signal)
-        self._signal(container, signal)
+        await stopping.kill(self.parts, ref, signal)
 
     async def restart(self, ref: str, timeout: int | None = None) -> None:
         container = await self.container(ref)
@@ -207,24 +177,24 @@ class Engine:
             await self.start(container.id)
 
     async def pause(self, ref: str) -> None:
-        async with self._serial(ref) as container:
+        async with serial(self.parts, ref) as container:
             if container.state is State.PAUSED:
                 raise Conflict(f"container {container.id} is already paused")
             if container.state is not State.RUNNING:
                 raise Conflict(f"container {container.id} is not running")
             Cgroup.open(self.parts.cgroups, container.id).freeze()
-            await self._step(container, machine.Paused())
+            await step(self.parts, container, machine.Paused())
 
     async def unpause(self, ref: str) -> None:
-        async with self._serial(ref) as container:
+        async with serial(self.parts, ref) as container:
             if container.state is not State.PAUSED:
                 raise Conflict(f"container {container.id} is not paused")
             Cgroup.open(self.parts.cgroups, container.id).thaw()
-            await self._step(container, machine.Resumed())
+            await step(self.parts, container, machine.Resumed())
 
     async def rename(self, ref: str, name: str) -> None:
         name = names.check_container_name(name)
-        async with self._serial(ref) as container:
+        async with serial(self.parts, ref) as container:
 
             def rename(tx: Tx) -> None:
                 if holder := tx.container_named(name):
@@ -240,7 +210,7 @@ class Engine:
 
     async def update(self, ref: str, change: Callable[[ContainerConfig], ContainerConfig]) -> Container:
         """Change limits and restart policy, of a running container at once.  Raises UserError or KernelError, unchanged."""
-        async with self._serial(ref) as container:
+        async with serial(self.parts, ref) as container:
             if container.state in (State.REMOVING, State.DEAD):
                 raise Conflict(f"container {container.name} is {container.state.public}, it cannot be updated")
             updated = replace(container, config=change(container.config))
@@ -257,13 +227,13 @@ class Engine:
     async def connect(self, ref: str, network_ref: str, request: EndpointRequest) -> None:
         """One more network; a running container is plugged in at once."""
         network = await self.networks.find(network_ref)
-        async with self._serial(ref) as container:
+        async with serial(self.parts, ref) as container:
             joined = await cabling.connect(self.parts, self.dispatcher, container, network, request)
         await self._recorded(joined)
 
     async def disconnect(self, ref: str, network_ref: str) -> None:
         network = await self.networks.find(network_ref)
-        async with self._serial(ref) as container:
+        async with serial(self.parts, ref) as container:
             await cabling.disconnect(self.parts, container, network)
 
     async def commit(
@@ -277,7 +247,7 @@ class Engine:
         pause: bool = True,
     ) -> Image:
         """An image of what a container changed; it stands still meanwhile, unless `pause` is off."""
-        async with self._serial(ref) as container:
+        async with serial(self.parts, ref) as container:
             cgroup = Cgroup.open(self.parts.cgroups, container.id)
             freeze = pause and container.state is State.RUNNING
             if freeze:
@@ -301,8 +271,8 @@ class Engine:
         await self._ask_removal(container)
         for _ in range(REMOVAL_ATTEMPTS):
             if container.state.is_alive:
-                await self._end(container)
-            async with self._serial(container.id) as container:
+                await stopping.end(self.parts, container)
+            async with serial(self.parts, container.id) as container:
                 if not container.state.is_alive:
                     await ending.remove(self.parts, container, volumes=volumes)
                     return
@@ -312,7 +282,7 @@ class Engine:
     async def remove_ended(self, container_id: ContainerId) -> None:
         """What `--rm` promised, or a removal that is under way.  Nothing is left to do when it is gone or runs again."""
         try:
-            async with self._restarts.hold(container_id), self._serial(container_id) as container:
+            async with self._restarts.hold(container_id), serial(self.parts, container_id) as container:
                 if container.state.is_alive:
                     return
                 # Quarantined it may wait for long, and nobody remembers whether its volumes were to go: they stay.
@@ -330,18 +300,6 @@ class Engine:
             await self.dispatcher.gate(events.PreRemove(container=container))
         finally:
             self._asking_removal.discard(container.id)
-
-    async def _end(self, container: Container) -> None:
-        """SIGKILL and the recorded exit, for a forced removal."""
-        with self._exit_of(container) as ended:
-            async with self._serial(container.id) as current:
-                if not current.state.is_alive:
-                    return
-                await self._end_by(current, "remove", signals.SIGKILL)
-            if current.state is State.PAUSED:
-                Cgroup.open(self.parts.cgroups, current.id).thaw()
-            self._signal(current, signals.SIGKILL)
-            await _wait_killed(current, ended)
 
     async def stop_all(self) -> None:
         """Stop every running container side by side: the daemon's --stop-all.
@@ -428,45 +386,11 @@ class Engine:
 
     # ---- inner ---------------------------------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def _serial(self, ref: str) -> AsyncIterator[Container]:
-        """The container's lock, and its record as it is once the lock is held."""
-        container_id = (await self.container(ref)).id
-        async with self.parts.locks.hold(container_id):
-            yield await self.container(container_id)
-
-    def _exit_of(self, container: Container) -> AbstractContextManager[Expectation]:
-        return self.parts.waits.expect(f"container/{container.id}", "container.exited", "container.start_failed")
-
     def _shim(self, container: Container) -> Shim:
         shim = self.parts.shims.get(container.id)
         if shim is None:
             raise Conflict(f"container {container.id} is not running")
         return shim
-
-    def _signal(self, container: Container, signal: int) -> None:
-        """Through the pidfd; a process that is gone needs no signal."""
-        if shim := self.parts.shims.get(container.id):
-            shim.kill(signal)
-
-    async def _step(self, container: Container, stimulus: machine.Stimulus) -> Container:
-        return await self.store.transact(lambda tx: move(tx, container, stimulus, self.parts.clock()))
-
-    async def _end_by(self, container: Container, verb: str, signal: int) -> None:
-        """A user's wish that it ends, and the signal that it is about to get for it."""
-
-        def ask(tx: Tx) -> None:
-            asked = move(tx, container, machine.StopRequested(verb=verb), self.parts.clock())
-            tx.append(events.ContainerKilled(container=asked, signal=signal))
-
-        await self.store.transact(ask)
-
-    async def _record_signal(self, container: Container, signal: int) -> None:
-        def record(tx: Tx) -> None:
-            if (now := tx.container(container.id)) and now.state.is_alive:  # else it has ended by itself meanwhile
-                tx.append(events.ContainerKilled(container=now, signal=signal))
-
-        await self.store.transact(record)
 
     async def _recorded(self, container: Container) -> None:
         """Wait until the handler `record` has written what `ps` shows."""
@@ -485,14 +409,4 @@ def _check_removable(container: Container, force: bool) -> None:
         raise Conflict(
             f'cannot remove container "/{container.name}": container is {container.state.public}: '
             "stop the container before removing or force remove"
-        )
-
-
-async def _wait_killed(container: Container, ended: Expectation) -> None:
-    """SIGKILL was sent.  Raises Unavailable: its end will be recorded when it comes, but nobody waits for it for ever."""
-    if await ended.wait(KILL_DEADLINE) is None:
-        pid = container.process.pid if container.process else "?"
-        raise Unavailable(
-            f"container {container.name} has not ended {KILL_DEADLINE:g} s after SIGKILL",
-            hint=f"what is process {pid} waiting for? see /proc/{pid}/stack; and is the state database written to?",
         )

@@ -13,7 +13,7 @@ from hawse.supervisor.errors import Conflict, HawseError, KernelError
 from hawse.supervisor.lifecycle.creating import forget
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import Container, ContainerId, Exit, State
-from hawse.supervisor.moves import move
+from hawse.supervisor.moves import move, step
 from hawse.supervisor.networks import wait_unplugged
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime import logreader
@@ -107,14 +107,14 @@ async def remove(parts: Parts, container: Container, *, volumes: bool = False) -
     tries again; it is told of once.
     """
     if container.state not in (State.REMOVING, State.DEAD):
-        container = await _step(parts, container, machine.RemoveRequested())
+        container = await step(parts, container, machine.RemoveRequested())
         faults.point("remove.requested")
     if reason := await _obstacle(parts, container.id):
         if container.state is State.REMOVING:
-            await _step(parts, container, machine.Quarantined(reason=reason))
+            await step(parts, container, machine.Quarantined(reason=reason))
         raise HawseError(f"container {container.name} could not be removed: {reason}", hint="it is tried again")
     if container.state is State.DEAD:
-        container = await _step(parts, container, machine.RemoveRequested())
+        container = await step(parts, container, machine.RemoveRequested())
     own_volumes = await anonymous_of(parts, container.config) if volumes else []
     await parts.store.transact(lambda tx: forget(tx, container))
     parts.attachments.drop(container.id)
@@ -141,7 +141,3 @@ async def _obstacle(parts: Parts, container_id: ContainerId) -> str:
         return f"its files in {paths.state} stay: {reason}"
     faults.point("remove.files-gone")
     return ""
-
-
-async def _step(parts: Parts, container: Container, stimulus: machine.Stimulus) -> Container:
-    return await parts.store.transact(lambda tx: move(tx, container, stimulus, parts.clock()))

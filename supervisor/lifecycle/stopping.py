@@ -1,0 +1,122 @@
+"""The ways in which a container's program is made to end: stop, kill, and the SIGKILL of a forced removal.
+
+What becomes of it then is ending.py's.
+"""
+
+from __future__ import annotations
+
+import signal as signals
+from contextlib import AbstractContextManager
+
+from hawse.supervisor import events, machine
+from hawse.supervisor.dispatch.dispatcher import Dispatcher
+from hawse.supervisor.errors import Conflict, NotModified, Unavailable
+from hawse.supervisor.linux.cgroup import Cgroup
+from hawse.supervisor.model import Container, State
+from hawse.supervisor.moves import move, serial, step
+from hawse.supervisor.parts import Parts
+from hawse.supervisor.signal_names import signal_number
+from hawse.supervisor.store.tx import Tx
+from hawse.supervisor.waits import Expectation
+
+KILL_DEADLINE = 45.0  # seconds from SIGKILL to the recorded exit: output is drained, a shim that hangs is found out
+
+
+async def stop(
+    parts: Parts,
+    dispatcher: Dispatcher,
+    ref: str,
+    timeout: int | None = None,
+    signal: str | None = None,
+    *,
+    by_engine: bool = False,
+    verb: str = "stop",
+) -> None:
+    """Its stop signal, then SIGKILL after `timeout` seconds (-1 never).  Raises NotModified when it does not run.
+
+    By the engine it counts as no user's wish: restart policies will start it again.
+    """
+    number = signal_number(signal) if signal else None
+    found = await parts.store.read(lambda tx: tx.find(ref))
+    with _exit_of(parts, found) as ended:  # before the look at its state: an exit in between must not be missed
+        async with serial(parts, found.id) as container:
+            if container.state is State.RESTARTING:
+                await step(parts, container, machine.RestartCancelled())
+                return
+            if not container.state.is_alive:
+                raise NotModified(f"container {container.name} is not running")
+            await dispatcher.gate(events.PreStop(container=container))
+            first = number or signal_number(container.config.stop_signal)
+            if not by_engine:
+                await _end_by(parts, container, verb, first)
+        grace = container.config.stop_timeout if timeout is None else timeout
+        if container.state is State.PAUSED:
+            Cgroup.open(parts.cgroups, container.id).thaw()
+        _signal(parts, container, first)
+        if await ended.wait(None if grace < 0 else grace) is None:
+            await _record_signal(parts, container, signals.SIGKILL)
+            _signal(parts, container, signals.SIGKILL)
+            await _wait_killed(container, ended)
+
+
+async def kill(parts: Parts, ref: str, signal: int) -> None:
+    """Send one signal.  Raises Conflict when it does not run."""
+    async with serial(parts, ref) as container:
+        if not container.state.is_alive:
+            raise Conflict(f"cannot kill container: {ref}: container {container.id} is not running")
+        if signal in (signals.SIGKILL, signal_number(container.config.stop_signal)):
+            await _end_by(parts, container, "kill", signal)
+        else:
+            await _record_signal(parts, container, signal)
+    _signal(parts, container, signal)
+
+
+async def end(parts: Parts, container: Container) -> None:
+    """SIGKILL and the recorded exit, for a forced removal."""
+    with _exit_of(parts, container) as ended:
+        async with serial(parts, container.id) as current:
+            if not current.state.is_alive:
+                return
+            await _end_by(parts, current, "remove", signals.SIGKILL)
+        if current.state is State.PAUSED:
+            Cgroup.open(parts.cgroups, current.id).thaw()
+        _signal(parts, current, signals.SIGKILL)
+        await _wait_killed(current, ended)
+
+
+async def _end_by(parts: Parts, container: Container, verb: str, signal: int) -> None:
+    """A user's wish that it ends, and the signal that it is about to get for it."""
+
+    def ask(tx: Tx) -> None:
+        asked = move(tx, container, machine.StopRequested(verb=verb), parts.clock())
+        tx.append(events.ContainerKilled(container=asked, signal=signal))
+
+    await parts.store.transact(ask)
+
+
+async def _record_signal(parts: Parts, container: Container, signal: int) -> None:
+    def record(tx: Tx) -> None:
+        if (now := tx.container(container.id)) and now.state.is_alive:  # else it has ended by itself meanwhile
+            tx.append(events.ContainerKilled(container=now, signal=signal))
+
+    await parts.store.transact(record)
+
+
+def _exit_of(parts: Parts, container: Container) -> AbstractContextManager[Expectation]:
+    return parts.waits.expect(f"container/{container.id}", "container.exited", "container.start_failed")
+
+
+def _signal(parts: Parts, container: Container, signal: int) -> None:
+    """Through the pidfd; a process that is gone needs no signal."""
+    if shim := parts.shims.get(container.id):
+        shim.kill(signal)
+
+
+async def _wait_killed(container: Container, ended: Expectation) -> None:
+    """SIGKILL was sent.  Raises Unavailable: its end will be recorded when it comes, but nobody waits for it for ever."""
+    if await ended.wait(KILL_DEADLINE) is None:
+        pid = container.process.pid if container.process else "?"
+        raise Unavailable(
+            f"container {container.name} has not ended {KILL_DEADLINE:g} s after SIGKILL",
+            hint=f"what is process {pid} waiting for? see /proc/{pid}/stack; and is the state database written to?",
+        )
