@@ -85,7 +85,7 @@ def test_audit_finds_orphans_of_each_kind_and_leaves_foreign_things_alone(lab: L
     nobody, tag = "e" * 64, f"hawse_{lab.instance}"
     lab.hawse("network", "create", "audited")
     planted = [
-        f"ip link add h{lab.instance}-feed type veth peer name orphan1",
+        f"ip link add h{lab.instance}-feed type veth peer name orphan1 && "
         f"ip link set h{lab.instance}-feed alias {tag}:{nobody}:audited",
         f"mkdir /sys/fs/cgroup/memory/{tag}/{nobody}",
         f"mkdir {lab.root}/containers/{nobody} {lab.run_dir}/containers/{nobody}",
