@@ -136,13 +136,15 @@ class Engine:
             await self.hooks.flagged()
         return await creating.create(self.parts, self.networks, self.dispatcher, config, name)
 
-    async def start(self, ref: str) -> Container:
-        """Raises NotModified when it runs, StartError when it cannot."""
+    async def start(self, ref: str, *, again: bool = False) -> Container:
+        """Raises NotModified when it runs, StartError when it cannot.  `again`: told as a restart."""
         async with serial(self.parts, ref) as container:
             if container.state in (State.RUNNING, State.PAUSED):
                 raise NotModified(f"container {container.name} is already running")
             if container.state is State.REMOVING:
                 raise Conflict("container is marked for removal and cannot be started")
+            if again:
+                container = replace(container, ended_by="restart")
             started = await starting.start(self.parts, self.dispatcher, container)
             self.watch(self.parts.shims[container.id])
         await self._recorded(started)
@@ -167,14 +169,15 @@ class Engine:
         """Send one signal.  Raises Conflict when it does not run."""
         await stopping.kill(self.parts, ref, signal)
 
-    async def restart(self, ref: str, timeout: int | None = None) -> None:
+    async def restart(self, ref: str, timeout: int | None = None, signal: str | None = None) -> None:
+        """Stop it as `stop` does, if it runs, and start it."""
         container = await self.container(ref)
         async with self._restarts.hold(container.id):
             try:
-                await self.stop(container.id, timeout, verb="restart")
+                await self.stop(container.id, timeout, signal, verb="restart")
             except NotModified:
                 pass
-            await self.start(container.id)
+            await self.start(container.id, again=True)
 
     async def pause(self, ref: str) -> None:
         async with serial(self.parts, ref) as container:

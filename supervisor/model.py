@@ -95,11 +95,13 @@ class MountSpec(Record, frozen=True, kw_only=True):
 
 
 class Resources(Record, frozen=True, kw_only=True):
-    """Limits; None means unlimited.  memory in bytes, cpus in units of one core, period fixed at 100 ms."""
+    """Limits; None means unlimited.  memory in bytes; cpus in units of one core, or cpu_quota of cpu_period in µs."""
 
     memory: int | None = None
     memory_swap: int | None = None
     cpus: float | None = None
+    cpu_quota: int | None = None  # -1 is unlimited
+    cpu_period: int | None = None  # None is 100 ms
     cpu_shares: int | None = None
     cpuset_cpus: str = ""
     pids_limit: int | None = None

@@ -124,17 +124,22 @@ async def start(call: Call) -> web.StreamResponse:
 
 async def stop(call: Call) -> web.StreamResponse:
     """POST /containers/X/stop: its stop signal, SIGKILL after t seconds; 304 when it does not run."""
-    signal = call.query.text("signal") or None
-    if signal:
-        signal_number(signal)
-    await call.engine.stop(call.ref, timeout=_timeout(call), signal=signal)
+    await call.engine.stop(call.ref, timeout=_timeout(call), signal=_stop_signal(call))
     return call.nothing()
 
 
 async def restart(call: Call) -> web.StreamResponse:
     """POST /containers/X/restart: stop, then start."""
-    await call.engine.restart(call.ref, timeout=_timeout(call))
+    await call.engine.restart(call.ref, timeout=_timeout(call), signal=_stop_signal(call))
     return call.nothing()
+
+
+def _stop_signal(call: Call) -> str | None:
+    """Instead of its own.  Raises UserError for one that nobody knows."""
+    signal = call.query.text("signal") or None
+    if signal:
+        signal_number(signal)
+    return signal
 
 
 async def kill(call: Call) -> web.StreamResponse:

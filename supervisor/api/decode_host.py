@@ -77,10 +77,13 @@ def resources(outer: Body, within: Resources | None = None) -> Resources:
     cpuset = outer.text("CpusetCpus")
     if cpuset and not _CPUSET.match(cpuset):
         raise UserError(f"Invalid value {cpuset} for cpuset cpus", hint="a list such as 0,2-3")
+    cpus, quota, period = _cpu_time(outer)
     return Resources(
         memory=memory or None,
         memory_swap=swap or None,
-        cpus=_cpus(outer),
+        cpus=cpus,
+        cpu_quota=quota,
+        cpu_period=period,
         cpu_shares=shares or None,
         cpuset_cpus=cpuset,
         pids_limit=pids if pids > 0 else None,
@@ -93,7 +96,9 @@ def update(config: ContainerConfig, body: Body) -> ContainerConfig:
     limits = Resources(
         memory=asked.memory or now.memory,
         memory_swap=asked.memory_swap or now.memory_swap,
-        cpus=asked.cpus or now.cpus,
+        cpus=asked.cpus or (None if asked.cpu_quota or asked.cpu_period else now.cpus),
+        cpu_quota=None if asked.cpus else asked.cpu_quota or now.cpu_quota,
+        cpu_period=None if asked.cpus else asked.cpu_period or now.cpu_period,
         cpu_shares=asked.cpu_shares or now.cpu_shares,
         cpuset_cpus=asked.cpuset_cpus or now.cpuset_cpus,
         pids_limit=asked.pids_limit if "PidsLimit" in body else now.pids_limit,
@@ -104,8 +109,8 @@ def update(config: ContainerConfig, body: Body) -> ContainerConfig:
     return replace(config, resources=limits, restart=policy)
 
 
-def _cpus(outer: Body) -> float | None:
-    """NanoCpus, or the older quota and period."""
+def _cpu_time(outer: Body) -> tuple[float | None, int | None, int | None]:
+    """NanoCpus, or the older quota and period; None for what was not given."""
     nano = outer.integer("NanoCpus", 0, least=0, most=10**15)
     period = outer.integer("CpuPeriod", 0, least=0, most=1_000_000)
     quota = outer.integer("CpuQuota", 0, least=-1, most=10**12)
@@ -114,12 +119,12 @@ def _cpus(outer: Body) -> float | None:
     if nano:
         if nano < 10_000_000:
             raise UserError(f"Range of CPUs is from 0.01 up: {nano / 1e9:g} is too little", hint="HostConfig.NanoCpus")
-        return nano / 1e9
+        return nano / 1e9, None, None
     if period and period < 1000:
         raise UserError("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
     if 0 < quota < 1000:
         raise UserError("CPU cfs quota can not be less than 1ms (i.e. 1000)")
-    return quota / (period or 100_000) if quota > 0 else None
+    return None, quota or None, period or None
 
 
 def restart_policy(outer: Body) -> RestartPolicy:

@@ -244,7 +244,7 @@ class Cgroup:
         missing = self.hierarchy.missing()
         for name, wanted in (
             ("memory", limits.memory),
-            ("cpu", limits.cpus),
+            ("cpu", limits.cpus or (limits.cpu_quota or 0) > 0),
             ("cpuset", limits.cpuset_cpus),
             ("pids", limits.pids_limit if (limits.pids_limit or 0) > 0 else None),
         ):

@@ -12,7 +12,7 @@ from hawse.supervisor.errors import UserError
 from hawse.supervisor.model import Resources
 
 PERIOD = 100_000
-"""Microseconds in which a container may use its share of CPU time."""
+"""Microseconds in which a container may use its share of CPU time, unless another period was asked for."""
 
 SHORTEST_QUOTA = 1_000
 UNLIMITED_V1 = "-1"
@@ -30,6 +30,7 @@ class Setting:
     def is_default(self) -> bool:
         """What a new cgroup has anyway."""
         return self.value in ("max", UNLIMITED_V1, f"max {PERIOD}") or (self.file, self.value) in (
+            ("cpu.cfs_period_us", str(PERIOD)),
             ("cpu.weight", "100"),
             ("cpu.shares", "1024"),
         )
@@ -39,7 +40,7 @@ def settings_v2(limits: Resources) -> Iterator[Setting]:
     yield Setting("memory", "memory.max", _or_max(limits.memory))
     yield Setting("memory", "memory.swap.max", _or_max(_swap(limits)))
     quota = _quota(limits)
-    yield Setting("cpu", "cpu.max", f"{'max' if quota is None else quota} {PERIOD}")
+    yield Setting("cpu", "cpu.max", f"{'max' if quota is None else quota} {_period(limits)}")
     yield Setting("cpu", "cpu.weight", str(_weight(limits.cpu_shares)))
     yield Setting("pids", "pids.max", _or_max(_pids(limits)))
     if limits.cpuset_cpus:
@@ -51,6 +52,7 @@ def settings_v1(limits: Resources) -> Iterator[Setting]:
     swap = _swap(limits)
     both = UNLIMITED_V1 if limits.memory is None or swap is None else str(limits.memory + swap)
     yield Setting("memory", "memory.memsw.limit_in_bytes", both)
+    yield Setting("cpu", "cpu.cfs_period_us", str(_period(limits)))
     yield Setting("cpu", "cpu.cfs_quota_us", str(_quota(limits) or UNLIMITED_V1))
     yield Setting("cpu", "cpu.shares", str(limits.cpu_shares or 1024))
     yield Setting("pids", "pids.max", _or_max(_pids(limits)))
@@ -92,7 +94,13 @@ def _swap(limits: Resources) -> int | None:
 
 
 def _quota(limits: Resources) -> int | None:
+    if limits.cpu_quota is not None:
+        return limits.cpu_quota if limits.cpu_quota > 0 else None
     return max(SHORTEST_QUOTA, round(limits.cpus * PERIOD)) if limits.cpus else None
+
+
+def _period(limits: Resources) -> int:
+    return limits.cpu_period or PERIOD
 
 
 def _pids(limits: Resources) -> int | None:

@@ -134,6 +134,21 @@ def test_images(lab: Lab, docker: Callable[..., str], told: Told) -> None:
     assert _actions(told("delete", "type=image")) == ["tag", "untag", "untag", "delete"]
 
 
+def test_a_restart_is_one_also_of_what_is_stopped(docker: Callable[..., str], told: Told) -> None:
+    docker("create", "--name", "box", "busybox", "sleep", "1000")
+    docker("restart", "box")
+    docker("stop", "-t", "0", "box")
+    docker("restart", "box")
+    docker("kill", "box")
+    docker("wait", "box")
+    docker("start", "box")
+    docker("rm", "-f", "box")
+    actions = [a for a in _actions(told("destroy", "type=container")) if a != "kill"]
+    assert actions == [
+        *("create", "start", "restart", "die", "stop", "start", "restart", "die", "start", "die", "destroy"),
+    ]
+
+
 def test_health(docker: Callable[..., str], told: Told) -> None:
     check = ("--health-cmd", "test -e /well", "--health-interval", "100ms", "--health-retries", "1")
     docker("run", "-d", "--name", "patient", *check, "busybox", "sleep", "1000")

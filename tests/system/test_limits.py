@@ -54,21 +54,45 @@ def test_the_number_of_processes(lab: Lab) -> None:
     assert "all" not in shown.out
 
 
-@pytest.mark.parametrize(
-    ("flag", "value", "v1", "v2", "shown"),
-    [
-        ("-m", "64m", "memory/memory.limit_in_bytes", "memory.max", {"67108864"}),
-        ("--cpus", "0.5", "cpu/cpu.cfs_quota_us", "cpu.max", {"50000", "50000 100000"}),
-        ("--cpuset-cpus", "0", "cpuset/cpuset.cpus", "cpuset.cpus", {"0"}),
-        ("--pids-limit", "77", "pids/pids.max", "pids.max", {"77"}),
-    ],
-)
-def test_the_kernel_is_told(lab: Lab, flag: str, value: str, v1: str, v2: str, shown: set[str]) -> None:
-    identifier = lab.hawse("run", "-d", flag, value, "busybox", "sleep", "100").out.strip()
-    assert cgroup_file(lab, identifier, v1, v2) in shown
-    assert str(lab.inspect(identifier)["State"]["Pid"]) in cgroup_file(
-        lab, identifier, v1.split("/")[0] + "/cgroup.procs", "cgroup.procs"
-    )
+LIMITS = [
+    ("-m 64m", "memory/memory.limit_in_bytes", "memory.max", {"67108864"}),
+    ("-m 64m --memory-swap 96m", "memory/memory.memsw.limit_in_bytes", "memory.swap.max", {"100663296", "33554432"}),
+    ("--cpus 0.5", "cpu/cpu.cfs_quota_us", "cpu.max", {"50000", "50000 100000"}),
+    ("--cpu-quota 20000", "cpu/cpu.cfs_quota_us", "cpu.max", {"20000", "20000 100000"}),
+    ("--cpu-shares 512", "cpu/cpu.shares", "cpu.weight", {"512", "20"}),
+    ("--cpuset-cpus 0", "cpuset/cpuset.cpus", "cpuset.cpus", {"0"}),
+    ("--pids-limit 77", "pids/pids.max", "pids.max", {"77"}),
+]
+
+
+@pytest.mark.parametrize(("flags", "v1", "v2", "shown"), LIMITS, ids=[row[0] for row in LIMITS])
+def test_the_kernel_is_told(lab: Lab, flags: str, v1: str, v2: str, shown: set[str]) -> None:
+    """By `run`, and by `update` of one that was made without."""
+    given = lab.hawse("run", "-d", *flags.split(), "busybox", "sleep", "100").out.strip()
+    later = lab.hawse("run", "-d", "busybox", "sleep", "100").out.strip()
+    assert cgroup_file(lab, later, v1, v2) not in shown
+    lab.hawse("update", *flags.split(), later)
+    for identifier in (given, later):
+        assert cgroup_file(lab, identifier, v1, v2) in shown
+        assert str(lab.inspect(identifier)["State"]["Pid"]) in cgroup_file(
+            lab, identifier, v1.split("/")[0] + "/cgroup.procs", "cgroup.procs"
+        )
+    lab.hawse("restart", "-t", "0", later)
+    assert cgroup_file(lab, later, v1, v2) in shown, "kept for the next start"
+    lab.hawse("rm", "-f", given, later)
+
+
+@pytest.mark.parametrize("verb", ["run", "update"])
+def test_quota_and_period(lab: Lab, verb: str) -> None:
+    flags = ("--cpu-quota", "10000", "--cpu-period", "50000")
+    identifier = lab.hawse("run", "-d", *(flags if verb == "run" else ()), "busybox", "sleep", "100").out.strip()
+    if verb == "update":
+        lab.hawse("update", *flags, identifier)
+    told = cgroup_file(lab, identifier, "cpu/cpu.cfs_quota_us", "cpu.max").split()
+    told += [] if len(told) == 2 else [cgroup_file(lab, identifier, "cpu/cpu.cfs_period_us", "")]
+    assert told == ["10000", "50000"]
+    shown = lab.inspect(identifier)["HostConfig"]
+    assert (shown["CpuQuota"], shown["CpuPeriod"], shown["NanoCpus"]) == (10000, 50000, 0)
     lab.hawse("rm", "-f", identifier)
 
 

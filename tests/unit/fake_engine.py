@@ -170,7 +170,7 @@ class FakeEngine:
     def shut_down(self, *, stop_all: bool) -> None:
         self.told_to_end = True
 
-    async def restart(self, ref: str, timeout: int | None = None) -> None:
+    async def restart(self, ref: str, timeout: int | None = None, signal: str | None = None) -> None:
         if (await self.container(ref)).state.is_alive:
             await self.stop(ref)
         await self.start(ref)

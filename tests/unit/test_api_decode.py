@@ -114,7 +114,8 @@ def test_the_network_of_the_mode_comes_first() -> None:
 
 
 def test_the_older_quota_is_a_number_of_cpus() -> None:
-    assert decode(host(CpuPeriod=50_000, CpuQuota=25_000)).config.resources.cpus == 0.5
+    resources = decode(host(CpuPeriod=50_000, CpuQuota=25_000)).config.resources
+    assert (resources.cpus, resources.cpu_quota, resources.cpu_period) == (None, 25_000, 50_000)
 
 
 def test_tmpfs_and_mounts() -> None:

@@ -38,6 +38,7 @@ def test_limits_on_v1() -> None:
     assert values(settings_v1(ALL)) == {
         "memory.limit_in_bytes": str(64 * MB),
         "memory.memsw.limit_in_bytes": str(128 * MB),
+        "cpu.cfs_period_us": "100000",
         "cpu.cfs_quota_us": "150000",
         "cpu.shares": "512",
         "pids.max": "100",
