@@ -174,6 +174,7 @@ def _host(options: Options, bindings: ports.Places, binds: list[str], mode: str)
         "PidMode": options.pid,
         "UTSMode": options.uts,
         "CgroupnsMode": options.cgroupns,
+        "CgroupParent": options.cgroup_parent,
         "Isolation": options.isolation,
         "Runtime": options.runtime,
         "LogConfig": {"Type": options.log_driver, "Config": key_values(options.log_opt)},

@@ -84,6 +84,7 @@ SECURITY = (
     Flag("pid", hidden=True),
     Flag("uts", hidden=True),
     Flag("cgroupns", hidden=True),
+    Flag("cgroup-parent", hidden=True),
     Flag("isolation", hidden=True),
     Flag("runtime", hidden=True),
 )
@@ -95,8 +96,8 @@ HEALTH = (
     Flag("health-start-period", kind="duration", help="Time in which failures do not count yet"),
     Flag("health-start-interval", kind="duration", help="Time between two checks while it starts"),
     Flag("no-healthcheck", kind="bool", help="Do not run the image's health check"),
-    Flag("log-driver", help="json-file or none", hidden=True),
-    Flag("log-opt", kind="list", help="max-size=10m, max-file=3"),
+    Flag("log-driver", help="json-file, or none to keep no log"),
+    Flag("log-opt", kind="list", help="max-size=10m, max-file=3, labels=NAME,…, env=NAME,…"),
 )
 CONTAINER = tuple(
     sorted((*IDENTITY, *PROCESS, *NETWORK, *FILES, *LIMITS, *SECURITY, *HEALTH), key=lambda flag: flag.name)

@@ -51,7 +51,7 @@ LOGS = Command(
     least=1,
     most=1,
     flags=(
-        Flag("details", kind="bool", help="Show what the log knows beside the line"),
+        Flag("details", kind="bool", help="Show the labels and variables named by --log-opt"),
         Flag("follow", "f", "bool", "Stay and show what comes"),
         Flag("since", help="Only what is not older than this time or duration"),
         Flag("tail", "n", help="How many lines from the end", default="all"),

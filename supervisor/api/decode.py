@@ -59,7 +59,7 @@ def container_config(body: Body) -> Decoded:
     auto_remove = outer.flag("AutoRemove")
     if auto_remove and policy.name != "no":
         raise UserError("can't create 'AutoRemove' container with restart policy")
-    log_size, log_files = host.log_limits(outer)
+    log = host.logging(outer, warnings)
     entrypoint, cmd = body.words("Entrypoint"), body.words("Cmd")
     config = ContainerConfig(
         image=image,
@@ -105,8 +105,10 @@ def container_config(body: Body) -> Decoded:
         dns=host.resolvers(outer),
         dns_search=outer.strings("DnsSearch"),
         dns_options=outer.strings("DnsOptions"),
-        log_max_size=log_size,
-        log_max_files=log_files,
+        log_max_size=log.max_size,
+        log_max_files=log.max_files,
+        log_driver=log.driver,
+        log_details=log.details,
         hooks=_hooks(extension),
     )
     capabilities(config)

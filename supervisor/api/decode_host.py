@@ -31,6 +31,9 @@ _REFUSED = (
     ("CgroupnsMode", ("", "private"), "sharing the cgroup namespace"),
     ("Isolation", ("", "default"), "this isolation technology"),
 )
+_DEVICE_LIMITS = (
+    "BlkioWeightDevice BlkioDeviceReadBps BlkioDeviceWriteBps BlkioDeviceReadIOps BlkioDeviceWriteIOps".split()
+)
 
 
 def refuse_unsupported(outer: Body, warnings: list[str]) -> None:
@@ -44,19 +47,29 @@ def refuse_unsupported(outer: Body, warnings: list[str]) -> None:
             raise invalid(outer.path(field), list(values), "absent: not supported")
     if list(outer.bodies("DeviceRequests")):
         raise UserError("could not select device driver: hawse has none (HostConfig.DeviceRequests)")
-    driver = outer.body("LogConfig").text("Type")
-    if driver not in ("", "json-file", "local", "none"):
-        warnings.append(f"log driver {driver!r} is not supported; logs are kept in files and read with logs")
+    if outer.text("CgroupParent"):
+        raise invalid(
+            outer.path("CgroupParent"), outer.text("CgroupParent"), "absent: each container has its own cgroup"
+        )
     for field, text in (
         ("BlkioWeight", "block I/O weight"),
         ("KernelMemory", "kernel memory limit"),
         ("CpuRealtimeRuntime", "CPU real-time runtime"),
         ("MemoryReservation", "memory reservation"),
+        ("MemorySwappiness", "memory swappiness"),
     ):
-        if outer.integer(field):
+        if outer.integer(field, 0) > 0:
             warnings.append(f"{text} is not supported and was discarded ({outer.path(field)})")
     if outer.flag("OomKillDisable"):
         warnings.append("disabling the OOM killer is not supported and was discarded")
+    for field, text in (("CpusetMems", "choice of memory nodes"), ("VolumeDriver", "volume driver")):
+        if outer.text(field) not in ("", "local"):
+            warnings.append(f"{text} is not supported and was discarded ({outer.path(field)})")
+    discarded = [field for field in _DEVICE_LIMITS if list(outer.bodies(field))]
+    discarded += [field for field in ("MaskedPaths", "ReadonlyPaths") if field in outer]  # an empty list asks for none
+    discarded += ["DeviceCgroupRules"] if outer.strings("DeviceCgroupRules") else []
+    discarded += ["StorageOpt"] if outer.strings_map("StorageOpt") else []
+    warnings += [f"{outer.path(field)} is not supported and was discarded" for field in discarded]
     if (runtime := outer.text("Runtime")) not in ("", "runc", "hawse"):
         raise UserError(f"unknown or invalid runtime name: {runtime}")
 
@@ -229,11 +242,30 @@ def resolvers(outer: Body) -> tuple[str, ...]:
     return values
 
 
-def log_limits(outer: Body) -> tuple[int, int]:
-    """max-size and max-file of the log driver's options, as (bytes, files)."""
-    options = outer.body("LogConfig").strings_map("Config")
+@dataclass(frozen=True, slots=True)
+class Logging:
+    driver: str
+    max_size: int
+    max_files: int
+    details: dict[str, str]
+
+
+def logging(outer: Body, warnings: list[str]) -> Logging:
+    """LogConfig: files of ours whatever the driver, but for `none`.  The options are json-file's."""
     default = ContainerConfig()
     size, files = default.log_max_size, default.log_max_files
+    driver = outer.body("LogConfig").text("Type") or default.log_driver
+    options = outer.body("LogConfig").strings_map("Config")
+    if driver == "none":
+        return Logging("none", size, files, {})
+    if driver not in ("json-file", "local"):
+        warnings.append(f"log driver {driver!r} is not supported; logs are kept in files and read with logs")
+        return Logging(default.log_driver, size, files, {})
+    for name in options:
+        if name in ("compress", "tag", "labels-regex", "env-regex"):
+            warnings.append(f"log option {name!r} is not supported and was discarded")
+        elif name not in ("max-size", "max-file", "labels", "env", "mode", "max-buffer-size"):
+            raise UserError(f"unknown log opt '{name[:80]}' for {driver} log driver")
     if text := options.get("max-size"):
         match = _SIZE.match(text)
         if not match or not (size := int(match[1]) * _SCALE[match[2].lower()]):
@@ -242,7 +274,7 @@ def log_limits(outer: Body) -> tuple[int, int]:
         files = int(text) if re.fullmatch(r"[0-9]{1,4}", text) else 0
         if not files:
             raise invalid("HostConfig.LogConfig.Config.max-file", text, "a number of files, 1 or more")
-    return size, files
+    return Logging(default.log_driver, size, files, {n: options[n] for n in ("labels", "env") if options.get(n)})
 
 
 def _is_address(text: str) -> bool:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from urllib.parse import quote_plus
 
 import anyio
 from aiohttp import web
 
 from hawse.supervisor.api import wire
 from hawse.supervisor.api.call import Call
-from hawse.supervisor.errors import NotFound, UserError
+from hawse.supervisor.errors import NotFound, NotImplementedYet, UserError
+from hawse.supervisor.model import ContainerConfig
 from hawse.supervisor.runtime.logfollow import LogQuery, read_log
 from hawse.supervisor.runtime.logreader import Entry
 
@@ -28,8 +30,11 @@ async def stream(call: Call) -> web.StreamResponse:
     if not (query.stdout or query.stderr):
         raise UserError("Bad parameters: you must choose at least one stream")
     container = await call.engine.container(call.ref)
+    if container.config.log_driver == "none":
+        raise NotImplementedYet("configured logging driver does not support reading")
     framed = not container.config.tty
     times = call.query.flag("timestamps")
+    details = _details(container.config) if call.query.flag("details") else b""
     follow = call.query.flag("follow") and container.state.is_alive
     path = call.engine.parts.paths(container.id).log
     async with call.stream(call.stream_type(framed)) as out, anyio.create_task_group() as tasks:
@@ -38,7 +43,7 @@ async def stream(call: Call) -> web.StreamResponse:
             tasks.start_soon(_tell_end, call, container.id, ended)
         async with aclosing(read_log(path, query, ended)) as batches:
             async for entries in batches:
-                await out.write(b"".join(_shown(entry, framed, times) for entry in entries))
+                await out.write(b"".join(_shown(entry, framed, times, details) for entry in entries))
         tasks.cancel_scope.cancel()
     return out.response
 
@@ -60,8 +65,22 @@ async def _tell_end(call: Call, container_id: str, ended: asyncio.Event) -> None
     ended.set()
 
 
-def _shown(entry: Entry, framed: bool, times: bool) -> bytes:
+def _details(config: ContainerConfig) -> bytes:
+    """The labels and variables named by --log-opt, `a=1,b=2`, and a blank that is there without any as well."""
+    variables = dict(text.partition("=")[::2] for text in config.env)
+    found: dict[str, str] = {}
+    for names, values in (
+        (config.log_details.get("labels"), config.labels),
+        (config.log_details.get("env"), variables),
+    ):
+        found.update({name: values[name] for name in (names or "").split(",") if name in values})
+    return ",".join(f"{quote_plus(k)}={quote_plus(v)}" for k, v in sorted(found.items())).encode() + b" "
+
+
+def _shown(entry: Entry, framed: bool, times: bool, details: bytes) -> bytes:
     data = entry.output
+    if details and entry.starts_line:
+        data = details + data
     if times and entry.starts_line:
         data = entry.time.encode() + b" " + data
     return wire.frame(wire.STREAMS[entry.stream], data) if framed else data

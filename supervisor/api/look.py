@@ -55,7 +55,7 @@ async def surroundings(
     return Surroundings(
         network_ids={n.name: n.id for n in networks},
         volumes=str(engine.parts.config.root / "volumes"),
-        log_path=str(paths.log) if paths else "",
+        log_path=str(paths.log) if paths and container and container.config.log_driver != "none" else "",
         etc_files=(str(paths.resolv_conf), str(paths.hostname), str(paths.hosts)) if paths else ("", "", ""),
         sizes=size,
         execs=tuple(engine.execs.running_in(container.id)) if container else (),

@@ -13,8 +13,10 @@ def host_config(config: ContainerConfig) -> dict[str, Any]:
         "Binds": [_bind(m) for m in config.mounts if m.type != "tmpfs" and m.source] or None,
         "ContainerIDFile": "",
         "LogConfig": {
-            "Type": "json-file",
-            "Config": {"max-size": str(config.log_max_size), "max-file": str(config.log_max_files)},
+            "Type": config.log_driver,
+            "Config": {}
+            if config.log_driver == "none"
+            else {"max-size": str(config.log_max_size), "max-file": str(config.log_max_files), **config.log_details},
         },
         "NetworkMode": config.network_mode,
         "PortBindings": _port_bindings(config.ports),

@@ -14,6 +14,10 @@ from __future__ import annotations
 import os
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 LONGEST_PARTIAL = 16 * 1024
 """Bytes without a newline that are held back before they are written as a P entry (docker's figure)."""
 
@@ -50,7 +54,10 @@ class LogWriter:
             out += self._prefix(stream, b"P") + rest + b"\n"
             rest = b""
         self._pending[stream] = rest
-        if out:
+        if self.max_size and len(out) > self.max_size:
+            for piece in _pieces(out, self.max_size):
+                self._append(piece)
+        elif out:
             self._append(out)
 
     @property
@@ -132,3 +139,12 @@ class LogWriter:
             except FileNotFoundError:
                 pass
         self._open()
+
+
+def _pieces(entries: bytes, size: int) -> Iterator[bytes]:
+    """As many whole entries as fit into `size` bytes, each time; one that does not is alone."""
+    start = 0
+    while start < len(entries):
+        end = entries.rfind(b"\n", start, start + size) + 1 or entries.index(b"\n", start + size) + 1
+        yield entries[start:end]
+        start = end

@@ -85,7 +85,7 @@ class ShimSpec:
     state_dir: str  # of this container, persistent: exit.json is written here
     run_dir: str  # of this container, on tmpfs
     socket: str  # path of the shim's control socket
-    log_path: str
+    log_path: str  # "" keeps no log
     log_max_size: int
     log_max_files: int
     rootfs: RootfsSpec

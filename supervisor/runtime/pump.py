@@ -25,7 +25,7 @@ PIPE_CHUNKS = 32
 
 
 class Pump:
-    """One program's streams.  `log` None: an exec's output is for its clients only."""
+    """One program's streams.  `log` None: the output, as an exec's, is for its clients only."""
 
     def __init__(self, loop: Loop, log: LogWriter | None, *, tty: bool, close_stdin: bool) -> None:
         """`close_stdin`: the program's input ends when a client's does (docker's StdinOnce)."""

@@ -103,7 +103,7 @@ class Shim:
         self.charge = charge
         self.control.listen(charge.socket)
         faults.point("shim.listening")
-        log = LogWriter(charge.log_path, charge.log_max_size, charge.log_max_files)
+        log = LogWriter(charge.log_path, charge.log_max_size, charge.log_max_files) if charge.log_path else None
         self.pump = Pump(self.loop, log, tty=charge.tty, close_stdin=charge.stdin_once)
 
     def _on_birth(self, pid: int, pidfd: int) -> None:

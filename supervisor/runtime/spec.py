@@ -129,7 +129,7 @@ def shim_spec(container: Container, around: Surroundings) -> ShimSpec:
         state_dir=str(paths.state),
         run_dir=str(paths.run),
         socket=str(paths.socket),
-        log_path=str(paths.log),
+        log_path="" if config.log_driver == "none" else str(paths.log),
         log_max_size=config.log_max_size,
         log_max_files=config.log_max_files,
         rootfs=RootfsSpec(

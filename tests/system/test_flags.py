@@ -35,6 +35,11 @@ SHOWN_INSIDE = [
     (("--device", "/dev/zero:/dev/nought"), "head -c 3 /dev/nought | od -An -tx1", "00 00 00"),
     (("--group-add", "54321"), "id -G", r"\b54321\b"),
     (("--user", "65534:100", "--workdir", "/not/there"), "id -u; id -g; pwd", r"^65534\n100\n/not/there$"),
+    (("--security-opt", "seccomp=unconfined", "--security-opt", "no-new-privileges=false"),
+     "grep -E 'NoNewPrivs|Seccomp:' /proc/self/status", r"^NoNewPrivs:\s0\nSeccomp:\s0$"),
+    (("--privileged",), "grep -E 'CapEff|Seccomp:' /proc/self/status; grep -c ' /proc/sys ' /proc/mounts; true",
+     r"^CapEff:\s0*[13]ff[0-9a-f]{7,}\nSeccomp:\s0\n0$"),
+    (("-a", "stdout"), "echo out; echo err >&2", "^out$"),
     (("--pull", "never"), "echo there", "there"),
     (("--pull", "missing"), "echo there", "there"),
 ]  # fmt: skip
@@ -48,6 +53,51 @@ def test_inside(lab: Lab, flags: tuple[str, ...], command: str, pattern: str) ->
     shown = lab.hawse("run", "--rm", *given, "busybox", *argv, env={"PASSED": "on"}, cwd=lab.share)
     assert re.search(pattern, shown.out.strip()), shown
     (lab.share / "env").unlink()
+
+
+def test_attached_to_stderr_alone(lab: Lab) -> None:
+    """What is not attached to is in the log nevertheless."""
+    shown = lab.hawse("run", "--name", "app", "-a", "stderr", "busybox", "sh", "-c", "echo out; echo err >&2")
+    assert (shown.out, shown.err) == ("", "err\n")
+    assert (lab.hawse("logs", "app").out, lab.hawse("logs", "app").err) == ("out\n", "err\n")
+    lab.hawse("rm", "app")
+    lab.hawse("create", "--name", "app", "-i", "-a", "stdin", "-a", "stdout", "busybox", "cat")
+    assert lab.hawse("start", "-ai", "app", input=b"typed").out == "typed"
+    lab.hawse("rm", "app")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--memory-reservation", "32m"), "memory reservation is not supported"),
+        (("--cpuset-mems", "0"), "choice of memory nodes is not supported"),
+        (("--blkio-weight", "300"), "block I/O weight is not supported"),
+        (("--oom-kill-disable",), "disabling the OOM killer is not supported"),
+        (("--log-driver", "syslog", "--log-opt", "syslog-address=udp://a"), "log driver 'syslog' is not supported"),
+    ],
+)
+def test_what_is_left_out_is_said(lab: Lab, flags: tuple[str, ...], said: str) -> None:
+    shown = lab.hawse("run", "--rm", *flags, "busybox", "echo", "ran")
+    assert shown.out == "ran\n" and "WARNING" in shown.err and said in shown.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--runtime", "kata"), "unknown or invalid runtime name: kata"),
+        (("--pid", "host"), "does not support sharing the pid namespace"),
+        (("--ipc", "host"), "does not support sharing the ipc namespace"),
+        (("--uts", "host"), "does not support sharing the uts namespace"),
+        (("--cgroupns", "host"), "does not support sharing the cgroup namespace"),
+        (("--isolation", "hyperv"), "does not support this isolation technology"),
+        (("--cgroup-parent", "/of/mine"), "each container has its own cgroup"),
+        (("--link", "other"), "HostConfig.Links"),
+        (("--volumes-from", "other"), "HostConfig.VolumesFrom"),
+    ],
+)
+def test_what_would_change_the_program_s_view_is_refused(lab: Lab, flags: tuple[str, ...], said: str) -> None:
+    refused = lab.hawse("run", "--rm", *flags, "busybox", "true", check=False)
+    assert refused.code == 125 and said in refused.err and lab.hawse("ps", "-aq").out == ""
 
 
 @pytest.fixture

@@ -44,6 +44,49 @@ def test_timestamps(lab: Lab) -> None:
     lab.hawse("rm", "stamped")
 
 
+def test_since_and_until(lab: Lab) -> None:
+    lab.hawse("run", "--name", "stamped", "busybox", "sh", "-c", "for n in 1 2 3; do echo $n; sleep 0.05; done")
+    stamps = [line.split()[0] for line in lab.hawse("logs", "-t", "stamped").out.splitlines()]
+    assert lab.hawse("logs", "--since", stamps[1], "stamped").out == "2\n3\n"
+    assert lab.hawse("logs", "--until", stamps[1], "stamped").out.startswith("1\n")
+    assert "3" not in lab.hawse("logs", "--until", stamps[1], "stamped").out
+    assert lab.hawse("logs", "--since", "1h", "--until", "0s", "stamped").out == "1\n2\n3\n"
+    lab.hawse("rm", "stamped")
+
+
+def test_files_are_as_large_and_as_many_as_asked_for(lab: Lab) -> None:
+    flags = ("--log-opt", "max-size=20k", "--log-opt", "max-file=2")
+    lab.hawse("run", "-d", "--name", "small", *flags, "busybox", "seq", "1", "20000")
+    lab.hawse("wait", "small")
+    first = Path(lab.inspect("small")["LogPath"])
+    files = [path for path in first.parent.iterdir() if path.name.startswith(first.name)]
+    assert len(files) == 2 and all(path.stat().st_size <= 20 << 10 for path in files)
+    assert lab.hawse("logs", "small").out.endswith("\n19999\n20000\n")
+    lab.hawse("rm", "small")
+    refused = lab.hawse("create", "--log-opt", "colour=red", "busybox", "true", check=False)
+    assert refused.code and "unknown log opt 'colour' for json-file log driver" in refused.err
+
+
+def test_without_a_log(lab: Lab) -> None:
+    assert lab.hawse("run", "--name", "mute", "--log-driver", "none", "busybox", "echo", "spoken").out == "spoken\n"
+    shown = lab.inspect("mute")
+    assert (shown["HostConfig"]["LogConfig"]["Type"], shown["LogPath"]) == ("none", "")
+    files = [path for path in (lab.root / "containers" / shown["Id"]).rglob("*") if path.is_file()]
+    assert not [path for path in files if path.read_bytes().endswith(b"spoken\n")]
+    refused = lab.hawse("logs", "mute", check=False)
+    assert refused.code == 1 and "configured logging driver does not support reading" in refused.err
+    assert lab.hawse("start", "-a", "mute").out == "spoken\n"
+    lab.hawse("rm", "mute")
+
+
+def test_details(lab: Lab) -> None:
+    named = ("--log-opt", "labels=tier,none", "--log-opt", "env=WHO", "-l", "tier=a b", "-e", "WHO=me", "-l", "other=x")
+    lab.hawse("run", "--name", "told", *named, "busybox", "sh", "-c", "echo out; echo err >&2")
+    shown = lab.hawse("logs", "--details", "told")
+    assert (shown.out, shown.err) == ("WHO=me,tier=a+b out\n", "WHO=me,tier=a+b err\n")
+    lab.hawse("rm", "told")
+
+
 def test_follow_shows_lines_as_they_come_and_ends_with_the_container(lab: Lab) -> None:
     script = "echo first; while [ ! -e /go ]; do sleep 0.02; done; echo second"
     lab.hawse("run", "-d", "--name", "talker", "busybox", "sh", "-c", script)
