@@ -1,9 +1,9 @@
-"""Calls of every kind leave nothing in the daemon.  Few here; `script/bench flat` makes a thousand of each."""
+"""Calls of every kind leave nothing in the daemon.  Few here; `script/bench calls` makes a thousand of each."""
 
 from __future__ import annotations
 
 from hawse.cli.selftest.lab import Lab
-from tests.bench.flat import KINDS, grown, prepare
+from tests.bench.calls import KINDS, grown, prepare
 
 
 def test_calls_leave_nothing(lab: Lab) -> None:

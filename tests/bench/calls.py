@@ -1,4 +1,4 @@
-"""script/bench flat [--calls N]: what N API calls of each kind leave in the daemon: memory, descriptors, threads.
+"""script/bench calls [--calls N]: what N API calls of each kind leave in the daemon: memory, descriptors, threads.
 
 Each kind is called a third as often first, unmeasured, so that caches are full and arenas have their size.  Memory is the
 daemon's own PSS.  The calls come from four threads, each with a connection per call, as clients do it; a kind that leaves
@@ -175,7 +175,7 @@ def settled(lab: Lab, most: int = 0) -> Held:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="script/bench flat", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="script/bench calls", description=__doc__.partition("\n")[0])
     parser.add_argument("--calls", type=int, default=1000)
     calls = parser.parse_args().calls
     with Lab() as lab:
