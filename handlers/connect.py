@@ -63,7 +63,7 @@ async def handle(event: events.Question, ctx: Context) -> events.Question | None
     faults.point("connect.planned")
     shim = parts.shims[container.id]
     took: dict[str, int] = {}
-    async with _inside(shim) as netlink:
+    async with inside(shim) as netlink:
         for network, endpoint in planned:
             await parts.network.ensure(network)
             await parts.network.plug(network, endpoint, netlink, shim.pid, took)
@@ -81,7 +81,7 @@ async def handle(event: events.Question, ctx: Context) -> events.Question | None
 
 
 @asynccontextmanager
-async def _inside(shim: Shim) -> AsyncIterator[socket.socket]:
+async def inside(shim: Shim) -> AsyncIterator[socket.socket]:
     """A netlink socket of the container's network namespace: the one it was born with, or, after a restart, one lent."""
     if shim.netlink is not None:
         yield shim.netlink

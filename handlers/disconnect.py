@@ -1,5 +1,7 @@
 """Pull the cables of a container that has ended, or the one of a network that it was taken off.
 
+A living one's published ports and default route go over to another of its cables.
+
 Durable: driven from the journal, at least once, until the kernel has shown that the link is gone.  It reads what is
 plugged from the store and does not trust the event, so that running it twice, or late, is harmless.
 """
@@ -8,12 +10,15 @@ from __future__ import annotations
 
 from functools import partial
 
+from msgspec.structs import replace
+
+from hawse.handlers.connect import inside
 from hawse.supervisor import events, faults
 from hawse.supervisor.dispatch.handler import Handler
 from hawse.supervisor.events import Event
-from hawse.supervisor.model import Endpoint
+from hawse.supervisor.model import Endpoint, Network
 from hawse.supervisor.networks import plugged
-from hawse.supervisor.parts import Context
+from hawse.supervisor.parts import Context, Parts
 from hawse.supervisor.store.tx import Tx
 
 
@@ -29,13 +34,42 @@ async def handle(event: Event, ctx: Context) -> None:
             continue  # another cable, or it has come back to that network since
         await (parts.network.unplug(network, endpoint, grace=0) if left else parts.network.unplug(network, endpoint))
         faults.point("disconnect.unplugged")
+        if left:
+            await _hand_over(endpoint, parts)
         await parts.store.transact(partial(_disconnected, event, endpoint))
         faults.point("disconnect.committed")
 
 
+async def _hand_over(gone: Endpoint, parts: Parts) -> None:
+    """What went through that cable takes another one, as with Docker: published ports and the default route."""
+
+    def choose(tx: Tx) -> tuple[Network, Endpoint] | None:
+        cables = plugged(tx, gone.container_id)
+        others = [(n, e) for n, e in cables if n.name != gone.network and not n.internal]
+        if not others:
+            return None
+        network, heir = others[0]
+        if gone.ports:
+            tx.put_endpoint(replace(gone, ports=()))
+            heir = replace(heir, ports=gone.ports)
+            tx.put_endpoint(heir)
+        return network, heir
+
+    chosen = await parts.store.transact(choose)
+    faults.point("live.handed-over")
+    if chosen is not None and (shim := parts.shims.get(gone.container_id)):
+        network, heir = chosen
+        if heir.ports:
+            await parts.network.attach(network, heir)  # one that publishes may need another setting of its bridge port
+            await parts.network.publish(heir)
+        async with inside(shim) as netlink:
+            await parts.network.lead(network, heir, netlink)
+
+
 def _disconnected(event: Event, endpoint: Endpoint, tx: Tx) -> None:
     container = tx.container(endpoint.container_id)
-    if container is not None and endpoint in tx.endpoints(endpoint.container_id):
+    there = [replace(e, ports=endpoint.ports) for e in tx.endpoints(endpoint.container_id)]  # they may be another's now
+    if container is not None and endpoint in there:
         tx.delete_endpoint(endpoint.container_id, endpoint.network)
         if isinstance(event.fact, events.NetworkLeft):  # one that has ended keeps its address for its next start
             tx.release_leases(endpoint.container_id, endpoint.network)

@@ -172,6 +172,11 @@ class NetworkCore:
         """127.0.0.1 of a container that is plugged into nothing; `plug` does it for the others."""
         await self._links.raise_loopback(netlink)
 
+    async def lead(self, network: Network, endpoint: Endpoint, netlink: socket.socket) -> None:
+        """Its way out is the container's default route, unless there is one; `netlink` as for `plug`."""
+        if endpoint.gateway is not None and not network.internal:
+            await self._links.lead(endpoint.ifname, endpoint.gateway, netlink)
+
     async def unplug(self, network: Network, endpoint: Endpoint, *, grace: float = GRACE) -> None:
         """Port elements, then the cable, and the kernel has said that it is gone.  Gone already is success.
 

@@ -122,6 +122,16 @@ class Links:
     async def raise_loopback(self, inside: socket.socket) -> None:
         await self._worker.run(lambda: Channel(inside).run([rtnetlink.set_link("lo", up=True)]))
 
+    async def lead(self, ifname: str, gateway: IPv4Address, inside: socket.socket) -> None:
+        """A default route through that device; one that is there already stays."""
+
+        def route() -> None:
+            channel = Channel(inside)
+            if found := channel.get(rtnetlink.get_link(ifname)):
+                channel.run([rtnetlink.default_route(gateway, rtnetlink.parse_link(found).index)])
+
+        await self._worker.run(route)
+
     async def attach(self, cable: Cable) -> None:
         """The host's end on its bridge and up, as `plug` left it.  Those that are waiting for the thread go together."""
         loose = _Loose(cable)

@@ -49,6 +49,39 @@ def test_isolation_holds_in_both_directions_and_for_the_gateway(lab: Lab) -> Non
     lab.hawse("network", "rm", "blue", "red")
 
 
+@pytest.mark.parametrize("point", ["", "live.handed-over"])
+def test_ports_and_the_way_out_move_to_another_network(lab: Lab, point: str) -> None:
+    """As with docker, when a container is taken off the one that carried them; also when the daemon dies meanwhile."""
+    for name in ("first", "second"):
+        lab.hawse("network", "create", name)
+    lab.hawse("network", "create", "--internal", "inner")
+    lab.hawse("run", "-d", "--name", "web", "--network", "first", "-p", "8080:80", "busybox", *HTTPD)
+    for name in ("inner", "second"):
+        lab.hawse("network", "connect", name, "web")
+    eventually(lambda: lab.client.get(HOST, 8080) == b"hello from busybox\n")
+    if point:
+        lab.daemon.kill9()
+        lab.daemon.start(env={"HAWSE_FAULT": point})
+    lab.hawse("network", "disconnect", "first", "web", check=not point)
+    if point:
+        lab.daemon.wait_dead()
+        lab.daemon.start()
+    eventually(lambda: lab.client.get(HOST, 8080) == b"hello from busybox\n")
+    eventually(lambda: "default via" in lab.hawse("exec", "web", "ip", "route").out)
+    assert lab.hawse("port", "web").out == "80/tcp -> 0.0.0.0:8080\n"
+    eventually(lambda: set(lab.inspect("web")["NetworkSettings"]["Networks"]) == {"inner", "second"})
+    lab.daemon.kill9()
+    lab.daemon.start()
+    assert lab.client.get(HOST, 8080) == b"hello from busybox\n"
+    lab.hawse("audit")
+    lab.hawse("network", "disconnect", "second", "web")
+    assert not lab.client.reaches(HOST, 8080), "an internal network carries none"
+    lab.hawse("network", "connect", "first", "web")
+    eventually(lambda: lab.client.get(HOST, 8080) == b"hello from busybox\n")
+    lab.hawse("rm", "-f", "web")
+    lab.hawse("network", "rm", "first", "second", "inner")
+
+
 def test_none_has_only_loopback(lab: Lab) -> None:
     shown = lab.hawse("run", "--rm", "--network", "none", "busybox", "ip", "-o", "addr").out
     assert {line.split()[1] for line in shown.splitlines()} == {"lo"}
