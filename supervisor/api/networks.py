@@ -110,7 +110,7 @@ async def connect(call: Call) -> web.StreamResponse:
 
 
 async def disconnect(call: Call) -> web.StreamResponse:
-    """POST /networks/X/disconnect: its published ports move to another network; with Force a container that is not on it is fine."""
+    """POST /networks/X/disconnect: its ports move to another network; with Force one that is not on it is fine."""
     body = await call.body()
     await call.engine.networks.find(call.ref)
     try:
