@@ -38,9 +38,10 @@ def _create(context: Context, options: Options, names: list[str]) -> int:
     for index, subnet in enumerate(options.subnet or ([""] if options.gateway else [])):
         pool = {"Subnet": subnet, "Gateway": options.gateway[index] if index < len(options.gateway) else ""}
         pools.append({key: value for key, value in pool.items() if value})
-    if options.ip_range:
-        for pool, range_ in zip(pools, options.ip_range, strict=False):
-            pool["IPRange"] = range_
+    if len(options.ip_range) > len(options.subnet):
+        raise Failure("every ip-range needs a subnet of its own")
+    for pool, range_ in zip(pools, options.ip_range, strict=False):
+        pool["IPRange"] = range_
     body = {
         "Name": names[0],
         "Driver": options.driver,
@@ -127,7 +128,7 @@ CREATE = Command(
         Flag("driver", "d", help="Driver", default="bridge"),
         Flag("gateway", kind="list", help="The bridge's own address in the subnet"),
         Flag("internal", kind="bool", help="Let nothing out of the network"),
-        Flag("ip-range", kind="list", hidden=True),
+        Flag("ip-range", kind="list", help="Give containers addresses of this part of the subnet"),
         Flag("ipam-driver", default="default", hidden=True),
         Flag("ipv6", kind="bool", hidden=True),
         Flag("label", kind="list", help="Set metadata, NAME=VALUE"),

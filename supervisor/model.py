@@ -266,6 +266,7 @@ class Network(Record, frozen=True, kw_only=True):
     created_at: int
     subnet: IPv4Network | None = None
     gateway: IPv4Address | None = None
+    ip_range: IPv4Network | None = None  # the part of the subnet from which containers get addresses; None is all
     bridge: str = ""
     internal: bool = False
     labels: dict[str, str] = {}

@@ -45,7 +45,7 @@ def _matches(network: Network, wanted: Filters, used: bool) -> bool:
 async def create(call: Call) -> web.StreamResponse:
     """POST /networks/create: a bridge; without a subnet a free one is chosen."""
     body = await call.body()
-    subnet, gateway = _ipam(body.body("IPAM"))
+    subnet, gateway, ip_range = _ipam(body.body("IPAM"))
     if body.flag("EnableIPv6"):
         raise invalid("EnableIPv6", True, "false: hawse's networks are IPv4 only")
     for field in ("Ingress", "ConfigOnly"):
@@ -58,6 +58,7 @@ async def create(call: Call) -> web.StreamResponse:
         driver=body.text("Driver") or "bridge",
         subnet=subnet,
         gateway=gateway,
+        ip_range=ip_range,
         internal=body.flag("Internal"),
         labels=body.strings_map("Labels"),
         options=body.strings_map("Options"),
@@ -65,19 +66,19 @@ async def create(call: Call) -> web.StreamResponse:
     return call.json({"Id": network.id, "Warning": ""}, 201)
 
 
-def _ipam(ipam: Body) -> tuple[str, str]:
-    """One IPv4 subnet at most."""
+def _ipam(ipam: Body) -> tuple[str, str, str]:
+    """Subnet, gateway and address range.  One IPv4 subnet at most."""
     if ipam.text("Driver") not in ("", "default"):
         raise invalid(ipam.path("Driver"), ipam.text("Driver"), "default")
     pools = list(ipam.bodies("Config"))
     if len(pools) > 1:
         raise invalid(ipam.path("Config"), [], "one subnet at most")
     if not pools:
-        return "", ""
-    for field in ("IPRange", "AuxiliaryAddresses", "AuxAddress"):
+        return "", "", ""
+    for field in ("AuxiliaryAddresses", "AuxAddress"):
         if field in pools[0]:
             raise invalid(pools[0].path(field), "given", "absent: addresses are taken from the whole subnet")
-    return pools[0].text("Subnet"), pools[0].text("Gateway")
+    return pools[0].text("Subnet"), pools[0].text("Gateway"), pools[0].text("IPRange")
 
 
 async def inspect(call: Call) -> web.StreamResponse:

@@ -120,7 +120,7 @@ ROUTES: tuple[Route, ...] = (
         "POST",
         "/networks/create",
         networks.create,
-        lacks="drivers other than bridge, IPv6, more than one subnet, address ranges",
+        lacks="drivers other than bridge, IPv6, more than one subnet, auxiliary addresses",
     ),
     Route("POST", "/networks/prune", disk.prune_networks),
     Route("GET", "/networks/{ref}", networks.inspect),

@@ -21,6 +21,8 @@ def network(
     config = []
     if record.subnet is not None:
         config = [{"Subnet": str(record.subnet), "Gateway": str(record.gateway or "")}]
+        if record.ip_range is not None:
+            config[0]["IPRange"] = str(record.ip_range)
     return {
         "Name": record.name,
         "Id": record.id,

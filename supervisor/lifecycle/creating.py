@@ -106,6 +106,7 @@ def lease(tx: Tx, container_id: ContainerId, request: EndpointRequest, network: 
         held,
         requested=request.ip,
         hint=tx.last_lease(network.name),
+        within=network.ip_range,
         network=network.name,
         owner=lambda address: f"container {held.holder(address)}",
     )

@@ -18,11 +18,13 @@ def allocate(
     requested: IPv4Address | None = None,
     hint: IPv4Address | None = None,
     *,
+    within: IPv4Network | None = None,
     network: str = "",
     owner: Callable[[IPv4Address], str] | None = None,
 ) -> IPv4Address:
     """The requested address, or the next free one after `hint` (the one given last), so that a freed one rests.
 
+    `within` is the part of the subnet that the next free one is taken from; a requested one may be anywhere.
     Never the network's own, the gateway's or the broadcast address.  `owner` names who has a taken one.
     Raises UserError for an address that nobody can have, Conflict when it is taken or none is left.
     """
@@ -30,6 +32,8 @@ def allocate(
     if requested is not None:
         return _check(requested, subnet, gateway, taken, name, owner)
     first, last = int(subnet.network_address) + 1, int(subnet.broadcast_address) - 1
+    if within is not None:
+        first, last = max(first, int(within.network_address)), min(last, int(within.broadcast_address))
     begin = int(hint) + 1 if hint is not None and first <= int(hint) < last else first
     size = last - first + 1
     # Among one more than are used one is free; the gateway is used too.  `taken` may be a question to a database each.
@@ -39,7 +43,8 @@ def allocate(
             return candidate
     raise Conflict(
         f"no available IPv4 addresses on this network's address pools: {name}",
-        hint=f"all {size - 1} are taken by containers, stopped ones included; remove some or use a larger subnet",
+        hint=f"all {size - (first <= int(gateway) <= last)} are taken by containers, stopped ones included; "
+        f"remove some or use a larger {'address range' if within else 'subnet'}",
     )
 
 

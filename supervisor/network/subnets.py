@@ -79,6 +79,19 @@ def check_gateway(subnet: IPv4Network, gateway: str) -> IPv4Address:
     return address
 
 
+def check_range(subnet: IPv4Network, text: str) -> IPv4Network:
+    """The part of the subnet that addresses are taken from.  Raises UserError."""
+    try:
+        part = IPv4Network(text, strict=False)
+    except ValueError as e:
+        raise UserError(
+            f"invalid ip-range {text}: not an address and prefix length", hint="like 10.10.10.128/25"
+        ) from e
+    if not part.subnet_of(subnet):
+        raise UserError(f"invalid ip-range {text}: no matching subnet for range, the network is {subnet}")
+    return part
+
+
 def check_free(subnet: IPv4Network, routes: Sequence[LiveRoute], used: Mapping[str, IPv4Network]) -> None:
     """Raises Conflict that names the network or route that overlaps."""
     if why := _overlap(subnet, routes, used):

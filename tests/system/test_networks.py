@@ -136,6 +136,52 @@ def test_ip_is_given_when_asked_for(lab: Lab) -> None:
     lab.hawse("network", "rm", "fixed")
 
 
+def test_an_address_range(lab: Lab) -> None:
+    lab.hawse("network", "create", "--subnet", "10.32.0.0/24", "--ip-range", "10.32.0.64/31", "narrow")
+    assert (
+        json.loads(lab.hawse("network", "inspect", "narrow").out)[0]["IPAM"]["Config"][0]["IPRange"] == "10.32.0.64/31"
+    )
+    show = ("ip", "-o", "-4", "addr", "show", "eth0")
+    for name in ("one", "two"):
+        lab.hawse("run", "-d", "--name", name, "--network", "narrow", "busybox", "sleep", "100")
+    found = {lab.hawse("exec", name, *show).out.split()[3] for name in ("one", "two")}
+    assert found == {"10.32.0.64/24", "10.32.0.65/24"}
+    full = lab.hawse("run", "--rm", "--network", "narrow", "busybox", *show, check=False)
+    assert full.code == 125 and "no available IPv4 addresses" in full.err
+    asked = lab.hawse("run", "--rm", "--network", "narrow", "--ip", "10.32.0.9", "busybox", *show).out
+    assert "10.32.0.9/24" in asked, "an address that is asked for may be anywhere in the subnet"
+    lab.hawse("rm", "-f", "one", "two")
+    lab.hawse("network", "rm", "narrow")
+    for flags in (("--subnet", "10.32.0.0/24", "--ip-range", "10.33.0.0/25"), ("--ip-range", "10.33.0.0/25")):
+        assert "ip-range" in lab.hawse("network", "create", *flags, "wrong", check=False).err
+
+
+def test_options_of_create_and_connect(lab: Lab) -> None:
+    """--internal, --opt and --label of a network; --ip, --mac-address, --alias and --force of connect and disconnect."""
+    mtu = ("--opt", "com.docker.network.driver.mtu=1400")
+    lab.hawse("network", "create", "--internal", "--subnet", "10.34.0.0/24", "--label", "tier=db", *mtu, "inner")
+    assert lab.hawse("network", "ls", "-q", "--no-trunc", "--filter", "label=tier=db").out.strip() == (
+        lab.hawse("network", "inspect", "-f", "{{.Id}}", "inner").out.strip()
+    )
+    lab.hawse("network", "create", "outer")
+    lab.hawse("run", "-d", "--name", "box", "--network", "outer", "busybox", "sleep", "1000")
+    lab.hawse("run", "-d", "--name", "peer", "--network", "inner", "busybox", "sleep", "1000")
+    asked = ("--ip", "10.34.0.77", "--mac-address", "02:42:0a:22:00:4d", "--alias", "store")
+    lab.hawse("network", "connect", *asked, "inner", "box")
+    shown = lab.hawse("exec", "box", "ip", "addr", "show", "eth1").out
+    assert "inet 10.34.0.77/24" in shown and "link/ether 02:42:0a:22:00:4d" in shown and "mtu 1400" in shown
+    assert "default" not in lab.hawse("exec", "peer", "ip", "route").out, "nothing goes out of an internal network"
+    assert "10.34.0.77" in lab.hawse("exec", "peer", "nslookup", "store", check=False).out
+    lab.hawse("network", "disconnect", "inner", "box")
+    again = lab.hawse("network", "disconnect", "inner", "box", check=False)
+    assert again.code == 1 and "is not connected to network inner" in again.err
+    lab.hawse("network", "disconnect", "--force", "inner", "box")
+    assert "eth1" not in lab.hawse("exec", "box", "ip", "link").out
+    lab.hawse("rm", "-f", "box", "peer")
+    lab.hawse("network", "rm", "inner", "outer")
+    lab.hawse("network", "rm", "--force", "inner")
+
+
 def test_an_address_is_kept_while_the_container_is_stopped(lab: Lab) -> None:
     lab.hawse("network", "create", "--subnet", "10.31.0.0/24", "kept")
     lab.hawse("run", "-d", "--name", "first", "--network", "kept", "busybox", "sleep", "100")

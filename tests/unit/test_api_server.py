@@ -588,9 +588,9 @@ async def test_connect_and_disconnect_by_docker_py(api: Api) -> None:
 
 
 async def test_a_bad_network_request_is_named(api: Api) -> None:
-    body = {"Name": "n", "IPAM": {"Config": [{"Subnet": "10.0.0.0/24", "IPRange": "10.0.0.0/25"}]}}
+    body = {"Name": "n", "IPAM": {"Config": [{"Subnet": "10.0.0.0/24", "AuxiliaryAddresses": {"a": "10.0.0.9"}}]}}
     status, answer = await api.json("POST", "/networks/create", body)
-    assert status == 400 and "IPRange" in answer["message"]
+    assert status == 400 and "AuxiliaryAddresses" in answer["message"]
 
 
 async def test_info_and_version_by_docker_py(api: Api) -> None:

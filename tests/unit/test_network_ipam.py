@@ -104,3 +104,18 @@ def test_a_taken_address_says_by_whom() -> None:
             requested=IPv4Address("10.0.0.2"),
             owner=lambda a: f"container {taken[a]}",
         )
+
+
+def test_a_range_within_the_subnet() -> None:
+    subnet, gateway = IPv4Network("10.0.0.0/24"), IPv4Address("10.0.0.129")
+    within = IPv4Network("10.0.0.128/30")
+    taken: list[IPv4Address] = []
+    for hint in (IPv4Address("10.0.0.5"), None, IPv4Address("10.0.0.131")):
+        taken.append(ipam.allocate(subnet, gateway, taken, hint=hint, within=within))
+    assert sorted(map(str, taken)) == ["10.0.0.128", "10.0.0.130", "10.0.0.131"]
+    with pytest.raises(Conflict, match="no available IPv4 addresses") as full:
+        ipam.allocate(subnet, gateway, taken, within=within)
+    assert "all 3 are taken" in full.value.hint
+    assert str(ipam.allocate(subnet, gateway, [], within=IPv4Network("10.0.0.0/25"))) == "10.0.0.1"
+    asked = IPv4Address("10.0.0.9")
+    assert ipam.allocate(subnet, gateway, taken, requested=asked, within=within) == asked
