@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from hawse.cli.selftest.lab import HOST, Lab
+from hawse.cli.selftest.lab import HOST, REPOSITORY, Lab
 from hawse.cli.selftest.snapshot import pid_inside
 from hawse.cli.selftest.waiting import eventually
 
@@ -306,6 +306,60 @@ def test_prune_takes_what_is_unused_and_matches(lab: Lab, box: str) -> None:
     assert _volumes(lab) == {"vol-yes"}
     assert "net-yes" not in lab.run(["ip", "-o", "link"]).out
     lab.hawse("volume", "rm", "vol-yes")
+
+
+def test_images_and_volumes_by_what_they_are(lab: Lab) -> None:
+    lab.hawse("create", "--name", "author", "-v", "used:/v", "busybox", "true")
+    for name, flags in (("free", ("--label", "tier=db")), ("plain", ())):
+        lab.hawse("volume", "create", *flags, name)
+    for tag in ("made:1", "made:2"):
+        lab.hawse("commit", "-c", f"LABEL tag={tag}", "author", tag)
+
+    def volumes(text: str) -> list[str]:
+        return lab.hawse("volume", "ls", "-q", "--filter", text).out.split()
+
+    assert (volumes("dangling=true"), volumes("dangling=false")) == (["free", "plain"], ["used"])
+    assert (volumes("label=tier=db"), volumes("name=pla"), volumes("driver=other")) == (["free"], ["plain"], [])
+    (shown,) = json.loads(lab.hawse("volume", "inspect", "free").out)
+    assert Path(shown["Mountpoint"]).is_dir() and shown["Labels"] == {"tier": "db"}
+    refused = lab.hawse("volume", "create", "--opt", "type=nfs", "far", check=False)
+    assert refused.code == 1 and "DriverOpts" in refused.err and not (lab.root / "volumes" / "far").exists()
+
+    def images(*flags: str) -> list[str]:
+        return sorted(lab.hawse("images", "--format", "{{.Repository}}:{{.Tag}}", *flags).out.split())
+
+    assert images() == ["busybox:latest", "made:1", "made:2"] and images("made") == ["made:1", "made:2"]
+    assert images("--filter", "reference=made:2") == images("--filter", "label=tag=made:2") == ["made:2"]
+    assert lab.hawse("images", "-q", "--no-trunc", "made:1").out.strip().startswith("sha256:")
+    used = lab.hawse("create", "--name", "user", "made:1", "true").out.strip()
+    refused = lab.hawse("rmi", "made:1", check=False)
+    assert refused.code == 1 and used[:12] in refused.err
+    assert lab.hawse("history", "-q", "made:1").out.split()
+    layers = len(list((lab.root / "layers").iterdir()))
+    lab.hawse("rm", "user", "author")
+    lab.hawse("tag", "made:2", "again:1")
+    identifier = lab.hawse("images", "-q", "again:1").out.strip()
+    assert lab.hawse("rmi", identifier, check=False).code == 1, "several names"
+    lab.hawse("rmi", "-f", identifier)
+    lab.hawse("rmi", "made:1")
+    assert images() == ["busybox:latest"] and len(list((lab.root / "layers").iterdir())) == layers - 2
+    lab.hawse("volume", "rm", "free", "plain", "used")
+    assert not _volumes(lab)
+
+
+def test_bash_completes_names_that_there_are(lab: Lab, box: str) -> None:
+    script = (
+        f"source {REPOSITORY}/packaging/completions/hawse.bash; "
+        'COMP_WORDS=(hawse "$@"); COMP_CWORD=$#; _hawse; echo "${COMPREPLY[@]}"'
+    )
+
+    def completed(*words: str) -> list[str]:
+        return lab.run(["bash", "-c", script, "bash", *words], check=False).out.split()
+
+    assert completed("stop", "") == [box]
+    assert "busybox" in completed("run", "busy") and completed("network", "inspect", "bri") == ["bridge"]
+    lab.hawse("kill", box)
+    eventually(lambda: completed("stop", "") == [] and completed("start", "b") == [box])
 
 
 def _volumes(lab: Lab) -> set[str]:
