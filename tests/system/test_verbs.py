@@ -43,6 +43,7 @@ def test_attach_passes_streams_signals_and_the_exit_code(lab: Lab) -> None:
     shown = lab.hawse("attach", "--no-stdin", "nobody", check=False)
     assert shown.code == 1 and "No such container: nobody" in shown.err
     silent = lab.popen(["hawse", "attach", "--no-stdin", "echo"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    eventually(lambda: _talks(lab, silent.pid))
     shown = lab.hawse("attach", "echo", input=b"word\n", check=False)
     assert (shown.code, shown.out, shown.err) == (6, "got word\n", "err\n")
     assert (silent.communicate(b"not this\n", timeout=20)[0], silent.returncode) == (b"got word\n", 6)
@@ -125,10 +126,12 @@ def _freezer(lab: Lab, ref: str) -> str:
 @pytest.mark.parametrize("verb", ["stop", "restart"])
 def test_the_signal_of_stop_and_restart(lab: Lab, listener: str, verb: str) -> None:
     """By itself its stop signal, which this one ignores, would end it only after the grace time."""
-    with lab.popen(["hawse", "events", "-f", "type=container.exited", "--until-match"], stdout=subprocess.PIPE) as told:
-        begun = lab.inspect(listener)["State"]["StartedAt"]
-        lab.hawse(verb, "-s", "USR1", "-t", "60", listener)
-        assert told.stdout is not None and json.loads(told.stdout.readline())["data"]["exit"]["code"] == 4
+    begun = lab.inspect(listener)["State"]["StartedAt"]
+    lab.hawse(verb, "-s", "USR1", "-t", "60", listener)
+    told = lab.hawse(
+        "events", "--no-follow", "--tail", "1", "-f", "type=container.exited", "-f", f"container={listener}"
+    )
+    assert json.loads(told.out)["data"]["exit"]["code"] == 4
     now = lab.inspect(listener)["State"]
     assert now["Running"] is (verb == "restart") and (now["StartedAt"] != begun) is (verb == "restart")
 
