@@ -24,12 +24,12 @@ from hawse.supervisor.dns.directory import Directory
 from hawse.supervisor.dns.question import Forward, respond
 from hawse.supervisor.dns.upstream import Upstream
 from hawse.supervisor.events import Event
+from hawse.supervisor.linux.listeners import NAMES_PORT
 from hawse.supervisor.model import Container, Endpoint, Network, NetworkName
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.tx import Tx
 
 IP_FREEBIND = 15  # ip(7); the socket module does not name it
-PORT = 53
 MOST_PENDING = 256  # questions per network that wait for others' answers; one more is told SERVFAIL at once
 MOST_CONNECTIONS = 64  # per network
 IDLE = 10.0  # seconds until a TCP client that asks nothing is hung up on
@@ -225,7 +225,7 @@ def _bound(kind: socket.SocketKind, gateway: IPv4Address) -> socket.socket:
         sock.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
         if kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((str(gateway), PORT))
+        sock.bind((str(gateway), NAMES_PORT))
         if kind == socket.SOCK_STREAM:
             sock.listen(MOST_CONNECTIONS)
     except BaseException:

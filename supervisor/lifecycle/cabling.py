@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from hawse.supervisor import events, faults
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.errors import Conflict, Forbidden, HawseError, UserError
-from hawse.supervisor.lifecycle import etcfiles
+from hawse.supervisor.lifecycle import network_files
 from hawse.supervisor.lifecycle.creating import lease
 from hawse.supervisor.model import Container, EndpointRequest, Network, State
 from hawse.supervisor.networks import BUILTIN, plugged
@@ -50,7 +50,7 @@ async def connect(
                 await _take_back(parts, container, network)
             raise
         faults.point("live.connected")
-        await etcfiles.follow(parts, joined)
+        await network_files.follow(parts, joined)
     return joined
 
 
@@ -88,7 +88,7 @@ async def disconnect(parts: Parts, container: Container, network: Network) -> No
         if await parts.store.transact(leave) and await out.wait(UNPLUG_DEADLINE) is None:
             raise HawseError(f"{container.name} is still plugged into {network.name} after {UNPLUG_DEADLINE:.0f} s")
     if container.state in _LIVE:
-        await etcfiles.follow(parts, alone)
+        await network_files.follow(parts, alone)
 
 
 def _check(container: Container, network: Network) -> None:

@@ -22,7 +22,7 @@ import anyio
 from hawse.supervisor import events, faults, machine
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.errors import HawseError, KernelError, StartError
-from hawse.supervisor.lifecycle import etcfiles
+from hawse.supervisor.lifecycle import network_files
 from hawse.supervisor.lifecycle.creating import prepare
 from hawse.supervisor.linux import listeners
 from hawse.supervisor.linux.cgroup import Cgroup
@@ -128,7 +128,7 @@ async def _prepare(parts: Parts, container: Container, undo: AsyncExitStack) -> 
     paths.run.mkdir(mode=0o700, parents=True, exist_ok=True)
     cgroup = Cgroup.create(parts.cgroups, container.id, container.config.resources)
     undo.push_async_callback(cgroup.clear)
-    await etcfiles.write(parts, container)
+    await network_files.write(parts, container)
     config = container.config
     image = await parts.images.find(config.image_id) if config.image_id else None
     return shim_spec(

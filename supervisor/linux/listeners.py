@@ -20,7 +20,7 @@ from hawse.supervisor.model import PortBinding
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "sctp": socket.SOCK_STREAM}
 _TABLES = {"tcp": ("tcp", "tcp6"), "udp": ("udp", "udp6")}
 _LISTEN = "0A"
-NAMES = 53  # the only port on which this process listens for others
+NAMES_PORT = 53  # the only port on which this process listens for others: dns/ on gateways
 
 
 def holder(binding: PortBinding) -> str:
@@ -47,7 +47,7 @@ def holder(binding: PortBinding) -> str:
                 ) from e
             if e.errno == errno.EADDRINUSE:
                 inodes = set(_inodes(binding))
-                own = _own() if binding.host_port == NAMES else set()
+                own = _own() if binding.host_port == NAMES_PORT else set()
                 # Our own listen on gateways, for names, and the rules leave them what is sent there (network/ruleset.py).
                 if inodes and inodes <= own and (binding.host_ip is None or binding.host_ip.is_unspecified):
                     return ""

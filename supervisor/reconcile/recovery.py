@@ -16,7 +16,7 @@ import structlog
 
 from hawse.supervisor.errors import HawseError, StartError, Unavailable
 from hawse.supervisor.events import DaemonRecovered
-from hawse.supervisor.lifecycle import etcfiles, starting
+from hawse.supervisor.lifecycle import network_files, starting
 from hawse.supervisor.linux import process
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import Container, State
@@ -94,7 +94,7 @@ async def _adopt(parts: Parts, container: Container, watch: Callable[[Shim], Non
         if container.state is State.RUNNING:  # a commit may have had it frozen
             Cgroup.open(parts.cgroups, container.id).thaw()
         watch(shim)
-        await etcfiles.follow(parts, container)  # a connect or disconnect may have been under way
+        await network_files.follow(parts, container)  # a connect or disconnect may have been under way
         counts["adopted"] += 1
         log.info("container_adopted", pid=shim.pid)
 

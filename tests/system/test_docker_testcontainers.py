@@ -83,7 +83,7 @@ def ryuk(lab: Lab, tmp_path: Path) -> Iterator[str]:
     """An image that can stand in for the reaper's."""
     perl = shutil.which("perl")
     if perl is None:
-        pytest.skip("perl is not installed")
+        pytest.fail("perl is not installed: apt install perl-base")
     linked = re.findall(
         r"(/\S+) \(0x", subprocess.run(["ldd", perl], capture_output=True, text=True, check=True).stdout
     )
