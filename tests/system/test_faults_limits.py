@@ -22,7 +22,8 @@ def read_only(lab: Lab, directory: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lab.run(["umount", str(directory)])
+        # Lazily: the keeper may just be at work in it, trying again what was refused.
+        lab.run(["umount", "--lazy", str(directory)])
 
 
 def test_a_state_directory_that_is_read_only(bare_lab: Lab) -> None:

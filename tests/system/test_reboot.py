@@ -60,7 +60,7 @@ def boot(lab: Lab) -> None:
     lab.run(["mount", "--bind", str(other), BOOT_ID])
     lab.daemon.launch()
     eventually(lambda: _boots(lab, other.read_text().strip()))
-    lab.run(["umount", BOOT_ID])
+    lab.run(["umount", "--lazy", BOOT_ID])
     lab.daemon.wait_ready()
 
 
