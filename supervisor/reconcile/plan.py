@@ -131,7 +131,7 @@ def _cables(records: Records, seen: Seen, busy: Collection[str]) -> Iterator[Act
         network = records.networks.get(endpoint.network)
         if container is None or network is None or {container.id, _lock(network.name)} & set(busy):
             continue
-        if not _plugged(container, seen):
+        if not _plugged(container, endpoint, seen):
             continue
         there = seen.network.links.get(endpoint.veth)
         kind, problem = Kind.ATTACH, ""
@@ -151,9 +151,15 @@ def _cables(records: Records, seen: Seen, busy: Collection[str]) -> Iterator[Act
             )
 
 
-def _plugged(container: Container, seen: Seen) -> bool:
-    """It runs, so its cables have to be in."""
-    return container.state in (State.RUNNING, State.PAUSED) and container.id in seen.shims
+def _plugged(container: Container, endpoint: Endpoint, seen: Seen) -> bool:
+    """It runs, so the cable has to be in; one of a network that it has left is its disconnect handler's business."""
+    runs = container.state in (State.RUNNING, State.PAUSED) and container.id in seen.shims
+    return runs and belongs(container, endpoint)
+
+
+def belongs(container: Container, endpoint: Endpoint) -> bool:
+    """Whether the container is to be in that network."""
+    return any(request.network == endpoint.network for request in container.config.endpoints)
 
 
 def _elements(records: Records, seen: Seen, mark: str, busy: Collection[str]) -> Iterator[Action]:
@@ -166,7 +172,7 @@ def _elements(records: Records, seen: Seen, mark: str, busy: Collection[str]) ->
     for endpoint in records.endpoints:
         container = records.containers.get(endpoint.container_id)
         owned.add((endpoint.container_id, endpoint.network))
-        if container and container.id not in busy and _plugged(container, seen):
+        if container and container.id not in busy and _plugged(container, endpoint, seen):
             wanted.update(elements.of_endpoint(endpoint, mark))
     present = set(seen.network.elements)
     missing = tuple(sorted(wanted - present, key=_element_order))

@@ -17,6 +17,7 @@ from hawse.supervisor.model import (
     ContainerConfig,
     ContainerId,
     Endpoint,
+    EndpointRequest,
     Network,
     NetworkName,
     PortBinding,
@@ -40,9 +41,8 @@ NETWORK = Network(
 
 
 def container(letter: str, state: State = State.RUNNING) -> Container:
-    return Container(
-        id=ContainerId(letter * 64), name=letter, config=ContainerConfig(), state=state, created_at=1, finished_at=1
-    )
+    config = ContainerConfig(endpoints=(EndpointRequest(network=NETWORK.name),))
+    return Container(id=ContainerId(letter * 64), name=letter, config=config, state=state, created_at=1, finished_at=1)
 
 
 def endpoint(owner: Container, last: int) -> Endpoint:
@@ -160,6 +160,15 @@ def test_what_somebody_works_on_is_not_judged() -> None:
     assert {a.kind for a in found(**broken)} >= {Kind.COLLECT}
     assert Kind.COLLECT not in {a.kind for a in found(**broken, busy={WEB.id})}
     assert found(links=links(net=link(BRIDGE, up=False)), busy={"network/net"}) == []
+
+
+def test_the_cable_of_a_network_that_was_left_is_not_laid_again() -> None:
+    """Its handler pulls it, and lets the default route and the ports go over to another: nobody may lay it meanwhile."""
+    left = changed(WEB, config=ContainerConfig())
+    records = Records(containers={WEB.id: left}, networks=RECORDS.networks, endpoints=[PLUG])
+    pulled = tuple(elements.of_network(NETWORK, MARK))
+    assert found(records, links=links(veth=None), elements=pulled) == []
+    assert found(records) == [], "nor is it an orphan before"
 
 
 def test_orphans_by_tag_only() -> None:
