@@ -1,6 +1,6 @@
 """A root for containers with real servers in it: a Debian, made once per machine.
 
-It takes half a minute of downloads; it is kept under /var/cache (or .cache where that cannot be written),
+It takes a minute of downloads; it is kept under /var/cache (or .cache where that cannot be written),
 named after the list of its packages, and never written to afterwards.
 """
 
@@ -17,11 +17,11 @@ from pathlib import Path
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache"
 MACHINE_CACHE = Path("/var/cache/hawse-test-roots")
-DEBIAN_PACKAGES = ("nginx-light", "redis-server")
+DEBIAN_PACKAGES = ("nginx-light", "redis-server", "postgresql")
 
 
 def debian_root() -> Path:
-    """A minimal Debian with nginx and redis; a directory to use as `--rootfs`, shared by everyone and only read."""
+    """A minimal Debian with nginx, redis and PostgreSQL; a directory to use as `--rootfs`, shared by everyone and only read."""
     key = hashlib.sha256(" ".join(("minbase", *DEBIAN_PACKAGES)).encode()).hexdigest()[:12]
     cache = MACHINE_CACHE
     try:

@@ -77,7 +77,7 @@ def bare_lab() -> Iterator[Lab]:
 
 @pytest.fixture(scope="session")
 def debian() -> Path:
-    """A Debian root with nginx and redis in it, for --rootfs."""
+    """A Debian root with nginx, redis and PostgreSQL in it, for --rootfs."""
     return debian_root()
 
 
