@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 NUMBER = re.compile(r"\b\d+\b")
 FILE_DEPTH = 3  # below the state directory; deeper is inside a container's or layer's own directory
+KEEPERS = 3  # the spawner, the shim that it has forked ahead of time, and that one's midwife
 HISTORY_TABLES = ("events", "epochs", "handlers", "meta", "tombstones", "hook_runs", "sqlite")
 
 
@@ -30,6 +31,15 @@ class Snapshot:
     """Kind ("link", "route", ...) → how often each line was seen."""
 
     facts: dict[str, Counter[str]]
+
+    @property
+    def is_at_rest(self) -> bool:
+        """No container is there, none is on its way out, and the spawner, if there is one, has the next shim ready."""
+        if self.facts["cgroup"] or any(self.facts["record"][f"row in {table}"] for table in ("containers", "endpoints")):
+            return False
+        commands = self.facts["process"]
+        keepers = sum(count for command, count in commands.items() if " -c import sys" in command)
+        return keepers in (0, KEEPERS) and not any(command.startswith("zombie ") for command in commands)
 
     def difference(self, before: Snapshot) -> list[str]:
         """Lines like "+ link veth0 ..." (left behind) and "- route ..." (lost), empty when nothing differs."""
