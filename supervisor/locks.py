@@ -7,6 +7,12 @@ from contextlib import asynccontextmanager, contextmanager
 
 import anyio
 
+from hawse.supervisor.errors import Unavailable
+
+
+class Busy(Unavailable):
+    """Somebody is at work on it, and has been for longer than one cared to wait."""
+
 
 class KeyedLocks:
     def __init__(self) -> None:
@@ -24,14 +30,21 @@ class KeyedLocks:
             self._watchers = [watcher for watcher in self._watchers if watcher is not seen]
 
     @asynccontextmanager
-    async def hold(self, key: str) -> AsyncIterator[None]:
+    async def hold(self, key: str, *, within: float | None = None) -> AsyncIterator[None]:
+        """Raises Busy when it cannot be had in `within` seconds."""
         lock, users = self._locks.get(key, (anyio.Lock(), 0))
         self._locks[key] = (lock, users + 1)
         for seen in self._watchers:
             seen.add(key)
         try:
-            async with lock:
+            with anyio.move_on_after(within) as patience:
+                await lock.acquire()
+            if patience.cancelled_caught:
+                raise Busy(f"{key} is being worked on")
+            try:
                 yield
+            finally:
+                lock.release()
         finally:
             lock, users = self._locks[key]
             if users == 1:

@@ -7,7 +7,7 @@ hundred.  An object that keeps breaking is repaired ever more rarely (limiter.py
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import anyio
 import anyio.abc
@@ -16,6 +16,7 @@ import structlog
 from hawse.supervisor import events
 from hawse.supervisor.errors import HawseError
 from hawse.supervisor.events import Event, NetworkRepaired
+from hawse.supervisor.locks import Busy
 from hawse.supervisor.model import ContainerId, Network, State
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.reconcile import repairs
@@ -31,7 +32,11 @@ AGAIN, AGAIN_AT_MOST = (
     2.0,
 )  # seconds, doubling, until the next look at what was being worked on when damage was seen
 
-_NETWORK = frozenset({Kind.RESTORE_TABLE, Kind.MEND_NETWORK, Kind.REPLUG, Kind.ATTACH})
+PATIENCE = 0.5
+"""Seconds that a round waits for a cable.  One that takes longer (its shim hangs) is no other one's delay."""
+
+_CABLE = frozenset({Kind.REPLUG, Kind.ATTACH})
+_NETWORK = _CABLE | {Kind.RESTORE_TABLE, Kind.MEND_NETWORK}
 
 log = structlog.get_logger()
 
@@ -43,7 +48,8 @@ class Keeper:
         self._expected = Expected()
         self._bridges: dict[str, str] = {}  # network → device
         self._limiter = Limiter()
-        self._in_hand: set[str] = set()  # objects whose repair is under way in the background
+        self._in_hand: set[str] = set()  # objects whose repair is under way
+        self._late: set[str] = set()  # those of them that no round waits for any longer
         self._woken = anyio.Event()
         self._woken_at = 0.0
         self._by = ""
@@ -94,30 +100,44 @@ class Keeper:
             due = [action for action, wait in waits.items() if not wait and action.object not in self._in_hand]
             if not due:
                 return min([self._pause(), *(wait for wait in waits.values() if wait)])
+            self._in_hand.update(action.object for action in due)
             for action in due:
                 if action.kind not in _NETWORK:  # may take as long as a removal: nobody's cable waits for it
-                    self._in_hand.add(action.object)
                     background.start_soon(self._repair, action, since, by)
             for kind in dict.fromkeys(a.kind for a in due if a.kind in _NETWORK):  # bridges before cables
-                async with anyio.create_task_group() as group:
-                    for action in due:
-                        if action.kind is kind:
-                            group.start_soon(self._repair, action, since, by)
+                ended = {action.object: anyio.Event() for action in due if action.kind is kind}
+                for action in due:
+                    if action.kind is kind:
+                        background.start_soon(self._repair, action, since, by, ended[action.object])
+                await self._wait(ended, PATIENCE if kind in _CABLE else None)
         return self._pause()
+
+    async def _wait(self, ended: Mapping[str, anyio.Event], patience: float | None) -> None:
+        with anyio.move_on_after(patience):
+            for event in ended.values():
+                await event.wait()
+        self._late.update(object_ for object_, event in ended.items() if not event.is_set())
 
     def _pause(self) -> float:
         return self._again if self._unjudged else self._parts.config.audit_interval
 
-    async def _repair(self, action: Action, since: float, by: str) -> None:
+    async def _repair(self, action: Action, since: float, by: str, ended: anyio.Event | None = None) -> None:
         if self._limiter.repaired(action.object, time.monotonic()):
             log.warning("repair_held_back", object=action.object, problem=action.problem, by=by)
         try:
             await repairs.apply(self._parts, action, self._finish_removal)
             await self._tell(action, since, by)
+        except Busy:
+            self.damaged(f"{action.object} was left, a verb is at work on it", by)
         except (HawseError, OSError) as e:
             log.warning("repair_failed", object=action.object, problem=action.problem, error=str(e))
         finally:
             self._in_hand.discard(action.object)
+            if ended is not None:
+                ended.set()
+            if action.object in self._late:
+                self._late.discard(action.object)
+                self.damaged(f"{action.object} was long in repair", by)
 
     async def _tell(self, action: Action, since: float, by: str) -> None:
         took = int((time.monotonic() - since) * 1e6)

@@ -17,6 +17,7 @@ from hawse.supervisor.errors import HawseError
 from hawse.supervisor.lifecycle import ending
 from hawse.supervisor.linux import process
 from hawse.supervisor.linux.cgroup import Cgroup
+from hawse.supervisor.locks import Busy
 from hawse.supervisor.model import Container, ContainerId, Endpoint, Network, State
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.reconcile.plan import Action, Kind, Records, Seen, plan
@@ -24,6 +25,8 @@ from hawse.supervisor.runtime.exitrecord import ExitInfo, read_exit_record
 from hawse.supervisor.store.tx import Tx
 
 ID = re.compile(r"[0-9a-f]{64}\Z")
+LOCK_PATIENCE = 0.25
+"""Seconds that a repair waits for a lock.  Who has it for longer may change what it is about: that is judged anew."""
 
 
 async def audit(parts: Parts) -> list[Action]:
@@ -71,41 +74,52 @@ def _directories(path: Path) -> frozenset[str]:
 
 
 async def apply(parts: Parts, action: Action, finish_removal: Callable[[ContainerId], Awaitable[None]]) -> None:
-    """Carry one action out.  Raises HawseError when it cannot be done; it will be planned again."""
+    """Carry one action out.  Raises HawseError when it cannot be done, Busy when a verb is at work on what it is about."""
     container_id = ContainerId(action.container_id)
     match action.kind:
         case Kind.RESTORE_TABLE:
             await parts.network.heal()
-            for owner in {e.container_id for e in parts.network.unknown(await parts.store.read(published))}:
-                async with parts.locks.hold(owner):
-                    endpoints = await parts.store.read(published)
-                    await parts.network.restore(e for e in endpoints if e.container_id == owner)
+            await _restore_unknown(parts)
         case Kind.MEND_NETWORK:
             network = await parts.store.read(lambda tx: tx.network(action.network))
             if network is not None:
                 await parts.network.mend(network)
         case Kind.REPLUG | Kind.ATTACH:
-            async with parts.locks.hold(container_id):
+            async with parts.locks.hold(container_id, within=LOCK_PATIENCE):
                 await _replug(parts, container_id, action)
         case Kind.COLLECT:
-            async with parts.locks.hold(container_id):
+            async with parts.locks.hold(container_id, within=LOCK_PATIENCE):
                 if container_id not in parts.shims:
                     await collect(parts, container_id)
         case Kind.UNPLUG:
-            async with parts.locks.hold(container_id):
+            async with parts.locks.hold(container_id, within=LOCK_PATIENCE):
                 await unplug(parts, container_id)
         case Kind.FINISH_REMOVAL:
             await finish_removal(container_id)
         case Kind.DISCARD_ELEMENTS | Kind.DELETE_LINK:
-            async with parts.locks.hold(container_id or f"network/{action.network}"):
+            async with parts.locks.hold(container_id or f"network/{action.network}", within=LOCK_PATIENCE):
                 await _discard(parts, action)
         case Kind.REMOVE_CGROUP:
-            async with parts.locks.hold(container_id):
+            async with parts.locks.hold(container_id, within=LOCK_PATIENCE):
                 await _remove_cgroup(parts, container_id)
         case Kind.REMOVE_STATE:
             await parts.images.discard(parts.paths(container_id))
         case Kind.REMOVE_RUN:
             shutil.rmtree(parts.paths(container_id).run, ignore_errors=True)  # a few files on tmpfs
+
+
+async def _restore_unknown(parts: Parts) -> None:
+    """What should be published and this process has never put into the table.  Raises Busy, when the others are done."""
+    busy: Busy | None = None
+    for owner in {e.container_id for e in parts.network.unknown(await parts.store.read(published))}:
+        try:
+            async with parts.locks.hold(owner, within=LOCK_PATIENCE):
+                endpoints = await parts.store.read(published)
+                await parts.network.restore(e for e in endpoints if e.container_id == owner)
+        except Busy as e:
+            busy = e
+    if busy is not None:
+        raise busy
 
 
 async def _replug(parts: Parts, container_id: ContainerId, action: Action) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -113,6 +114,44 @@ def test_audit_finds_orphans_of_each_kind_and_leaves_foreign_things_alone(lab: L
     assert (lab.root / "containers" / "keep-me").exists() and not (lab.root / "containers" / nobody).exists()
     lab.run(["sh", "-c", f"ip link del hawse9; ip link del foreign1; rmdir {lab.root}/containers/keep-me"])
     lab.hawse("network", "rm", "audited")
+
+
+def test_a_verb_that_takes_its_time_delays_no_other_containers_repair(lab: Lab, web: str) -> None:
+    """The verb is a stop whose gate thinks about it, and in the end refuses."""
+    thinking, decided = lab.share / "thinking", lab.share / "decided"
+    gate = lab.state / "hooks.d" / "10-slow.toml"
+    script = lab.share / "slow-gate"
+    script.write_text(f"#!/bin/sh\ntouch {thinking}\nwhile ! [ -e {decided} ]; do sleep 0.02; done\nexit 3\n")
+    script.chmod(0o755)
+    gate.write_text(f'on = "pre-stop"\ncommand = "{script}"\ntimeout = 60\nmatch = {{ container = "busy" }}\n')
+    eventually(lambda: "pre-stop" in lab.hawse("hook", "ls").out)
+    lab.hawse("run", "-d", "--name", "busy", "--network", "drift", "busybox", *HTTPD)
+    address = lab.address("busy", "drift")
+    (busy,) = (
+        line.split("@")[0]
+        for line in lab.run(["ip", "-br", "link", "show", "master", "drift"]).out.splitlines()
+        if not line.startswith(f"{web}@")
+    )
+    stopping = lab.popen(["hawse", "stop", "busy"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        eventually(thinking.exists)
+        for _ in range(3):
+            before = len(repaired(lab))
+            lab.run(["ip", "link", "delete", busy], check=False)
+            lab.run(["ip", "link", "delete", web])
+            eventually(lambda n=before: f"link {web}" in {event["object"] for event in repaired(lab)[n:]})  # type: ignore[misc]
+            eventually(lambda: lab.client.get(HOST, 8080, "/index.html") == PAGE)
+        assert stopping.poll() is None and not lab.run(["ip", "link", "show", busy], check=False).out
+    finally:
+        decided.touch()
+        assert stopping.wait(60) == 1
+    eventually(lambda: lab.host.reaches(address, 80))
+    eventually(lambda: lab.hawse("audit", check=False).code == 0)
+    gate.unlink()
+    eventually(lambda: lab.hawse("hook", "ls", "--format", "json").out.strip() == "[]")
+    for file in (thinking, decided, script):
+        file.unlink()
+    lab.hawse("rm", "-f", "busy")
 
 
 def test_two_tools_that_fight_cost_little(lab: Lab, web: str) -> None:
