@@ -18,7 +18,7 @@ import anyio.abc
 import structlog
 from msgspec.structs import replace
 
-from hawse.supervisor import events, machine, names
+from hawse.supervisor import events, leaving, machine, names
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.dispatch.handler import Handler
 from hawse.supervisor.dispatch.subscriptions import Subscriptions
@@ -267,8 +267,7 @@ class Engine:
         """Remove it with its files and rows.  Raises Conflict when it runs and force is not given."""
         container = await self.container(ref)
         if container.is_leaving:
-            with self.parts.waits.expect(f"container/{container.id}", "container.removed") as removed:
-                await removed.wait(ending.UNPLUG_DEADLINE)
+            await leaving.wait_gone(self.parts, lambda tx: [container])
             return
         _check_removable(container, force)
         await self._ask_removal(container)

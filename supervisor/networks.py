@@ -19,6 +19,8 @@ from hawse.supervisor.store.tx import Tx
 DEFAULT: Final = DEFAULT_NETWORK
 BUILTIN: Final = {"host": "host", "none": "null"}
 """Networks without a device of ours: name → driver."""
+UNPLUG_DEADLINE: Final = 30.0
+"""Seconds that a removal, or the next start, waits for the unplugging."""
 
 
 class Networks:
@@ -168,7 +170,7 @@ class Networks:
             with parts.waits.expect(f"container/{container_id}", "network.disconnected") as gone:
                 still = await parts.store.read(lambda tx: tx.endpoints(network=network.name))
                 if any(e.container_id == container_id for e in still):
-                    await gone.wait(timeout=10)
+                    await gone.wait(UNPLUG_DEADLINE)
 
     async def _forget(self, network: Network) -> None:
         def forget(tx: Tx) -> None:

@@ -15,11 +15,11 @@ from random import Random
 import anyio.to_thread
 from msgspec.structs import replace
 
-from hawse.supervisor import events
+from hawse.supervisor import events, leaving
 from hawse.supervisor.errors import Conflict, NotFound, UserError
 from hawse.supervisor.lifecycle import filling
 from hawse.supervisor.linux.diskusage import apparent_size
-from hawse.supervisor.model import ContainerConfig, Volume
+from hawse.supervisor.model import Container, ContainerConfig, Volume
 from hawse.supervisor.names import VALID
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.tx import Tx
@@ -55,6 +55,7 @@ class Volumes:
 
     async def remove(self, name: str, *, force: bool = False) -> None:
         """Raises NotFound (not with force), Conflict while a container, even a stopped one, uses it."""
+        await leaving.wait_gone(self._parts, lambda tx: [c for c in tx.containers() if name in _mounted(c)])
         try:
             await self.discard([name])
         except NotFound:
@@ -146,10 +147,13 @@ def _users(tx: Tx) -> dict[str, list[str]]:
     """Volume → containers that mount it, running or not."""
     found: dict[str, list[str]] = {}
     for container in tx.containers():
-        for mount in container.config.mounts:
-            if mount.type == "volume":
-                found.setdefault(mount.source, []).append(container.id)
+        for name in _mounted(container):
+            found.setdefault(name, []).append(container.id)
     return found
+
+
+def _mounted(container: Container) -> list[str]:
+    return [mount.source for mount in container.config.mounts if mount.type == "volume"]
 
 
 def _invented(random: Random) -> str:

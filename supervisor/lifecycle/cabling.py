@@ -16,11 +16,10 @@ from hawse.supervisor.errors import Conflict, Forbidden, HawseError, UserError
 from hawse.supervisor.lifecycle import network_files
 from hawse.supervisor.lifecycle.creating import lease
 from hawse.supervisor.model import Container, EndpointRequest, Network, State
-from hawse.supervisor.networks import BUILTIN, plugged
+from hawse.supervisor.networks import BUILTIN, UNPLUG_DEADLINE, plugged
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.tx import Tx
 
-UNPLUG_DEADLINE = 30.0
 _LIVE = (State.RUNNING, State.PAUSED)
 _STILL = (State.CREATED, State.EXITED, State.RESTARTING)
 

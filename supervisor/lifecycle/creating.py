@@ -10,7 +10,7 @@ import os
 import anyio
 from msgspec.structs import replace
 
-from hawse.supervisor import events, faults, names, volumes
+from hawse.supervisor import events, faults, leaving, names, volumes
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.errors import Conflict, NotFound, UserError
 from hawse.supervisor.lifecycle import filling
@@ -31,8 +31,6 @@ from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime import spec
 from hawse.supervisor.store.tx import Tx
 
-LEAVING_DEADLINE = 10.0  # seconds that a new container waits for the old holder of its name to be cleaned up
-
 
 async def create(
     parts: Parts, networks: Networks, dispatcher: Dispatcher, config: ContainerConfig, name: str
@@ -40,7 +38,7 @@ async def create(
     """Raises UserError, NotFound or Conflict with nothing done, and what a gate raises."""
     if name:
         name = names.check_container_name(name)
-        await _let_go(parts, name)
+        await leaving.wait_gone(parts, lambda tx: [c for c in (tx.container_named(name),) if c])
     config, plugged = await _resolve_networks(parts, networks, config)
     _check(config)
     container_id = names.container_id(parts.random)
@@ -128,15 +126,6 @@ def _claim_name(parts: Parts, tx: Tx, name: str) -> str:
         if not tx.container_named(invented):
             return invented
     raise AssertionError  # count() has no end
-
-
-async def _let_go(parts: Parts, name: str) -> None:
-    """A container that removes itself may still be cleaning up; its name is about to be free."""
-    holder = await parts.store.read(lambda tx: tx.container_named(name))
-    if holder and holder.is_leaving:
-        with parts.waits.expect(f"container/{holder.id}", "container.removed") as removed:
-            if await parts.store.read(lambda tx: tx.container_named(name)):
-                await removed.wait(LEAVING_DEADLINE)
 
 
 async def _resolve_networks(

@@ -14,7 +14,7 @@ from hawse.supervisor.lifecycle.creating import forget
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import Container, ContainerId, Exit, State
 from hawse.supervisor.moves import move, step
-from hawse.supervisor.networks import wait_unplugged
+from hawse.supervisor.networks import UNPLUG_DEADLINE, wait_unplugged
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime import logreader
 from hawse.supervisor.runtime.client import Shim
@@ -27,7 +27,6 @@ log = structlog.get_logger()
 LAST_LINES = 10
 LAST_LINES_BYTES = 4096
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0  # seconds between two attempts to record an exit
-UNPLUG_DEADLINE = 30.0  # seconds that a removal waits for the unplugging before the container is quarantined
 
 
 async def watch(parts: Parts, shim: Shim) -> None:

@@ -29,14 +29,12 @@ from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import Container, ContainerConfig, ContainerId, NetworkName
 from hawse.supervisor.moves import move
 from hawse.supervisor.network import ports
-from hawse.supervisor.networks import plugged, wait_unplugged
+from hawse.supervisor.networks import UNPLUG_DEADLINE, plugged, wait_unplugged
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.protocol import ShimSpec
 from hawse.supervisor.runtime.spec import Surroundings, shim_spec
 from hawse.supervisor.store.tx import Tx
-
-UNPLUG_DEADLINE = 10.0  # seconds that a restart waits for the cables of the last run
 
 
 class Stages:

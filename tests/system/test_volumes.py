@@ -76,3 +76,11 @@ def test_a_mount_over_a_symlink_stays_inside(lab: Lab, directory: Path) -> None:
 def test_files_of_the_image_are_owned_as_in_the_image(lab: Lab) -> None:
     shown = lab.hawse("run", "--rm", "busybox", "stat", "-c", "%u:%g %a", "/bin/busybox", "/home/app", "/tmp").out
     assert shown.splitlines() == ["0:0 755", "1000:1000 750", "0:0 1777"]
+
+
+def test_a_volume_is_free_when_the_container_that_removes_itself_has_ended(lab: Lab) -> None:
+    """`run --rm` answers at the exit; what is still being cleaned up is waited for by whoever wants it."""
+    for _ in range(3):
+        lab.hawse("run", "--rm", "-v", "brief:/data", "busybox", "true")
+        assert lab.daemon.request("DELETE", "/volumes/brief")[0] == 204
+        assert lab.hawse("volume", "ls", "-q").out == ""
