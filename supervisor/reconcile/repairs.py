@@ -20,7 +20,7 @@ from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.locks import Busy
 from hawse.supervisor.model import Container, ContainerId, Endpoint, Network, State
 from hawse.supervisor.parts import Parts
-from hawse.supervisor.reconcile.plan import Action, Kind, Records, Seen, plan
+from hawse.supervisor.reconcile.plan import Action, Kind, Records, Seen, belongs, plan
 from hawse.supervisor.runtime.exitrecord import ExitInfo, read_exit_record
 from hawse.supervisor.store.tx import Tx
 
@@ -131,7 +131,7 @@ async def _replug(parts: Parts, container_id: ContainerId, action: Action) -> No
     if container is None or network is None or shim is None or not container.state.is_alive:
         return
     for endpoint in endpoints:
-        if endpoint.network != action.network:
+        if endpoint.network != action.network or not belongs(container, endpoint):
             continue
         if action.kind is Kind.ATTACH:
             await parts.network.attach(network, endpoint)
@@ -171,9 +171,10 @@ async def _remove_cgroup(parts: Parts, container_id: ContainerId) -> None:
 
 
 def published(tx: Tx) -> list[Endpoint]:
-    """Endpoints of containers that run."""
-    alive = {c.id for c in tx.containers() if c.state in (State.RUNNING, State.PAUSED)}
-    return [endpoint for endpoint in tx.endpoints() if endpoint.container_id in alive]
+    """Endpoints of containers that run, but for those that are being disconnected."""
+    alive = {c.id: c for c in tx.containers() if c.state in (State.RUNNING, State.PAUSED)}
+    there = [(alive.get(endpoint.container_id), endpoint) for endpoint in tx.endpoints()]
+    return [endpoint for container, endpoint in there if container and belongs(container, endpoint)]
 
 
 async def collect(parts: Parts, container_id: ContainerId) -> None:
