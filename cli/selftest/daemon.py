@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hawse.cli.selftest.waiting import PATIENCE
+
 if TYPE_CHECKING:
     from hawse.cli.selftest.lab import Lab
 
@@ -41,7 +43,7 @@ class Daemon:
     def log(self) -> str:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
-    def start(self, *flags: str, env: dict[str, str] | None = None, timeout: float = 15) -> None:
+    def start(self, *flags: str, env: dict[str, str] | None = None, timeout: float = PATIENCE) -> None:
         """Start it and wait until it answers.  Raises AssertionError with its log when it does not."""
         self.launch(*flags, env=env)
         self.wait_ready(timeout)
@@ -69,7 +71,7 @@ class Daemon:
         assert self._process is not None
         self._process.kill()
 
-    def wait_ready(self, timeout: float = 15) -> None:
+    def wait_ready(self, timeout: float = PATIENCE) -> None:
         deadline = time.monotonic() + timeout
         while not self.answers():
             if self._process is not None and self._process.poll() is not None:
@@ -88,7 +90,7 @@ class Daemon:
             except OSError:
                 return False
 
-    def request(self, method: str, path: str, body: object = None, *, timeout: float = 30) -> tuple[int, bytes]:
+    def request(self, method: str, path: str, body: object = None, *, timeout: float = PATIENCE) -> tuple[int, bytes]:
         """One API request past the command line: status and body."""
         connection = http.client.HTTPConnection("hawse")
         connection.sock = socket.socket(socket.AF_UNIX)
@@ -103,7 +105,7 @@ class Daemon:
         finally:
             connection.close()
 
-    def signal(self, number: signal.Signals, timeout: float = 15) -> None:
+    def signal(self, number: signal.Signals, timeout: float = PATIENCE) -> None:
         """Send a signal that ends it and wait until it is gone."""
         pid = self.pid
         pidfd = os.pidfd_open(pid)
@@ -120,7 +122,7 @@ class Daemon:
         finally:
             os.close(pidfd)
 
-    def wait_dead(self, timeout: float = 15) -> None:
+    def wait_dead(self, timeout: float = PATIENCE) -> None:
         """Until the one that was started last has ended by itself (a crash point)."""
         assert self._process is not None
         self._process.wait(timeout)

@@ -29,6 +29,7 @@ from hawse.cli.selftest.daemon import Daemon
 from hawse.cli.selftest.machine import Machine, setns
 from hawse.cli.selftest.snapshot import Snapshot, take
 from hawse.cli.selftest.terminal import Terminal
+from hawse.cli.selftest.waiting import PATIENCE
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 """The checkout; of an installed hawse, its package."""
@@ -132,7 +133,7 @@ class Lab:
         assert self._holder.stdin is not None and self._holder.stdout is not None
         self._holder.stdin.close()
         self._holder.stdout.close()
-        self._holder.wait(30)
+        self._holder.wait(PATIENCE)
         os.close(self._pid_namespace)
         remove_cgroups(f"hawse_{self.instance}")
         shutil.rmtree(self.state)
@@ -169,7 +170,7 @@ class Lab:
         *,
         machine: Machine | None = None,
         input: str | bytes | None = None,
-        timeout: float = 60,
+        timeout: float = 90,
         check: bool = True,
         env: Mapping[str, str] | None = None,
         cwd: str | Path = "/",
@@ -207,7 +208,7 @@ class Lab:
         self,
         *args: str | Path,
         input: str | bytes | None = None,
-        timeout: float = 60,
+        timeout: float = 90,
         check: bool = True,
         env: Mapping[str, str] | None = None,
         cwd: str | Path = "/",
@@ -248,18 +249,18 @@ class Lab:
         """Everything that a container could leave behind, as it is now."""
         return take(self)
 
-    def settled(self, timeout: float = 10) -> Snapshot:
-        """A snapshot that a second look confirms: what is still being cleaned up is waited for."""
+    def settled(self, timeout: float = PATIENCE) -> Snapshot:
+        """A snapshot without containers that a second look confirms: what is still being cleaned up is waited for."""
         deadline = time.monotonic() + timeout
         now = self.snapshot()
         while time.monotonic() < deadline:
             time.sleep(0.15)
             last, now = now, self.snapshot()
-            if now == last:
+            if now == last and now.is_at_rest:
                 return now
         raise AssertionError("the lab does not come to rest")
 
-    def leaks(self, before: Snapshot, timeout: float = 10) -> list[str]:
+    def leaks(self, before: Snapshot, timeout: float = PATIENCE) -> list[str]:
         """What differs from `before`, one readable line each, once it stops changing for the better or time is up."""
         deadline = time.monotonic() + timeout
         while (lines := self.snapshot().difference(before)) and time.monotonic() < deadline:
@@ -271,10 +272,12 @@ def remove_cgroups(name: str) -> None:
     """Remove the cgroup `name` with its children from every hierarchy; all their processes are gone."""
     for top in (*Path("/sys/fs/cgroup").glob(f"*/{name}"), Path("/sys/fs/cgroup") / name):
         for directory, _, _ in os.walk(top, topdown=False):
-            deadline = time.monotonic() + 5
+            deadline = time.monotonic() + PATIENCE
             while True:
                 try:
                     os.rmdir(directory)
+                    break
+                except FileNotFoundError:
                     break
                 except OSError:  # EBUSY until the last dead process is reaped
                     if time.monotonic() > deadline:
@@ -303,11 +306,15 @@ def _claim() -> tuple[str, int]:
 
 
 def _locked(directory: Path) -> int | None:
-    """A lock on the directory, kept as long as the descriptor is open; None when a living lab has it."""
-    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    """A lock on the directory, kept as long as the descriptor is open; None when a living lab has it, or had it just now."""
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        os.stat(directory)  # a lab that ends removes it before it lets go of the lock
+    except (BlockingIOError, FileNotFoundError):
         os.close(fd)
         return None
     return fd

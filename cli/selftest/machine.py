@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hawse.cli.selftest.waiting import PATIENCE
+
 if TYPE_CHECKING:
     from hawse.cli.selftest.lab import Lab, Result
 
@@ -63,13 +65,17 @@ class Machine:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((address, port))
         sock.listen()
-        sock.settimeout(10)
+        sock.settimeout(PATIENCE)
         return sock
 
     def get(self, address: str, port: int, path: str = "/", *, timeout: float = 5) -> bytes:
-        """The body of a page fetched over HTTP from here.  Raises OSError or AssertionError (status other than 200)."""
+        """The body of a page fetched over HTTP from here.  Raises OSError or AssertionError (status other than 200).
+
+        `timeout` is for the connection, which the kernels make among themselves; a server may be a slow program.
+        """
         connection = http.client.HTTPConnection(address, port)
         connection.sock = self.connect(address, port, timeout=timeout)
+        connection.sock.settimeout(30)
         try:
             connection.request("GET", path, headers={"Connection": "close"})
             answer = connection.getresponse()

@@ -35,7 +35,9 @@ class Snapshot:
     @property
     def is_at_rest(self) -> bool:
         """No container is there, none is on its way out, and the spawner, if there is one, has the next shim ready."""
-        if self.facts["cgroup"] or any(self.facts["record"][f"row in {table}"] for table in ("containers", "endpoints")):
+        if self.facts["cgroup"] or any(
+            self.facts["record"][f"row in {table}"] for table in ("containers", "endpoints")
+        ):
             return False
         commands = self.facts["process"]
         keepers = sum(count for command, count in commands.items() if " -c import sys" in command)
@@ -210,7 +212,7 @@ def records(root: Path) -> Counter[str]:
     """Rows per table of the daemon's database, except the tables that are history."""
     found: Counter[str] = Counter()
     for path in root.glob("*.db"):
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as database:
             tables = [row[0] for row in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
             for table in tables:
                 if not table.startswith(HISTORY_TABLES):

@@ -20,7 +20,7 @@ PREFIX = "container/"
 
 def anomalies(database: Path, after: int = 0) -> list[str]:
     """What is wrong with the events after that number; empty when nothing is."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=30)) as connection:
         rows = connection.execute("SELECT seq, type, subject, json FROM events WHERE seq > ? ORDER BY seq", (after,))
         events = rows.fetchall()
     found = [f"no event {seq - 1}" for (before, *_), (seq, *_) in pairwise(events) if seq != before + 1]
@@ -34,7 +34,7 @@ def anomalies(database: Path, after: int = 0) -> list[str]:
 
 def head(database: Path) -> int:
     """The newest event's number."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=30)) as connection:
         (seq,) = connection.execute("SELECT COALESCE(MAX(seq), 0) FROM events").fetchone()
     return int(seq)
 

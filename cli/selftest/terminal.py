@@ -12,8 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hawse.cli.selftest.waiting import PATIENCE
+
 if TYPE_CHECKING:
     from hawse.cli.selftest.lab import Lab
+
+END = b"<<the program has ended>>"
 
 
 class Terminal:
@@ -23,10 +27,12 @@ class Terminal:
         self.fd, slave = os.openpty()
         self.seen = b""
         self.resize(24, 80, self.fd)
-        # setsid --ctty does not fork here: the child is no group leader, so the Popen is the program itself.
-        self.process = lab.popen(["setsid", "--ctty", *argv], env=env, stdin=slave, stdout=slave, stderr=slave)
         self.slave = slave
         """Kept open: its settings are looked at after the program has ended."""
+        self.untouched = self.settings()
+        """The line discipline's settings before the program."""
+        # setsid --ctty does not fork here: the child is no group leader, so the Popen is the program itself.
+        self.process = lab.popen(["setsid", "--ctty", *argv], env=env, stdin=slave, stdout=slave, stderr=slave)
 
     def __enter__(self) -> Terminal:
         return self
@@ -45,18 +51,20 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self.fd, text.encode())
 
-    def expect(self, text: str, timeout: float = 15) -> str:
+    def expect(self, text: str, timeout: float = PATIENCE) -> str:
         """Wait until `text` is seen; what came before and including it is consumed and given back."""
-        wanted = text.encode()
+        return self._read_past(text.encode(), timeout).decode(errors="replace")
+
+    def _read_past(self, wanted: bytes, timeout: float) -> bytes:
         deadline = time.monotonic() + timeout
         while wanted not in self.seen:
             if not select.select([self.fd], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                raise AssertionError(f"{text!r} not seen within {timeout} s; the terminal shows {self.seen!r}")
+                raise AssertionError(f"{wanted!r} not seen within {timeout} s; the terminal shows {self.seen!r}")
             self.seen += os.read(self.fd, 65536)
         before, _, self.seen = self.seen.partition(wanted)
-        return (before + wanted).decode(errors="replace")
+        return before + wanted
 
-    def wait(self, timeout: float = 15) -> int:
+    def wait(self, timeout: float = PATIENCE) -> int:
         """The program's exit code; its remaining output is collected into `seen` meanwhile."""
         deadline = time.monotonic() + timeout
         while self.process.poll() is None:
@@ -64,8 +72,11 @@ class Terminal:
                 raise AssertionError(f"still running after {timeout} s; the terminal shows {self.seen!r}")
             if select.select([self.fd], [], [], 0.02)[0]:
                 self.seen += os.read(self.fd, 65536)
+        # A worker of the kernel carries what is written over to this side: what is written last comes last.
         while select.select([self.fd], [], [], 0)[0]:
             self.seen += os.read(self.fd, 65536)
+        os.write(self.slave, END)
+        self.seen = self._read_past(END, timeout).removesuffix(END) + self.seen
         code = self.process.returncode
         return code if code >= 0 else 128 - code
 

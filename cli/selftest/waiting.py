@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import http.client
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
 
+PATIENCE: float = 60
+"""Seconds that a busy machine may take for anything.  Only a failure takes so long, so that more costs nothing."""
+NOT_YET = (OSError, http.client.HTTPException, AssertionError, LookupError, ValueError)
+"""What a look at something half-made raises."""
 
-def eventually(check: Callable[[], T], timeout: float = 10, interval: float = 0.02) -> T:
-    """The first true result of `check`.  A raised OSError or AssertionError counts as not yet.
+
+def eventually(check: Callable[[], T], timeout: float = PATIENCE, interval: float = 0.02) -> T:
+    """The first true result of `check`.  What is raised by a look that came too early counts as not yet.
 
     Raises AssertionError with the last result or error when the time is up.
     """
@@ -21,7 +27,7 @@ def eventually(check: Callable[[], T], timeout: float = 10, interval: float = 0.
             last = result = check()
             if result:
                 return result
-        except (OSError, AssertionError) as e:
+        except NOT_YET as e:
             last = e
         if time.monotonic() > deadline:
             raise AssertionError(f"not so after {timeout} s; the last look gave {last!r}")
