@@ -53,7 +53,7 @@ def test_a_foreground_run_goes_on_when_the_daemon_ends(lab: Lab) -> None:
         assert process.stdout.readline() == b"one\n"
         lab.daemon.kill9()
         lab.daemon.start()
-        lab.hawse("exec", "talk", "touch", "/go")
+        lab.hawse("exec", "-d", "talk", "touch", "/go")
         assert process.stdout.readline() == b"two\n"
     process.wait(10)
     lab.hawse("wait", "talk")

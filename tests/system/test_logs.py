@@ -94,7 +94,7 @@ def test_follow_shows_lines_as_they_come_and_ends_with_the_container(lab: Lab) -
     assert process.stdout is not None
     with process.stdout:
         assert process.stdout.readline() == b"first\n"
-        lab.hawse("exec", "talker", "touch", "/go")
+        lab.hawse("exec", "-d", "talker", "touch", "/go")
         assert process.stdout.read() == b"second\n"
     assert process.wait(10) == 0
     lab.hawse("rm", "talker")
@@ -166,7 +166,7 @@ def test_the_log_is_there_after_a_restart_of_the_daemon(lab: Lab) -> None:
     )
     eventually(lambda: lab.hawse("logs", "steady").out == "before\n")
     lab.daemon.restart()
-    lab.hawse("exec", "steady", "touch", "/go")
+    lab.hawse("exec", "-d", "steady", "touch", "/go")
     lab.hawse("wait", "steady")
     assert lab.hawse("logs", "steady").out == "before\nafter\n"
     lab.hawse("rm", "steady")
