@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -93,17 +94,22 @@ class Call:
         await response.prepare(self.request)
         self.streaming = True
         with self.connection.until_lost():
-            yield Stream(response)
+            yield Stream(response, self.request.transport)
             await response.write_eof()
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
     response: web.StreamResponse
+    transport: asyncio.Transport | None  # None when the client is gone already
 
     async def write(self, data: bytes) -> None:
         """Waits while the client reads slowly."""
         await self.response.write(data)
+
+    def framed(self, data: bytes) -> bytes:
+        """As `write` would send it, for who writes to the transport itself."""
+        return b"%x\r\n%b\r\n" % (len(data), data) if self.response.chunked and data else data
 
     async def line(self, view: Any) -> None:
         await self.response.write(encode(view) + b"\n")

@@ -7,6 +7,7 @@ slowly, or stops, costs disk reads later and nobody else anything now.
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -19,6 +20,7 @@ from hawse.supervisor.api.call import Call, Stream
 from hawse.supervisor.envelope import composer
 from hawse.supervisor.errors import Gone, UserError
 from hawse.supervisor.eventfilter import EventFilter, parse
+from hawse.supervisor.store.crowd import Place, Sight
 from hawse.supervisor.store.eventrows import Stored
 from hawse.supervisor.store.journal import WINDOW, Journal
 from hawse.supervisor.store.tx import Tx
@@ -115,29 +117,42 @@ def _in_time(row: Stored, wish: Wish) -> bool:
 
 async def _tell(journal: Journal, wish: Wish, out: Stream, sse: bool, left: float | None) -> None:
     """Until the wish's end, or for ever.  Raises Gone when pruning overtakes the reader."""
-    compose, position, last = composer(journal.epochs, platform.node()), wish.position, journal.head
+    if out.transport is None:
+        return
+    compose, last = composer(journal.epochs, platform.node()), journal.head
+    narrow = partial(_lines, compose, wish, journal, sse)
+
+    def look(position: int) -> Sight | None:
+        found = journal.newest(position, types=wish.types, subject=wish.subject)
+        return found and (found[0], out.framed(narrow(found[1])))
+
+    same = (wish.filter.expressions, wish.types, wish.subject, wish.until, sse, out.response.chunked)
     with anyio.move_on_after(left if wish.follow else None):
-        quiet_since = anyio.current_time()
-        while wish.follow or position < last:
-            if position < journal.head:
-                position, rows = await journal.page(
-                    position, types=wish.types, subject=wish.subject, upto=None if wish.follow else last
+        place = Place(out.transport, wish.position, anyio.current_time())
+        while wish.follow or place.position < last:
+            if place.position < journal.head:
+                upto = None if wish.follow else last
+                place.position, rows = await journal.page(
+                    place.position, types=wish.types, subject=wish.subject, upto=upto
                 )
-                lines = [
-                    line(compose(row), row, journal, sse)
-                    for row in rows
-                    if _in_time(row, wish) and wish.filter.wants(row)
-                ]
-                if lines:
-                    await out.write(b"".join(lines))
-                    quiet_since = anyio.current_time()
+                if data := narrow(rows):
+                    await out.write(data)
+                    place.told_at = anyio.current_time()
                     continue
-            due = quiet_since + wire.HEARTBEAT - anyio.current_time()
+            due = place.told_at + wire.HEARTBEAT - anyio.current_time()
             if due <= 0:
-                await heartbeat(out, sse, journal.epochs.cursor(position))
-                quiet_since = anyio.current_time()
-            elif wish.follow and position >= journal.head:
-                await journal.wait_beyond(position, due)
+                await heartbeat(out, sse, journal.epochs.cursor(place.position))
+                place.told_at = anyio.current_time()
+            elif wish.follow and place.position >= journal.head:
+                await journal.crowd.stand(place, same, look, due)
+
+
+def _lines(
+    compose: Callable[[Stored], bytes], wish: Wish, journal: Journal, sse: bool, rows: Iterable[Stored]
+) -> bytes:
+    """What of those the reader wants, in its format."""
+    wanted = (row for row in rows if _in_time(row, wish) and wish.filter.wants(row))
+    return b"".join(line(compose(row), row, journal, sse) for row in wanted)
 
 
 def line(document: bytes, row: Stored, journal: Journal, sse: bool) -> bytes:

@@ -2,7 +2,7 @@
 
 A commit only *wakes* followers; each reads at its own pace, from a small ring of the newest events when it is at the head
 and from the database when it is behind.  So a slow reader costs disk reads, never memory or another reader's time, and
-there is no queue that could overflow.
+there is no queue that could overflow.  Clients who wait at the head are the crowd's (crowd.py).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import anyio
 
 from hawse.supervisor.errors import Gone
 from hawse.supervisor.events import Event, encode_fact
+from hawse.supervisor.store.crowd import Crowd
 from hawse.supervisor.store.epochs import Epochs
 from hawse.supervisor.store.eventrows import Stored, matching
 from hawse.supervisor.store.tx import Tx
@@ -51,6 +52,7 @@ class Journal:
         self.epochs = epochs
         self.oldest = oldest
         self.head = head
+        self.crowd = Crowd(lambda: self.head)
         self._read = read
         self._ring: deque[Event] = deque(maxlen=RING)
         self._encoded: dict[int, Stored] = {}  # of the ring, what some reader has asked for undecoded
@@ -146,15 +148,9 @@ class Journal:
         end = self.head if upto is None else min(upto, self.head)
         if position >= end:
             return position, []
-        if self._ring and position + 1 >= self._ring[0].seq:
-            first = self._ring[0].seq
-            taken = [self._ring[i] for i in range(position + 1 - first, min(end, position + PAGE) + 1 - first)]
-            wanted = frozenset(matching(types)) if types else None
-            return taken[-1].seq, [
-                self._undecoded(e)
-                for e in taken
-                if (wanted is None or e.type in wanted) and (not subject or e.subject == subject)
-            ]
+        newest = self.newest(position, types=types, subject=subject, upto=end)
+        if newest is not None:
+            return newest
         end = min(end, position + WINDOW)
 
         def read(tx: Tx) -> StoredPage:
@@ -164,6 +160,21 @@ class Journal:
         if position < oldest - 1:
             raise self._pruned(oldest)
         return (rows[-1].seq if len(rows) == PAGE else end), rows
+
+    def newest(
+        self, position: int, *, types: Collection[str] = (), subject: str = "", upto: int | None = None
+    ) -> StoredPage | None:
+        """`page`, of the events in memory only: None when what comes after `position` is no longer there."""
+        if not self._ring or position + 1 < self._ring[0].seq:
+            return None
+        first, end = self._ring[0].seq, self.head if upto is None else min(upto, self.head)
+        taken = [self._ring[i] for i in range(position + 1 - first, min(end, position + PAGE) + 1 - first)]
+        wanted = frozenset(matching(types)) if types else None
+        return (taken[-1].seq if taken else position), [
+            self._undecoded(e)
+            for e in taken
+            if (wanted is None or e.type in wanted) and (not subject or e.subject == subject)
+        ]
 
     async def wait_beyond(self, position: int, timeout: float | None = None) -> bool:
         """Until the journal goes on after that seq; False when `timeout` seconds pass first."""
@@ -194,10 +205,11 @@ class Journal:
             return
         self._ring.extend(events)
         self.head = events[-1].seq
-        grown, self._grown = self._grown, anyio.Event()
-        grown.set()
-        if self._subscribers:
+        if self.crowd or self._subscribers:
             loop = asyncio.get_running_loop()
+            loop.call_soon(self.crowd.tell)
             for event in events:
                 for told in self._subscribers:
                     loop.call_soon(told, event)  # its exception is the loop's to report, and stops nobody else
+        grown, self._grown = self._grown, anyio.Event()
+        grown.set()
