@@ -15,6 +15,7 @@ from typing import Self
 
 import anyio
 import anyio.abc
+import anyio.to_thread
 import structlog
 from msgspec.structs import replace
 
@@ -185,7 +186,7 @@ class Engine:
                 raise Conflict(f"container {container.id} is already paused")
             if container.state is not State.RUNNING:
                 raise Conflict(f"container {container.id} is not running")
-            Cgroup.open(self.parts.cgroups, container.id).freeze()
+            await anyio.to_thread.run_sync(Cgroup.open(self.parts.cgroups, container.id).freeze)
             await step(self.parts, container, machine.Paused())
 
     async def unpause(self, ref: str) -> None:
@@ -253,9 +254,9 @@ class Engine:
         async with serial(self.parts, ref) as container:
             cgroup = Cgroup.open(self.parts.cgroups, container.id)
             freeze = pause and container.state is State.RUNNING
-            if freeze:
-                cgroup.freeze()
             try:
+                if freeze:
+                    await anyio.to_thread.run_sync(cgroup.freeze)
                 paths = self.parts.paths(container.id)
                 told = {"message": message, "author": author}
                 return await self.images.commit(container, paths, tag=tag, changes=changes, **told)

@@ -83,13 +83,20 @@ class Execs:
     async def settled(self, exec_id: str) -> Exec:
         """As `find`, but never behind the program: a client whose stream has ended is told the exit code."""
         found = self.find(exec_id)
-        shim = self._parts.shims.get(found.container_id)
-        if found.running and shim is not None:
-            told = (await shim.state()).get("execs", {}).get(exec_id)
-            if told is not None and not told["running"]:
-                with anyio.move_on_after(RECORD_DEADLINE):  # a full disk: then it is shown as running a little longer
-                    await found.ended.wait()
+        if found.running and await self._is_over(found):
+            with anyio.move_on_after(RECORD_DEADLINE):
+                await found.ended.wait()
         return found
+
+    async def _is_over(self, found: Exec) -> bool:
+        """Whether its end only has to be noticed here; with its container it ends for certain."""
+        if (shim := self._parts.shims.get(found.container_id)) is None:
+            return True
+        try:
+            told = (await shim.state()).get("execs", {}).get(found.id)
+        except (HawseError, OSError):
+            return True
+        return told is not None and not told["running"]
 
     def running_in(self, container_id: ContainerId) -> list[str]:
         """Ids of the execs that run in a container."""

@@ -29,8 +29,8 @@ from hawse.supervisor.model import Resources
 CONTROLLERS = ("memory", "cpu", "cpuacct", "cpuset", "pids", "freezer", "blkio", "io")
 """What we use.  On v2 cpuacct and freezer are part of the core, and v1's blkio is called io."""
 
-REMOVE_DEADLINE = 0.2
-FREEZE_DEADLINE = 0.5
+REMOVE_DEADLINE = FREEZE_DEADLINE = 10.0
+"""Seconds.  Who is killed or frozen has to run once more for that, and a busy machine lets it wait."""
 KILL_BATCH = 128  # pidfds open at a time
 
 
