@@ -16,6 +16,7 @@ from hawse.cli.selftest.busybox import busybox_tar
 from hawse.cli.selftest.lab import HOST, Lab
 from hawse.cli.selftest.snapshot import Snapshot
 from hawse.cli.selftest.storm import Storm
+from hawse.cli.selftest.waiting import PATIENCE
 from hawse.cli.table import aligned
 
 KINDS = {
@@ -48,7 +49,7 @@ def _chaos(_: Context, options: Options, __: list[str]) -> int:
         served, unreached = visit(lab)
         begun = time.monotonic()
         wrong = storm.wrong + unreached + clear(lab)
-        leaks = lab.leaks(before, timeout=20)
+        leaks = lab.leaks(before)
         took = time.monotonic() - begun
         off = audit(lab)
         untold = story.anomalies(lab.root / "hawse.db")
@@ -74,34 +75,42 @@ def _chaos(_: Context, options: Options, __: list[str]) -> int:
     return 1 if failed else 0
 
 
-def visit(lab: Lab, timeout: float = 10) -> tuple[int, list[str]]:
+def visit(lab: Lab, timeout: float = PATIENCE) -> tuple[int, list[str]]:
     """How many servers have survived, and those of them that no client can reach."""
+    waiting = servers(lab)
+    count = len(waiting)
+    deadline = time.monotonic() + timeout
+    while waiting and time.monotonic() < deadline:
+        for name, port in list(waiting.items()):
+            if lab.client.reaches(HOST, port, timeout=0.3):
+                del waiting[name]
+        if waiting:
+            time.sleep(0.02)
+            living = servers(lab)  # one may have been hit at the last moment, and have ended by now
+            waiting = {name: port for name, port in waiting.items() if name in living}
+    return count, [f"{name} does not answer on port {port}" for name, port in waiting.items()]
+
+
+def servers(lab: Lab) -> dict[str, int]:
+    """Name → published port of those that run."""
     _, body = lab.daemon.request("GET", "/containers/json")
-    servers = {
+    return {
         shown["Names"][0]: port["PublicPort"]
         for shown in json.loads(body)
         if shown["Command"].startswith("httpd") and shown["State"] == "running"
         for port in shown["Ports"]
         if port.get("PublicPort") and port["IP"] == "0.0.0.0"
     }
-    deadline = time.monotonic() + timeout
-    waiting = dict(servers)
-    while waiting and time.monotonic() < deadline:
-        for name, port in list(waiting.items()):
-            if lab.client.reaches(HOST, port, timeout=0.3):
-                del waiting[name]
-        time.sleep(0.02)
-    return len(servers), [f"{name} does not answer on port {port}" for name, port in waiting.items()]
 
 
 def clear(lab: Lab) -> list[str]:
     """Remove every container and network that was made; what could not be removed, and why."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while True:
         _, body = lab.daemon.request("GET", "/containers/json?all=1")
         refused = []
         for container in json.loads(body):
-            status, answer = lab.daemon.request("DELETE", f"/containers/{container['Id']}?force=1&v=1", timeout=60)
+            status, answer = lab.daemon.request("DELETE", f"/containers/{container['Id']}?force=1&v=1")
             if status not in (204, 404):
                 refused.append(f"{container['Names'][0]} {container['State']}: {status} {answer.decode()[:300]}")
         if not json.loads(body) or time.monotonic() > deadline:
@@ -109,7 +118,7 @@ def clear(lab: Lab) -> list[str]:
     _, body = lab.daemon.request("GET", "/networks")
     for network in json.loads(body):
         if network["Name"] not in BUILTIN:
-            status, answer = lab.daemon.request("DELETE", f"/networks/{network['Name']}", timeout=60)
+            status, answer = lab.daemon.request("DELETE", f"/networks/{network['Name']}")
             if status != 204:
                 refused.append(f"network {network['Name']}: {status} {answer.decode()[:300]}")
     return refused
@@ -117,7 +126,7 @@ def clear(lab: Lab) -> list[str]:
 
 def audit(lab: Lab) -> list[str]:
     """What the daemon itself finds to be off, given a moment to put it right."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while True:
         _, body = lab.daemon.request("GET", "/hawse/v1/audit")
         off = [f"{found['Object']}: {found['Problem']}" for found in json.loads(body)]

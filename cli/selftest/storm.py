@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hawse.cli.selftest.lab import HOST, Lab
+from hawse.cli.selftest.waiting import PATIENCE
 
 PORTS = 20_000
 NETWORK = "storm"
@@ -54,7 +55,7 @@ class Storm:
         self._over.wait(seconds)
         self._over.set()
         for thread in (*people, nurse):
-            thread.join(60)
+            thread.join(2 * PATIENCE)  # somebody may just have begun to wait for an answer
             if thread.is_alive():
                 self.wrong.append("somebody does not come to an end")
         self._revive()
@@ -70,9 +71,9 @@ class Storm:
     def request(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """(status, JSON); status 0 when the daemon died under it or is not there."""
         try:
-            status, answer = self.lab.daemon.request(method, path, body, timeout=60)
+            status, answer = self.lab.daemon.request(method, path, body)
         except TimeoutError:
-            self.wrong.append(f"no answer in 60 s: {method} {path}")
+            self.wrong.append(f"no answer in {PATIENCE:.0f} s: {method} {path}")
             return 0, None
         except (ConnectionRefusedError, FileNotFoundError):
             self.count(self.done, "requests while there was no daemon")
@@ -111,8 +112,8 @@ class Storm:
             begun = time.monotonic()
             self.lab.daemon.launch()
             while self.lab.daemon.ended is None and not self.lab.daemon.answers():
-                if time.monotonic() - begun > 30:
-                    raise AssertionError("the daemon does not answer 30 s after its start")
+                if time.monotonic() - begun > PATIENCE:
+                    raise AssertionError(f"the daemon does not answer {PATIENCE:.0f} s after its start")
                 time.sleep(0.01)
 
 

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 PATIENCE: float = 60
 """Seconds that a busy machine may take for anything.  Only a failure takes so long, so that more costs nothing."""
-NOT_YET = (OSError, http.client.HTTPException, AssertionError, LookupError, ValueError)
+NOT_YET = (OSError, http.client.HTTPException, AssertionError, LookupError, StopIteration, ValueError)
 """What a look at something half-made raises."""
 
 

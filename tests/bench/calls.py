@@ -22,7 +22,7 @@ from typing import Any
 
 from hawse.cli.selftest.busybox import busybox_tar
 from hawse.cli.selftest.lab import Lab
-from hawse.cli.selftest.waiting import eventually
+from hawse.cli.selftest.waiting import PATIENCE, eventually
 
 AT_ONCE = 4
 SLEEPER = {"Image": "busybox", "Cmd": ["sleep", "100000"], "HostConfig": {"NetworkMode": "none"}}
@@ -49,7 +49,7 @@ def held(lab: Lab) -> Held:
 
 
 def ask(lab: Lab, method: str, path: str, body: object = None, *, wanted: int = 200) -> Any:
-    status, said = lab.daemon.request(method, f"/v1.47{path}", body, timeout=60)
+    status, said = lab.daemon.request(method, f"/v1.47{path}", body)
     assert status == wanted, f"{method} {path}: {status} {said[:300]!r}"
     return json.loads(said) if said[:1] in (b"{", b"[") and b"\n{" not in said else said
 
@@ -59,7 +59,7 @@ def hang_up(lab: Lab, path: str, *, first: bool) -> None:
     connection = http.client.HTTPConnection("hawse")
     connection.sock = socket.socket(socket.AF_UNIX)
     try:
-        connection.sock.settimeout(60)
+        connection.sock.settimeout(PATIENCE)
         connection.sock.connect(str(lab.daemon.socket_path))
         connection.request("GET", f"/v1.47{path}")
         answer = connection.getresponse()
@@ -169,7 +169,7 @@ def settled(lab: Lab, most: int = 0) -> Held:
         two = held(lab)
         return two if one == two.descriptors and (not most or two.descriptors <= most) else None
 
-    found = eventually(still, timeout=15)
+    found = eventually(still)
     assert found is not None
     return found
 

@@ -25,7 +25,7 @@ def test_the_session_as_typed(lab: Lab) -> None:
         terminal.type("ip addr show dev eth0\n")
         terminal.expect("10.10.10.")
         terminal.type(
-            "ping -c 1 -W 2 10.10.10.1\n" if "ping" in lab.run(["busybox", "--list"]).out.split() else "true\n"
+            "ping -c 1 -W 30 10.10.10.1\n" if "ping" in lab.run(["busybox", "--list"]).out.split() else "true\n"
         )
         terminal.expect("/ # ")
         terminal.type("exit\n")

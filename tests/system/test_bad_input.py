@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from hawse.cli.selftest.lab import HOST, Lab
+from hawse.cli.selftest.waiting import PATIENCE
 
 
 def refused(lab: Lab, *args: str, code: int = 125) -> str:
@@ -230,7 +231,7 @@ def test_not_root(bare_lab: Lab) -> None:
 
 def test_a_request_that_is_no_json(lab: Lab) -> None:
     with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(5)
+        sock.settimeout(PATIENCE)
         sock.connect(str(lab.daemon.socket_path))
         sock.sendall(
             b"POST /v1.47/containers/create HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"

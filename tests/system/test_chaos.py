@@ -11,7 +11,7 @@ import pytest
 SECONDS = 60
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_storm_leaves_nothing() -> None:
     command = [str(Path(sys.executable).with_name("hawse")), "selftest", "chaos", f"--seconds={SECONDS}", "--log"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

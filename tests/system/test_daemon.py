@@ -8,9 +8,9 @@ import subprocess
 import pytest
 
 from hawse.cli.selftest.busybox import busybox_tar
-from hawse.cli.selftest.lab import HOST, Lab
+from hawse.cli.selftest.lab import HOST, Lab, remove_cgroups
 from hawse.cli.selftest.snapshot import everybody, links, ruleset
-from hawse.cli.selftest.waiting import eventually
+from hawse.cli.selftest.waiting import PATIENCE, eventually
 
 HTTPD = ("httpd", "-f", "-p", "80", "-h", "/www")
 
@@ -31,12 +31,12 @@ def test_sigterm_leaves_containers_running(lab: Lab) -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_an_exit_while_no_daemon_lives_is_not_lost(lab: Lab, how: signal.Signals) -> None:
-    lab.hawse(
-        "run", "-d", "--name", "short", "busybox", "sh", "-c", "while [ ! -e /tmp/go ]; do sleep 0.02; done; exit 23"
-    )
-    lab.hawse("exec", "short", "sh", "-c", "(sleep 0.5; touch /tmp/go) >/dev/null 2>&1 &")
+    script = "trap 'exit 23' USR1; echo up; while :; do sleep 0.02; done"
+    lab.hawse("run", "-d", "--name", "short", "busybox", "sh", "-c", script)
+    eventually(lambda: lab.hawse("logs", "short").out == "up\n")
     pid = lab.inspect("short")["State"]["Pid"]
     lab.daemon.signal(how)
+    lab.run(["kill", "-USR1", str(pid)])
     eventually(lambda: not (lab.inside / f"proc/{pid}").exists())
     lab.daemon.start()
     eventually(lambda: lab.inspect("short")["State"]["Status"] == "exited")
@@ -55,7 +55,7 @@ def test_a_foreground_run_goes_on_when_the_daemon_ends(lab: Lab) -> None:
         lab.daemon.start()
         lab.hawse("exec", "-d", "talk", "touch", "/go")
         assert process.stdout.readline() == b"two\n"
-    process.wait(10)
+    process.wait(PATIENCE)
     lab.hawse("wait", "talk")
     lab.hawse("rm", "talk")
 
@@ -64,7 +64,9 @@ def test_stop_all_stops_them(bare_lab: Lab) -> None:
     lab = bare_lab
     lab.daemon.start("--stop-all")
     lab.hawse("image", "import", busybox_tar(), "busybox")
-    lab.hawse("run", "-d", "--name", "box", "busybox", "sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done")
+    script = "trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done"
+    lab.hawse("run", "-d", "--name", "box", "busybox", "sh", "-c", script)
+    eventually(lambda: lab.hawse("logs", "box").out == "up\n")
     lab.daemon.terminate()
     assert not [c for *_, c in everybody(lab) if "trap" in c]
     lab.daemon.start()
@@ -72,15 +74,16 @@ def test_stop_all_stops_them(bare_lab: Lab) -> None:
 
 
 def test_a_second_daemon_on_the_same_directory_is_refused(lab: Lab) -> None:
-    shown = lab.run(["hawse", "daemon"], check=False, timeout=15)
+    shown = lab.run(["hawse", "daemon"], check=False)
     assert shown.code == 1
     assert "another hawse daemon" in shown.out + shown.err
     assert lab.daemon.answers(), "the first one is not disturbed"
 
 
 def test_two_daemons_live_side_by_side(lab: Lab) -> None:
+    other = lab.instance[:3]  # no lab has so short a name
     env = {
-        "HAWSE_INSTANCE": "zz",
+        "HAWSE_INSTANCE": other,
         "HAWSE_ROOT": str(lab.state / "second"),
         "HAWSE_RUN_DIR": "/run/hawse-zz",
         "HAWSE_HOST": "unix:///run/hawse-zz/hawse.sock",
@@ -100,17 +103,17 @@ def test_two_daemons_live_side_by_side(lab: Lab) -> None:
         lab.hawse("rm", "-f", "same", env=env)
     finally:
         second.terminate()
-        second.wait(15)
-    lab.run(["sh", "-c", f"rm -r {lab.state}/second /run/hawse-zz"])
+        second.wait(PATIENCE)
+    lab.run(["rm", "-rf", f"{lab.state}/second", "/run/hawse-zz"])
     for line in links(lab) - before[0]:
         lab.run(["ip", "link", "del", line.split()[0]])  # its default network's bridge stays, as ours does
     if ruleset(lab) != before[1]:
-        lab.run(["nft", "delete", "table", "inet", "hawse_zz"])
-    lab.run(["sh", "-c", "find /sys/fs/cgroup -depth -type d -path '*/hawse_zz*' -exec rmdir {} +"])
+        lab.run(["nft", "delete", "table", "inet", f"hawse_{other}"])
+    remove_cgroups(f"hawse_{other}")
 
 
 def test_the_command_line_starts_a_daemon_and_says_so(bare_lab: Lab) -> None:
-    shown = bare_lab.hawse("ps", env={"HAWSE_AUTOSTART": "1"}, timeout=30)
+    shown = bare_lab.hawse("ps", env={"HAWSE_AUTOSTART": "1"})
     assert shown.out.startswith("CONTAINER ID")
     assert len(shown.err.splitlines()) == 1 and "started the daemon" in shown.err
     assert bare_lab.daemon.answers()
@@ -125,7 +128,7 @@ def test_autostart_can_be_turned_off(bare_lab: Lab) -> None:
 
 def test_bad_configuration_names_the_key(bare_lab: Lab) -> None:
     (bare_lab.state / "hawse.toml").write_text("adress_pools = []\n")
-    shown = bare_lab.run(["hawse", "daemon"], check=False, timeout=15)
+    shown = bare_lab.run(["hawse", "daemon"], check=False)
     assert shown.code == 2
     assert "adress_pools" in shown.err and "address_pools" in shown.err
 

@@ -15,7 +15,7 @@ import docker.errors
 import pytest
 
 from hawse.cli.selftest.lab import Lab
-from hawse.cli.selftest.waiting import eventually
+from hawse.cli.selftest.waiting import PATIENCE, eventually
 
 COMPOSE = """
 version: "3.8"
@@ -45,7 +45,7 @@ volumes:
 
 @pytest.fixture
 def client(lab: Lab) -> Iterator[docker.DockerClient]:
-    client = docker.DockerClient(base_url=f"unix://{lab.daemon.socket_path}", timeout=20)
+    client = docker.DockerClient(base_url=f"unix://{lab.daemon.socket_path}", timeout=PATIENCE)
     yield client
     client.close()
 
@@ -141,6 +141,7 @@ async def test_aiodocker(lab: Lab) -> None:
         assert gone.value.status == 404
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.skipif(shutil.which("docker-compose") is None, reason="docker-compose 1.29 is not installed")
 def test_a_compose_project_goes_up_and_down_twice(lab: Lab) -> None:
     project = lab.share / "proj"
@@ -149,7 +150,7 @@ def test_a_compose_project_goes_up_and_down_twice(lab: Lab) -> None:
     env = {"DOCKER_HOST": lab.env["HAWSE_HOST"], "COMPOSE_API_VERSION": "auto"}
 
     def compose(*args: str) -> str:
-        return lab.run(["docker-compose", "--ansi", "never", *args], cwd=project, env=env, timeout=120).out
+        return lab.run(["docker-compose", "--ansi", "never", *args], cwd=project, env=env).out
 
     for _ in range(2):
         compose("up", "-d")

@@ -23,7 +23,7 @@ from hawse.cli.selftest.lab import Lab
 from hawse.cli.selftest.waiting import eventually
 
 GENERIC = """
-import urllib.request
+import time, urllib.request
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
@@ -31,7 +31,12 @@ serve = "echo ready; exec httpd -f -p 80 -h /www"
 box = DockerContainer("busybox", command=["sh", "-c", serve]).with_env("A", "b").with_exposed_ports(80)
 with box.waiting_for(LogMessageWaitStrategy("ready")):
     port = box.get_exposed_port(80)
-    page = urllib.request.urlopen(f"http://{box.get_container_host_ip()}:{port}", timeout=10).read().decode()
+    while True:
+        try:
+            page = urllib.request.urlopen(f"http://{box.get_container_host_ip()}:{port}", timeout=30).read().decode()
+            break
+        except OSError:
+            time.sleep(0.05)  # it has said that it is about to listen
     said = box.exec(["sh", "-c", "echo $A; exit 3"])
     out, err = box.get_logs()
     print(port, page.strip(), said.exit_code, said.output.decode().strip(), out.decode().strip(), sep="|", flush=True)
@@ -129,5 +134,5 @@ def test_the_reaper_removes_what_a_killed_program_left(lab: Lab, ryuk: str) -> N
     finally:
         os.kill(program.pid, 9)
         program.communicate()
-    eventually(lambda: not lab.hawse("ps", "-aq").out, timeout=30)
+    eventually(lambda: not lab.hawse("ps", "-aq").out)
     eventually(lambda: network not in lab.hawse("network", "ls").out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,15 @@ from hawse.cli.selftest.waiting import eventually
 
 HTTPD = ("httpd", "-f", "-p", "80", "-h", "/www")
 PAGE = b"hello from busybox\n"
+
+
+@pytest.fixture(autouse=True)
+def news_only(lab: Lab) -> None:
+    """The periodic check is not there first, by chance, and without knowing who did it."""
+    config = lab.state / "hawse.toml"
+    if not config.read_text():
+        config.write_text("audit_interval = 3600\n")
+        lab.daemon.restart()
 
 
 @pytest.fixture
@@ -61,10 +71,10 @@ def test_damage_is_healed_and_told(lab: Lab, web: str, damage: list[str], named:
     mac = lab.hawse("exec", "web", "cat", "/sys/class/net/eth0/address").out
     before = len(repaired(lab))
     lab.run([word.format(**names) for word in damage])
-    eventually(lambda: len(repaired(lab)) > before)
+    # Of several repairs the last is told when the page may be there again already.
+    eventually(lambda: named.format(**names) in {event["object"] for event in repaired(lab)[before:]})
     eventually(lambda: lab.client.get(HOST, 8080, "/index.html") == PAGE)
     fresh = repaired(lab)[before:]
-    assert named.format(**names) in {event["object"] for event in fresh}, fresh
     assert lab.hawse("exec", "web", "cat", "/sys/class/net/eth0/address").out == mac
     assert lab.address("web", "drift") == "10.66.0.2"
     if damage[0] == "nft":
@@ -79,7 +89,7 @@ def test_the_periodic_check_finds_what_no_news_tell(lab: Lab, web: str) -> None:
     assert shown.code == 1 and "route_localnet is 0, not 1" in shown.out
     lab.hawse("audit", "--repair")
     assert lab.run(["cat", setting]).out == "1\n"
-    assert lab.hawse("audit").code == 0
+    eventually(lambda: lab.hawse("audit", check=False).code == 0)
 
 
 def test_audit_finds_orphans_of_each_kind_and_leaves_foreign_things_alone(lab: Lab) -> None:
@@ -104,7 +114,7 @@ def test_audit_finds_orphans_of_each_kind_and_leaves_foreign_things_alone(lab: L
     for expected in (f"link h{lab.instance}-feed", f"cgroup {nobody}", f"directory containers/{nobody}"):
         assert expected in objects
     lab.hawse("audit", "--repair")
-    assert lab.hawse("audit").code == 0
+    eventually(lambda: lab.hawse("audit", check=False).code == 0)
     stray = f'{{ tcp . 9999 comment "{tag}:{nobody}:audited" : 10.1.1.1 . 80 }}'
     lab.run(["nft", "add", "element", "inet", tag, "publish_any", stray])
     eventually(lambda: "9999" not in lab.run(["nft", "list", "table", "inet", tag]).out)  # its news woke the keeper
@@ -156,10 +166,10 @@ def test_a_verb_that_takes_its_time_delays_no_other_containers_repair(lab: Lab, 
 
 def test_two_tools_that_fight_cost_little(lab: Lab, web: str) -> None:
     """After a few repairs at once the pauses begin, and the journal is not flooded."""
-    before = len(repaired(lab))
-    for _ in range(30):
-        lab.run(["ip", "link", "set", web, "down"])
-    assert len(repaired(lab)) - before <= 12
+    before, begun = len(repaired(lab)), time.monotonic()
+    lab.run(["sh", "-c", f"for i in $(seq 30); do ip link set {web} down; done"])
+    repairs = len(repaired(lab)) - before
+    assert repairs <= 9 + (time.monotonic() - begun) / 0.5  # the shortest pause
     lab.run(["ip", "link", "set", web, "up"])
     eventually(lambda: lab.client.get(HOST, 8080, "/index.html") == PAGE)
 
@@ -172,4 +182,4 @@ def test_a_client_sees_no_failure_while_the_daemon_is_killed_and_started(lab: La
         lab.daemon.start()
         for _ in range(5):
             assert lab.client.get(HOST, 8080, "/index.html") == PAGE
-    assert lab.hawse("audit").code == 0
+    eventually(lambda: lab.hawse("audit", check=False).code == 0)
