@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from hawse.cli.selftest.lab import CLIENT, HOST, INTERNET, REPOSITORY, UPLINK, Lab
+from hawse.cli.selftest.waiting import PATIENCE
 
 
 def test_the_lab_shares_no_namespace_with_the_machine(bare_lab: Lab) -> None:
@@ -22,17 +23,17 @@ def test_the_lab_shares_no_namespace_with_the_machine(bare_lab: Lab) -> None:
 
 def test_machines_reach_each_other_only_as_drawn(bare_lab: Lab) -> None:
     with bare_lab.client.listen(80), bare_lab.internet.listen(80):
-        assert bare_lab.host.reaches(CLIENT, 80)
-        assert bare_lab.host.reaches(INTERNET, 80)
+        assert bare_lab.host.reaches(CLIENT, 80, timeout=30)
+        assert bare_lab.host.reaches(INTERNET, 80, timeout=30)
         assert not bare_lab.client.reaches(INTERNET, 80, timeout=0.3), "the host must not forward by itself"
 
 
 def test_the_peer_address_tells_who_connects(bare_lab: Lab) -> None:
-    with bare_lab.internet.listen(80) as listener, bare_lab.host.connect(INTERNET, 80):
+    with bare_lab.internet.listen(80) as listener, bare_lab.host.connect(INTERNET, 80, timeout=30):
         connection, peer = listener.accept()
         connection.close()
         assert peer[0] == UPLINK
-    with bare_lab.host.listen(80) as listener, bare_lab.client.connect(HOST, 80):
+    with bare_lab.host.listen(80) as listener, bare_lab.client.connect(HOST, 80, timeout=30):
         connection, peer = listener.accept()
         connection.close()
         assert peer[0] == CLIENT
@@ -92,13 +93,16 @@ input()
     with maker.stdin, maker.stdout:
         pid, instance = maker.stdout.readline().split()
         holder = os.pidfd_open(int(pid))
-        maker.send_signal(signal.SIGKILL)
-        maker.wait()
-    try:
-        assert select.select([holder], [], [], 10)[0], "the lab outlived its maker"
-    finally:
-        os.close(holder)
-    left = REPOSITORY / ".cache/labs" / instance
-    assert left.exists()
+        labs = REPOSITORY / ".cache/labs"
+        left = labs / instance
+        with (labs / ".lock").open("w") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)  # another test run's lab would sweep it as well
+            maker.send_signal(signal.SIGKILL)
+            maker.wait()
+            try:
+                assert select.select([holder], [], [], PATIENCE)[0], "the lab outlived its maker"
+            finally:
+                os.close(holder)
+            assert left.exists()
     Lab().close()
-    assert not Path(left).exists(), "the next lab sweeps what a killed one left"
+    assert not left.exists(), "the next lab sweeps what a killed one left"

@@ -103,8 +103,9 @@ class Model(RuleBasedStateMachine):
     @precondition(lambda self: any(c.state == "running" for c in self.containers.values()))
     @rule(damage=st.sampled_from(("flush", "cable", "bridge")))
     def damage(self, damage: str) -> None:
+        running = next(self.shown(name)["Id"] for name, c in self.containers.items() if c.state == "running")
         links = json.loads(self.lab.run(["ip", "-j", "link"]).out)
-        cable = next(link for link in links if "master" in link)
+        cable = next(link for link in links if running in link.get("ifalias", ""))  # others may be going by themselves
         device = cable["ifname"] if damage == "cable" else cable["master"]
         self.lab.run(["nft", "flush", "ruleset"] if damage == "flush" else ["ip", "link", "del", device])
 
@@ -134,7 +135,7 @@ class Model(RuleBasedStateMachine):
             eventually(self._reach(name, running))
 
     def _reach(self, name: str, wanted: bool) -> Callable[[], bool]:
-        return lambda: self.lab.client.reaches(HOST, PORT[name], timeout=0.3) == wanted
+        return lambda: self.lab.client.reaches(HOST, PORT[name], timeout=1) == wanted
 
     def teardown(self) -> None:
         for name in NAMES:

@@ -15,9 +15,9 @@ from hawse.cli.selftest.waiting import eventually
 HTTPD = ("httpd", "-f", "-p", "80", "-h", "/www")
 
 
-def fetch(address: str) -> tuple[str, ...]:
-    """Fetch a page or give up after two seconds (busybox's wget crashes with -T; timeout cannot end a PID 1)."""
-    return ("sh", "-c", f"timeout 2 wget -q -O - http://{address}/index.html; exit $?")
+def fetch(address: str, patience: int = 30) -> tuple[str, ...]:
+    """Fetch a page or give up after so many seconds (busybox's wget crashes with -T; timeout cannot end a PID 1)."""
+    return ("sh", "-c", f"timeout {patience} wget -q -O - http://{address}/index.html; exit $?")
 
 
 def test_neighbours_reach_each_other_and_strangers_do_not(lab: Lab) -> None:
@@ -28,7 +28,7 @@ def test_neighbours_reach_each_other_and_strangers_do_not(lab: Lab) -> None:
     eventually(lambda: lab.host.reaches(address, 80))
     assert lab.hawse("run", "--rm", "--network", "blue", "busybox", *fetch(address)).out == "hello from busybox\n"
     for stranger in ("red", "bridge"):
-        refused = lab.hawse("run", "--rm", "--network", stranger, "busybox", *fetch(address), check=False)
+        refused = lab.hawse("run", "--rm", "--network", stranger, "busybox", *fetch(address, 2), check=False)
         assert refused.code and not refused.out, f"{stranger} reaches blue"
     lab.hawse("rm", "-f", "server")
     lab.hawse("network", "rm", "blue", "red")
@@ -43,7 +43,7 @@ def test_isolation_holds_in_both_directions_and_for_the_gateway(lab: Lab) -> Non
     eventually(lambda: lab.host.reaches("10.20.0.2", 80) and lab.host.reaches("10.21.0.2", 80))
     for source, own, target in (("in-blue", "10.20.0.2", "10.21.0.2"), ("in-red", "10.21.0.2", "10.20.0.2")):
         assert lab.hawse("exec", source, *fetch(own)).code == 0
-        refused = lab.hawse("exec", source, *fetch(target), check=False)
+        refused = lab.hawse("exec", source, *fetch(target, 2), check=False)
         assert refused.code and not refused.out
     lab.hawse("rm", "-f", "in-blue", "in-red")
     lab.hawse("network", "rm", "blue", "red")
@@ -72,8 +72,8 @@ def test_ports_and_the_way_out_move_to_another_network(lab: Lab, point: str) -> 
     eventually(lambda: set(lab.inspect("web")["NetworkSettings"]["Networks"]) == {"inner", "second"})
     lab.daemon.kill9()
     lab.daemon.start()
-    assert lab.client.get(HOST, 8080) == b"hello from busybox\n"
-    lab.hawse("audit")
+    eventually(lambda: lab.client.get(HOST, 8080) == b"hello from busybox\n")
+    eventually(lambda: lab.hawse("audit"))
     lab.hawse("network", "disconnect", "second", "web")
     assert not lab.client.reaches(HOST, 8080), "an internal network carries none"
     lab.hawse("network", "connect", "first", "web")
@@ -95,6 +95,8 @@ def test_host_is_the_hosts_network(lab: Lab) -> None:
 
 def test_container_shares_anothers_network(lab: Lab) -> None:
     lab.hawse("run", "-d", "--name", "web", "busybox", *HTTPD)
+    address = lab.address("web", "bridge")
+    eventually(lambda: lab.host.reaches(address, 80))
     page = lab.hawse("run", "--rm", "--network", "container:web", "busybox", *fetch("127.0.0.1"))
     assert page.out == "hello from busybox\n"
     lab.hawse("rm", "-f", "web")

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from hawse.cli.selftest.lab import Lab
+from hawse.cli.selftest.waiting import eventually
 
 
 def told(lab: Lab, ref: str) -> list[dict[str, Any]]:
@@ -24,6 +25,7 @@ def test_ps_leases_and_history_of_a_time_that_is_over(lab: Lab) -> None:
     lab.hawse("rm", "-f", "goes")
     lab.hawse("kill", "stays")
     lab.hawse("wait", "stays")
+    eventually(lambda: when(lab, "stays", "network.disconnected"))  # which follows the exit in its own time
     lab.hawse("rename", "stays", "renamed")
 
     running = when(lab, "goes", "container.started")

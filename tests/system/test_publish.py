@@ -47,7 +47,8 @@ def test_nginx_answers_another_machine(lab: Lab, nginx: str) -> None:
 
 def test_nginx_sees_who_asks(lab: Lab, nginx: str) -> None:
     lab.client.get(HOST, 8080)
-    log = lab.hawse("exec", nginx, "cat", "/var/log/nginx/access.log").out
+    # It is written when the page is out already.
+    log = eventually(lambda: lab.hawse("exec", nginx, "cat", "/var/log/nginx/access.log").out)
     assert log.startswith(f"{CLIENT} "), "the client's address is not hidden behind the host's"
 
 
@@ -57,7 +58,7 @@ def test_redis_keeps_what_another_machine_says(lab: Lab, debian: Path) -> None:
         *("redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", ""),
     )
     eventually(lambda: lab.client.reaches(HOST, 6379, timeout=0.5))
-    with lab.client.connect(HOST, 6379) as connection:
+    with lab.client.connect(HOST, 6379, timeout=30) as connection:
         answers = connection.makefile("rb")
         for command, answer in (
             (b"PING", b"+PONG\r\n"),
@@ -68,7 +69,7 @@ def test_redis_keeps_what_another_machine_says(lab: Lab, debian: Path) -> None:
             connection.sendall(command + b"\r\n")
             assert answers.readline() == answer
     assert lab.hawse("exec", "redis", "redis-cli", "GET", "who").out == "hawse!\n"
-    lab.hawse("stop", "redis")
+    lab.hawse("stop", "-t", "60", "redis")
     assert lab.inspect("redis")["State"]["ExitCode"] == 0, "redis-server ends cleanly on SIGTERM"
     lab.hawse("rm", "redis")
 
@@ -81,14 +82,14 @@ def test_from_the_host_by_its_address_and_by_loopback(lab: Lab, web: str) -> Non
 
 def test_hairpin_from_itself_and_from_a_neighbour(lab: Lab, web: str) -> None:
     url = f"http://{HOST}:8080/index.html"
-    assert lab.hawse("exec", web, "timeout", "5", "wget", "-q", "-O", "-", url).stdout == HELLO
-    assert lab.hawse("run", "--rm", "busybox", "timeout", "5", "wget", "-q", "-O", "-", url).stdout == HELLO
+    assert lab.hawse("exec", web, "timeout", "30", "wget", "-q", "-O", "-", url).stdout == HELLO
+    assert lab.hawse("run", "--rm", "busybox", "timeout", "30", "wget", "-q", "-O", "-", url).stdout == HELLO
 
 
 def test_from_a_container_of_another_network_by_the_hosts_address(lab: Lab, web: str) -> None:
     lab.hawse("network", "create", "other")
     url = f"http://{HOST}:8080/index.html"
-    shown = lab.hawse("run", "--rm", "--network", "other", "busybox", "timeout", "5", "wget", "-q", "-O", "-", url)
+    shown = lab.hawse("run", "--rm", "--network", "other", "busybox", "timeout", "30", "wget", "-q", "-O", "-", url)
     assert shown.stdout == HELLO
     lab.hawse("network", "rm", "other")
 
@@ -115,14 +116,14 @@ def test_a_loopback_port_is_for_the_host_only(lab: Lab) -> None:
 
 def test_a_raw_packet_to_a_published_port_is_answered(lab: Lab, web: str) -> None:
     """The control of the test above: the same packet, with an address that is meant for it."""
-    assert syn_is_answered(lab, HOST, 8080)
+    assert syn_is_answered(lab, HOST, 8080, patience=30)
 
 
-def syn_is_answered(lab: Lab, destination: str, port: int) -> bool:
+def syn_is_answered(lab: Lab, destination: str, port: int, patience: float = 1) -> bool:
     """Put a TCP SYN for any destination on the client's wire to the host, past the client's own routing."""
     (theirs,) = json.loads(lab.host.run(["ip", "-j", "link", "show", "cli0"]).out)
     (ours,) = json.loads(lab.client.run(["ip", "-j", "link", "show", "eth0"]).out)
-    source = 41_234
+    source = 4_123  # not one that the kernel gives to connections
     ends = socket.inet_aton(CLIENT) + socket.inet_aton(destination)
 
     def segment(check: int) -> bytes:
@@ -140,7 +141,7 @@ def syn_is_answered(lab: Lab, destination: str, port: int) -> bool:
     frame = ethernet + header(checksum(header(0))) + tcp
     with lab.client.open_socket(socket.SOCK_RAW, socket.AF_PACKET, socket.htons(0x0800)) as wire:
         wire.bind(("eth0", 0))
-        wire.settimeout(1)
+        wire.settimeout(patience)
         wire.send(frame)
         try:
             while True:
@@ -212,10 +213,10 @@ def test_udp_is_answered_from_the_address_that_was_asked(lab: Lab, debian: Path,
 
 def test_containers_reach_out_as_the_host(lab: Lab) -> None:
     with lab.internet.listen(9000) as listener:
-        lab.hawse("run", "-d", "--name", "out", "busybox", "sh", "-c", f"echo hi | nc -w 5 {INTERNET} 9000")
+        lab.hawse("run", "-d", "--name", "out", "busybox", "sh", "-c", f"echo hi | nc -w 60 {INTERNET} 9000")
         connection, peer = listener.accept()
         with connection:
-            connection.settimeout(5)
+            connection.settimeout(30)
             assert (connection.recv(10), peer[0]) == (b"hi\n", UPLINK)
     assert lab.hawse("wait", "out").out == "0\n"
     lab.hawse("rm", "out")
@@ -244,7 +245,7 @@ def test_a_stopped_containers_port_is_closed_and_open_again_after_start(lab: Lab
 
 
 def test_a_long_connection_survives_other_containers_coming_and_going(lab: Lab, web: str) -> None:
-    with lab.client.connect(HOST, 8080) as connection:
+    with lab.client.connect(HOST, 8080, timeout=30) as connection:
         connection.sendall(b"GET /index.html HTTP/1.0\r\n")
         lab.hawse("run", "--rm", "-p", "8099:80", "busybox", "true")
         connection.sendall(b"\r\n")

@@ -37,16 +37,21 @@ def go_down(lab: Lab, *, keep_run: bool = False) -> None:
     """With `keep_run` the run directory is on a disk and still tells of this boot."""
     lab.daemon.strike()
     lab.daemon.wait_dead()
-    for _ in range(3):  # a shim's children before its death may be born after the look
-        if pids := [path.name for path, state, _, _ in everybody(lab) if path.name != "1" and state != "Z"]:
-            lab.run(["kill", "-9", *pids], check=False)
-    eventually(lambda: [x for x in everybody(lab) if x[0].name != "1"] == [])
+    eventually(lambda: _dead(lab))
     eventually(lambda: _unplugged(lab))
     lab.run(["nft", "flush", "ruleset"])
     lab.run(["sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward"])
     remove_cgroups(f"hawse_{lab.instance}")
     if not keep_run:
         lab.run(["rm", "-r", str(lab.run_dir)])
+
+
+def _dead(lab: Lab) -> bool:
+    """A shim's children before its death may be born after the look: each look kills whom it sees."""
+    seen = [(path.name, state) for path, state, _, _ in everybody(lab) if path.name != "1"]
+    if pids := [pid for pid, state in seen if state != "Z"]:
+        lab.run(["kill", "-9", *pids], check=False)
+    return not seen
 
 
 def boot(lab: Lab) -> None:
@@ -65,8 +70,11 @@ def boot(lab: Lab) -> None:
 
 
 def _boots(lab: Lab, boot_id: str) -> bool:
-    with closing(sqlite3.connect(f"file:{lab.root / 'hawse.db'}?mode=ro", uri=True)) as connection:
-        row = connection.execute("SELECT value FROM meta WHERE key = 'boot_id'").fetchone()
+    try:
+        with closing(sqlite3.connect(f"file:{lab.root / 'hawse.db'}?mode=ro", uri=True)) as connection:
+            row = connection.execute("SELECT value FROM meta WHERE key = 'boot_id'").fetchone()
+    except sqlite3.OperationalError:  # the daemon is just opening it
+        return False
     return bool(row == (boot_id,))
 
 

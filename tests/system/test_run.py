@@ -12,7 +12,7 @@ import pytest
 
 from hawse.cli.selftest.lab import Lab
 from hawse.cli.selftest.snapshot import everybody
-from hawse.cli.selftest.waiting import eventually
+from hawse.cli.selftest.waiting import PATIENCE, eventually
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_foreground_run_forwards_signals(lab: Lab, number: signal.Signals) -> 
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(number)
         assert process.stdout.read() == f"got {name}\n".encode()
-    assert process.wait(10) == 9
+    assert process.wait(PATIENCE) == 9
 
 
 def test_killed_from_outside_is_128_and_the_signal(lab: Lab) -> None:
@@ -83,7 +83,7 @@ def test_killed_from_outside_is_128_and_the_signal(lab: Lab) -> None:
     with process.stdout:
         assert process.stdout.readline() == b"ready\n"
         lab.hawse("kill", "victim")
-        assert process.wait(10) == 137
+        assert process.wait(PATIENCE) == 137
     assert lab.inspect("victim")["State"]["ExitCode"] == 137
     lab.hawse("rm", "victim")
 

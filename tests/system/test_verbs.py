@@ -17,7 +17,7 @@ import pytest
 
 from hawse.cli.selftest.lab import HOST, REPOSITORY, Lab
 from hawse.cli.selftest.snapshot import pid_inside
-from hawse.cli.selftest.waiting import eventually
+from hawse.cli.selftest.waiting import PATIENCE, eventually
 
 LISTENS = "trap 'exit 4' USR1; trap '' TERM; echo up; while :; do sleep 0.05; done"
 
@@ -46,7 +46,7 @@ def test_attach_passes_streams_signals_and_the_exit_code(lab: Lab) -> None:
     eventually(lambda: _talks(lab, silent.pid))
     shown = lab.hawse("attach", "echo", input=b"word\n", check=False)
     assert (shown.code, shown.out, shown.err) == (6, "got word\n", "err\n")
-    assert (silent.communicate(b"not this\n", timeout=20)[0], silent.returncode) == (b"got word\n", 6)
+    assert (silent.communicate(b"not this\n", timeout=PATIENCE)[0], silent.returncode) == (b"got word\n", 6)
     refused = lab.hawse("attach", "echo", check=False)
     assert refused.code == 1 and "cannot attach to a stopped container" in refused.err
     lab.hawse("rm", "echo")
@@ -61,6 +61,7 @@ def test_sig_proxy_and_detach_keys(lab: Lab, verb: str) -> None:
     for proxied in (False, True):
         if verb == "attach":
             lab.hawse("start", "box")
+            eventually(partial(_is_up, lab, 1 + proxied))
         process = lab.popen(client(f"--sig-proxy={proxied}".lower()), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert process.stdout is not None
         if verb == "start":
@@ -68,7 +69,7 @@ def test_sig_proxy_and_detach_keys(lab: Lab, verb: str) -> None:
         else:
             eventually(partial(_talks, lab, process.pid))
         process.send_signal(signal.SIGUSR1)
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE)
         assert process.returncode == (4 if proxied else -signal.SIGUSR1)
         assert lab.inspect("box")["State"]["Running"] is not proxied
         lab.hawse("kill", "box", check=False)
@@ -84,6 +85,11 @@ def test_sig_proxy_and_detach_keys(lab: Lab, verb: str) -> None:
         assert terminal.wait() == 0
     assert lab.inspect("box")["State"]["Running"]
     lab.hawse("rm", "-f", "box")
+
+
+def _is_up(lab: Lab, times: int) -> bool:
+    """Whether the program's traps are set, as it has said at each start."""
+    return lab.hawse("logs", "box").out == "up\n" * times
 
 
 def _talks(lab: Lab, pid: int) -> bool:
@@ -103,7 +109,7 @@ def test_start_with_its_input(lab: Lab) -> None:
 def test_pause_stops_the_processes(lab: Lab, box: str) -> None:
     lab.hawse("exec", "-d", box, "sh", "-c", "while :; do echo x >> /ticks; sleep 0.02; done")
     written = lab.root / "containers" / str(lab.inspect(box)["Id"])
-    ticks = eventually(lambda: next(iter(written.rglob("ticks"))))
+    ticks = eventually(lambda: [*written.rglob("ticks")].pop())
     lab.hawse("pause", box)
     seen = ticks.stat().st_size
     assert _freezer(lab, box) in ("FROZEN", "1")
@@ -274,7 +280,7 @@ def test_commit_of_a_running_one_leaves_it_so(lab: Lab, box: str, pause: bool) -
     lab.hawse("exec", box, "touch", "/made")
     lab.hawse("commit", f"--pause={pause}".lower(), box, "twin:1")
     assert lab.inspect(box)["State"]["Status"] == "running" and _freezer(lab, box) in ("THAWED", "0")
-    assert lab.client.get(HOST, 8080) == b"hello from busybox\n"
+    eventually(lambda: lab.client.get(HOST, 8080) == b"hello from busybox\n")
     lab.hawse("pause", box)
     lab.hawse("commit", box, "twin:2")
     assert lab.inspect(box)["State"]["Status"] == "paused" and _freezer(lab, box) in ("FROZEN", "1")
