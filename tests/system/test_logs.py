@@ -51,7 +51,7 @@ def test_since_and_until(lab: Lab) -> None:
     lab.hawse("run", "-d", "--name", "stamped", "busybox", "sh", "-c", script)
     for n in ("1", "2", "3"):
         eventually(lambda n=n: n in lab.hawse("logs", "stamped").out)  # type: ignore[misc]
-        lab.hawse("exec", "stamped", "touch", f"/seen{n}")
+        lab.hawse("exec", "-d", "stamped", "touch", f"/seen{n}")
     lab.hawse("wait", "stamped")
     stamps = [line.split()[0] for line in lab.hawse("logs", "-t", "stamped").out.splitlines()]
     assert lab.hawse("logs", "--since", stamps[1], "stamped").out == "2\n3\n"
