@@ -176,6 +176,7 @@ class ContainerConfig(Record, frozen=True, kw_only=True):
     domainname: str = ""
     labels: dict[str, str] = {}
     tty: bool = False
+    console: tuple[int, ...] = ()  # rows and columns of its terminal at first
     stdin_open: bool = False
     stdin_once: bool = False
     auto_remove: bool = False

@@ -13,6 +13,8 @@ import msgspec
 
 from hawse.supervisor.errors import UserError
 
+MAX_SIZE = 65_535  # rows and columns are 16 bits in the kernel
+
 
 class Body:
     """One JSON object and where it sits in the request ("HostConfig.RestartPolicy")."""
@@ -161,3 +163,11 @@ def _text(path: str, value: object) -> str:
     except UnicodeEncodeError:
         raise invalid(path, value, "text that UTF-8 can hold") from None
     return value
+
+
+def console_size(body: Body) -> tuple[int, ...]:
+    """ConsoleSize: rows and columns; empty when absent or [0, 0], docker's word for absent."""
+    values = body.integers("ConsoleSize", least=0, most=MAX_SIZE)
+    if len(values) not in (0, 2):
+        raise invalid(body.path("ConsoleSize"), list(values), "two numbers: rows and columns")
+    return values if any(values) else ()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hawse.supervisor.api import decode_host as host
 from hawse.supervisor.api import decode_mounts as mounts
 from hawse.supervisor.api import decode_ports as ports
-from hawse.supervisor.api.body import Body, invalid
+from hawse.supervisor.api.body import Body, console_size, invalid
 from hawse.supervisor.errors import UserError
 from hawse.supervisor.hooks.hook import event_types
 from hawse.supervisor.model import ContainerConfig, EndpointRequest, Healthcheck, NetworkName, OwnHook
@@ -73,6 +73,7 @@ def container_config(body: Body) -> Decoded:
         domainname=_hostname(body, "Domainname"),
         labels=body.strings_map("Labels"),
         tty=tty,
+        console=console_size(outer),
         stdin_open=stdin,
         stdin_once=stdin and body.flag("StdinOnce"),
         auto_remove=auto_remove,

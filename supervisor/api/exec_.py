@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
 
 from hawse.supervisor.api import hijack
-from hawse.supervisor.api.body import Body, invalid
+from hawse.supervisor.api.body import Body, console_size, invalid
 from hawse.supervisor.api.call import Call
-from hawse.supervisor.api.streams import DEFAULT_DETACH_KEYS, MAX_SIZE, size
+from hawse.supervisor.api.streams import DEFAULT_DETACH_KEYS, size
 from hawse.supervisor.errors import Conflict, HawseError, UserError
 from hawse.supervisor.lifecycle.execs import ExecConfig
 
@@ -36,6 +37,7 @@ def decode(body: Body) -> ExecConfig:
         workdir=workdir,
         user=body.text("User"),
         tty=tty,
+        console=console_size(body),
         stdin=body.flag("AttachStdin"),
         stdout=body.flag("AttachStdout"),
         stderr=body.flag("AttachStderr"),
@@ -52,28 +54,17 @@ async def start(call: Call) -> web.StreamResponse:
     if found.running or found.code is not None:
         raise Conflict(f"Error: Exec command {found.id} has already run")
     await execs.running(found.container_id)
-    console = _console_size(body)
+    if console := console_size(body):
+        found.config = replace(found.config, console=console)
     if body.flag("Detach"):
         await execs.start(found.id, None, b"")
         return call.nothing(200)
     async with hijack.taken(call, tty=found.config.tty) as client:
         try:
             await execs.start(found.id, client.fd, client.prefix)
-            if console and found.config.tty:
-                await execs.resize(found.id, *console)
         except HawseError as e:
             await client.tell(str(e))
     return call.handed_over()
-
-
-def _console_size(body: Body) -> tuple[int, int] | None:
-    """[rows, columns], or nothing."""
-    if "ConsoleSize" not in body:
-        return None
-    values = body.integers("ConsoleSize", least=0, most=MAX_SIZE)
-    if len(values) != 2:
-        raise invalid("ConsoleSize", list(values), "two numbers: rows and columns")
-    return (values[0], values[1]) if any(values) else None
 
 
 async def resize(call: Call) -> web.StreamResponse:

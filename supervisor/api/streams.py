@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from hawse.supervisor.api import hijack, wire
+from hawse.supervisor.api.body import MAX_SIZE
 from hawse.supervisor.api.call import Call
 from hawse.supervisor.api.text import UNKNOWN_EXIT
 from hawse.supervisor.errors import Conflict, HawseError, UserError
@@ -12,7 +13,6 @@ from hawse.supervisor.model import State
 from hawse.supervisor.runtime.client import AttachOptions
 
 CONDITIONS = ("not-running", "next-exit", "removed")
-MAX_SIZE = 65_535  # rows and columns are 16 bits in the kernel
 DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
 
 

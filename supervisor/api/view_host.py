@@ -24,7 +24,7 @@ def host_config(config: ContainerConfig) -> dict[str, Any]:
         "AutoRemove": config.auto_remove,
         "VolumeDriver": "",
         "VolumesFrom": None,
-        "ConsoleSize": [0, 0],
+        "ConsoleSize": list(config.console) or [0, 0],
         "CapAdd": list(config.cap_add) or None,
         "CapDrop": list(config.cap_drop) or None,
         "CgroupnsMode": "private",

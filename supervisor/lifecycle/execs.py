@@ -38,6 +38,7 @@ class ExecConfig:
     workdir: str = ""
     user: str = ""
     tty: bool = False
+    console: tuple[int, ...] = ()
     stdin: bool = False
     stdout: bool = True
     stderr: bool = True
@@ -196,6 +197,7 @@ def process(container: Container, config: ExecConfig, seccomp: str) -> ProcessSp
         user=config.user or own.user,
         groups=list(own.group_add),
         tty=config.tty,
+        console=list(config.console),
         stdin=config.stdin,
         caps=list(ALL_CAPABILITIES) if privileged else capabilities(own),
         no_new_privileges=own.no_new_privileges and not privileged,

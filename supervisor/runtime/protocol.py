@@ -73,6 +73,7 @@ class ProcessSpec:
     seccomp: str = ""  # path of a compiled BPF program on the host; "" = none
     rlimits: dict[str, list[int]] = field(default_factory=dict)  # "nofile": [soft, hard]
     oom_score_adj: int = 0
+    console: list[int] = field(default_factory=list)  # rows and columns of its terminal at first; empty: 0, 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -166,6 +166,7 @@ def process_spec(config: ContainerConfig, hostname: str, seccomp: str) -> Proces
         user=config.user,
         groups=list(config.group_add),
         tty=config.tty,
+        console=list(config.console),
         stdin=config.stdin_open,
         caps=capabilities(config),
         no_new_privileges=config.no_new_privileges and not config.privileged,

@@ -42,6 +42,8 @@ class Stdio:
 def make(spec: ProcessSpec, root: int) -> Stdio:
     if spec.tty:
         master, slave = terminal.open_terminal(root)
+        if spec.console:  # before the program can ask
+            terminal.resize(master, *spec.console)
         return Stdio(inside=(slave, slave, slave), outside=(master,), tty=True)
     out_read, out_write = os.pipe()
     err_read, err_write = os.pipe()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from hawse.cli.selftest.lab import Lab
-from hawse.cli.selftest.waiting import eventually
+from hawse.cli.selftest.waiting import PATIENCE, eventually
 
 
 @pytest.fixture
@@ -62,14 +62,21 @@ def test_user_environment_and_directory(lab: Lab, box: str) -> None:
 
 def test_a_terminal(lab: Lab, box: str) -> None:
     with lab.pty(["hawse", "exec", "-it", box, "sh"]) as terminal:
-        before = terminal.settings()
         terminal.expect("/ # ")
         terminal.type("stty size; tty\n")
         terminal.expect("24 80")
         terminal.expect("/dev/pts/")
         terminal.type("exit 7\n")
         assert terminal.wait() == 7
-        assert terminal.settings() == before
+        assert terminal.settings() == terminal.untouched
+
+
+@pytest.mark.parametrize("verb", ["exec", "run"])
+def test_a_terminal_has_its_size_before_the_program_runs(lab: Lab, box: str, verb: str) -> None:
+    where = [box] if verb == "exec" else ["--rm", "busybox"]
+    with lab.pty(["hawse", verb, "-it", *where, "stty", "size"]) as terminal:
+        assert terminal.wait() == 0
+        assert terminal.seen.strip() == b"24 80"
 
 
 def test_detached_exec_goes_on_alone(lab: Lab, box: str) -> None:
@@ -84,7 +91,7 @@ def test_it_ends_with_the_container(lab: Lab, box: str) -> None:
         assert process.stdout.readline() == b"up\n"
         lab.hawse("kill", box)
         assert process.stdout.read() == b""
-    assert process.wait(10) == 137
+    assert process.wait(PATIENCE) == 137
 
 
 def test_on_a_stopped_container_it_is_an_error(lab: Lab) -> None:
@@ -100,7 +107,7 @@ def test_many_at_once(lab: Lab, box: str) -> None:
         lab.popen(["hawse", "exec", box, "sh", "-c", f"echo {n}; exit {n}"], stdout=subprocess.PIPE) for n in range(20)
     ]
     for n, process in enumerate(processes):
-        out, _ = process.communicate(timeout=30)
+        out, _ = process.communicate(timeout=PATIENCE)
         assert (out, process.returncode) == (b"%d\n" % n, n)
 
 

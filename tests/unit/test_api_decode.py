@@ -59,6 +59,7 @@ def test_what_the_docker_client_sends_for_a_full_run() -> None:
                 "OomKillDisable": False,
                 "LogConfig": {"Type": "", "Config": {}},
                 "MemorySwappiness": -1,
+                "ConsoleSize": [24, 80],
             },
             "NetworkingConfig": {
                 "EndpointsConfig": {"testbr": {"IPAMConfig": {"IPv4Address": "10.10.10.9"}, "Aliases": ["w"]}}
@@ -67,6 +68,7 @@ def test_what_the_docker_client_sends_for_a_full_run() -> None:
     ).config
     assert (config.image, config.cmd, config.entrypoint) == ("busybox", ("sh", "-c", "echo 'a b'"), ())
     assert (config.tty, config.stdin_open, config.stdin_once, config.auto_remove) == (True, True, True, True)
+    assert config.console == (24, 80) and decode(host(ConsoleSize=[0, 0])).config.console == ()
     assert (config.user, config.workdir, config.env, config.labels) == ("1000:1000", "/srv", ("A=1", "B="), {"k": "v"})
     assert config.ports == (
         PortBinding(container_port=80, host_ip=IPv4Address("127.0.0.1"), host_port=8080),
@@ -165,6 +167,7 @@ def test_tmpfs_and_mounts() -> None:
         (host(PortBindings={"80/icmp": []}), ["80/icmp", "tcp, udp, sctp"]),
         (host(PortBindings={"80": [{"HostPort": "70000"}]}), ["HostPort", "70000"]),
         (host(PortBindings={"80": [{"HostIp": "fe80::1"}]}), ["HostIp", "IPv4"]),
+        (host(ConsoleSize=[24]), ["HostConfig.ConsoleSize", "rows and columns"]),
         (host(CapAdd=["NET_EVERYTHING"]), ["CAP_NET_EVERYTHING"]),
         (host(RestartPolicy={"Name": "sometimes"}), ["sometimes", "unless-stopped"]),
         (host(RestartPolicy={"Name": "always"}, AutoRemove=True), ["AutoRemove"]),
