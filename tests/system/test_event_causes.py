@@ -17,7 +17,7 @@ def story(lab: Lab, name: str, until: str, times: int = 1) -> list[tuple[str, st
         found = [json.loads(line) for line in shown.splitlines()]
         return found if [e["type"] for e in found].count(until) == times else []
 
-    events = eventually(read, 20)
+    events = eventually(read)
     types = {event["id"]: event["type"] for event in events}
     seqs = {event["id"]: event["seq"] for event in events}
     assert all(seqs[e["cause"]] < e["seq"] for e in events if e["cause"]), "an effect before its cause"

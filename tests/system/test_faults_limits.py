@@ -4,21 +4,21 @@ needed when it is over."""
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hawse.cli.selftest.lab import HOST, Lab
 from hawse.cli.selftest.snapshot import pid_inside
-from hawse.cli.selftest.waiting import eventually
+from hawse.cli.selftest.waiting import PATIENCE, eventually
 
 
 @contextmanager
 def read_only(lab: Lab, directory: Path) -> Iterator[None]:
     """In the lab's mount namespace, for the block; nothing below may be open for writing."""
     lab.run(["mount", "--bind", str(directory), str(directory)])
-    lab.run(["mount", "-o", "remount,bind,ro", str(directory)])
+    # Until nobody has begun to write between the two: busy.
+    eventually(lambda: lab.run(["mount", "-o", "remount,bind,ro", str(directory)]))
     try:
         yield
     finally:
@@ -33,9 +33,9 @@ def test_a_state_directory_that_is_read_only(bare_lab: Lab) -> None:
         with read_only(lab, lab.root):
             lab.daemon.launch()
             lab.daemon.wait_dead()
-            last = lab.daemon.log.splitlines()[-1]
             assert lab.daemon.ended == 1
-            assert str(lab.root) in last and "Read-only file system" in last and "Traceback" not in lab.daemon.log
+            told = [line for line in lab.daemon.log.splitlines() if "Read-only file system" in line]
+            assert told and str(lab.root) in told[-1] and "Traceback" not in lab.daemon.log
         lab.daemon.start()
         lab.daemon.terminate()
 
@@ -57,7 +57,7 @@ def test_a_state_directory_that_becomes_read_only(lab: Lab) -> None:
         lab.hawse("network", "rm", "elsewhere")
     lab.hawse("start", "old")
     lab.hawse("rm", "gone", check=False)  # unless the keeper was first
-    assert lab.hawse("ps", "-aq", "--filter", "name=gone").out == ""
+    eventually(lambda: lab.hawse("ps", "-aq", "--filter", "name=gone").out == "")
     lab.hawse("wait", "old")
     lab.hawse("run", "--rm", "--name", "new", "busybox", "true")
     lab.hawse("rm", "old")
@@ -81,13 +81,13 @@ def test_a_disk_that_fails(lab: Lab) -> None:
         lab.run(["kill", "-9", str(pid)])
         assert lab.hawse("ps", "-q").out.count("\n") == 1, "an end that cannot be written down is not told"
         lab.run(["prlimit", "--pid", daemon, "--fsize=unlimited:unlimited"])
-        eventually(lambda: lab.inspect("live")["State"]["Status"] == "exited", timeout=30)
+        eventually(lambda: lab.inspect("live")["State"]["Status"] == "exited")
         assert lab.inspect("live")["State"]["ExitCode"] == 137
         lab.hawse("rm", "live")
         assert process.poll() is None
         eventually(lambda: lab.hawse("audit"))
         process.terminate()
-        assert process.wait(15) == 0
+        assert process.wait(PATIENCE) == 0
     finally:
         process.kill()
         process.wait()
@@ -102,22 +102,24 @@ def no_more_processes(lab: Lab, pids: list[int], room: int) -> Iterator[None]:
     group.mkdir()
     try:
         for pid in pids:
-            (group / "cgroup.procs").write_text(str(pid))
+            enter(group, pid)
         (group / "pids.max").write_text(str(int((group / "pids.current").read_text()) + room))
         yield
         (group / "pids.max").write_text("max")
     finally:
-        for left in (group / "cgroup.procs").read_text().split():
-            (controller / "cgroup.procs").write_text(left)
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                group.rmdir()
-                break
-            except OSError:  # until the last of its dead is reaped
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
+        eventually(lambda: emptied(group, controller))  # the last of its dead is reaped
+
+
+def enter(group: Path, pid: int) -> None:
+    with suppress(ProcessLookupError):  # it has just ended
+        (group / "cgroup.procs").write_text(str(pid))
+
+
+def emptied(group: Path, into: Path) -> bool:
+    for left in (group / "cgroup.procs").read_text().split():
+        enter(into, int(left))
+    group.rmdir()
+    return True
 
 
 def children(pid: int) -> list[int]:
@@ -149,7 +151,7 @@ def test_a_killed_shim(lab: Lab) -> None:
     address = lab.address("box", "bridge")
     lab.run(["kill", "-9", str(told["shim"]["pid"])])
     eventually(lambda: lab.inspect("box")["State"]["Status"] == "exited")
-    assert not (lab.inside / f"proc/{told['process']['pid']}").exists(), "no process without a keeper"
+    eventually(lambda: not (lab.inside / f"proc/{told['process']['pid']}").exists())  # no process without a keeper
     state = lab.inspect("box")["State"]
     assert state["ExitCode"] != 0
     assert "shim" in state["Error"]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from hawse.cli.selftest.lab import HOST, Lab
-from hawse.cli.selftest.waiting import eventually
+from hawse.cli.selftest.waiting import PATIENCE, eventually
 
 SHOWN_INSIDE = [
     (("-e", "AAA=b=c", "-e", "PASSED", "-e", "NOT_SET"), "env", r"(?ms)(?=.*^AAA=b=c$)(?=.*^PASSED=on$)(?!.*NOT_SET)"),
@@ -183,7 +183,7 @@ def test_sig_proxy(lab: Lab, app: str) -> None:
         client = lab.popen(["hawse", "run", "--name", app, flag, "busybox", "sh", "-c", program])
         eventually(lambda: lab.hawse("logs", app, check=False).out == "up\n")
         client.send_signal(signal.SIGTERM)
-        assert client.wait(10) == code
+        assert client.wait(PATIENCE) == code
         assert lab.inspect(app)["State"]["Running"] is (code != 9)
         lab.hawse("rm", "-f", app)
     start(lab)

@@ -26,39 +26,49 @@ def life(lab: Lab, number: int) -> None:
         ("POST", f"/v1.47/containers/c{number}/start", None, 204),
         ("DELETE", f"/v1.47/containers/c{number}?force=1", None, 204),
     ):
-        status, said = lab.daemon.request(method, path, given, timeout=60)
+        status, said = lab.daemon.request(method, path, given)
         assert status == wanted, f"{method} {path}: {status} {said!r}"
 
 
 def resident(lab: Lab) -> int:
-    """The daemon's and the spawner's memory in KiB."""
+    """The daemon's and the spawner's own memory in KiB; pages of files are shared with whoever else runs Python."""
     daemon = pid_inside(lab.daemon.pid)
     total = 0
     for path, _, parent, _ in everybody(lab):
         if daemon in (int(path.name), parent):
-            total += int((path / "smaps_rollup").read_text().partition("\nPss:")[2].split()[0])
+            total += int((path / "smaps_rollup").read_text().partition("\nAnonymous:")[2].split()[0])
     return total
+
+
+def nobody_left(lab: Lab) -> bool:
+    return not [c for *_, c in everybody(lab) if c.startswith("sleep")]
 
 
 def descriptors(lab: Lab) -> int:
     return len(list(Path(f"/proc/{lab.daemon.pid}/fd").iterdir()))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_nothing_grows(lab: Lab) -> None:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(
             pool.map(lambda n: life(lab, n), range(250))
         )  # caches fill: the journal keeps its newest 1024 events decoded
-        before, open_before = resident(lab), descriptors(lab)
-        list(pool.map(lambda n: life(lab, n), range(200)))
-    eventually(lambda: not [c for *_, c in everybody(lab) if c.startswith("sleep")])
-    grown = resident(lab) - before
-    assert grown < 4096, f"{grown} KiB more after 200 more containers"
+        eventually(lambda: nobody_left(lab))
+        open_before, grown = descriptors(lab), []
+        while True:
+            before = resident(lab)
+            list(pool.map(lambda n: life(lab, n), range(200)))
+            eventually(lambda: nobody_left(lab))
+            grown.append(resident(lab) - before)
+            if grown[-1] < 4096:
+                break
+            # A greater crowd than ever before takes more memory once; a leak takes it each time.
+            assert len(grown) < 3, f"so many KiB more after each 200 more containers: {grown}"
     eventually(lambda: descriptors(lab) <= open_before)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_hundred_at_once_get_a_hundred_addresses_and_names(lab: Lab) -> None:
     def start(number: int) -> str:
         return lab.hawse("run", "-d", "-p", "80", "busybox", "sleep", "1000", timeout=120).out.strip()

@@ -122,5 +122,5 @@ def test_a_hook_that_outlives_the_daemon_is_ended_before_it_is_repeated(lab: Lab
     lab.daemon.start()
     eventually(lambda: [run["outcome"] for run in runs(lab, HOOK)][-2:] == ["interrupted", "succeeded"])
     assert told.read_text() == "began 1\nbegan 2\n"
-    assert lab.run(["pgrep", "-fc", "sleep 1000"], check=False).out.strip() == "0"
+    eventually(lambda: lab.run(["pgrep", "-fc", "sleep 1000"], check=False).out.strip() == "0")
     lab.hawse("rm", "-f", "one")

@@ -80,9 +80,10 @@ def test_containers_do_not_wait_for_each_other_beyond_the_concurrency(lab: Lab, 
     for subject in subjects:
         events = [run["event"] for run in runs(lab, "slow") if run["subject"] == subject]
         assert events == ["container.created", "container.started"]
+    (hooks / "slow.toml").unlink()
+    eventually(lambda: "slow.toml" not in lab.hawse("hook", "ls").out)
     gate.unlink()
     lab.hawse("rm", "-f", "c1", "c2", "c3")
-    (hooks / "slow.toml").unlink()
 
 
 def test_what_a_container_is_called_stays_data(lab: Lab, hooks: Path) -> None:

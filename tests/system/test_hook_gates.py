@@ -17,7 +17,7 @@ QUIET = ("--network", "none", "busybox")
 def gate(lab: Lab) -> Iterator[Callable[..., None]]:
     """Installs a gate: event, text of a script, seconds."""
 
-    def install(event: str, text: str, timeout: float = 10) -> None:
+    def install(event: str, text: str, timeout: float = 60) -> None:
         script = lab.share / "gate"
         script.write_text(f"#!/bin/sh\n{text}\n")
         script.chmod(0o755)
@@ -36,13 +36,13 @@ def gate(lab: Lab) -> Iterator[Callable[..., None]]:
     ("text", "timeout", "words"),
     [
         pytest.param("trap '' TERM; sleep 1000 & sleep 1000", 0.5, "no end in 0.5 s", id="hangs"),
-        pytest.param("head -c 3000000 /dev/zero | tr '\\0' x >&2; exit 3", 10, "xxxx", id="floods-stderr"),
-        pytest.param("head -c 3000000 /dev/zero | tr '\\0' x", 10, "failed", id="floods-stdout"),
-        pytest.param("exec 0<&- 1>&- 2>&-; exit 1", 10, "exit code 1", id="closes-everything"),
-        pytest.param("kill -SEGV $$", 10, "signal 11", id="dies"),
-        pytest.param("""echo '{"env": "no list"}'""", 10, "env", id="wrong-answer"),
-        pytest.param("""echo '{"mounts": ["/a:relative"]}'""", 10, "mount", id="bad-answer"),
-        pytest.param('rm "$0"; echo gone >&2; exit 1', 10, "gone", id="deletes-itself"),
+        pytest.param("head -c 3000000 /dev/zero | tr '\\0' x >&2; exit 3", 60, "xxxx", id="floods-stderr"),
+        pytest.param("head -c 3000000 /dev/zero | tr '\\0' x", 60, "failed", id="floods-stdout"),
+        pytest.param("exec 0<&- 1>&- 2>&-; exit 1", 60, "exit code 1", id="closes-everything"),
+        pytest.param("kill -SEGV $$", 60, "signal 11", id="dies"),
+        pytest.param("""echo '{"env": "no list"}'""", 60, "env", id="wrong-answer"),
+        pytest.param("""echo '{"mounts": ["/a:relative"]}'""", 60, "mount", id="bad-answer"),
+        pytest.param('rm "$0"; echo gone >&2; exit 1', 60, "gone", id="deletes-itself"),
     ],
 )
 def test_a_faulty_gate_refuses(lab: Lab, gate: Callable[..., None], text: str, timeout: float, words: str) -> None:
@@ -51,7 +51,7 @@ def test_a_faulty_gate_refuses(lab: Lab, gate: Callable[..., None], text: str, t
     assert refused.code == 125 and words in refused.err
     assert len(refused.err) < 10_000
     assert not lab.hawse("ps", "-aq").out
-    assert "sleep 1000" not in lab.run(["ps", "-eo", "args"]).out
+    eventually(lambda: "sleep 1000" not in lab.run(["ps", "-eo", "args"]).out)
     assert lab.hawse("run", "--rm", "--name", "other", *QUIET, "true").code == 0
 
 
@@ -65,7 +65,7 @@ def test_a_gate_may_call_hawse_about_everything_else(lab: Lab, gate: Callable[..
     lab.hawse("run", "-d", "--name", "gated", "--stop-signal", "KILL", "busybox", "sleep", "1000")
     lab.hawse("stop", "gated")
     lab.hawse("rm", "gated")
-    assert "succeeded" in lab.hawse("hook", "runs", "10-gate.toml", "-n", "1").out
+    eventually(lambda: "succeeded" in lab.hawse("hook", "runs", "10-gate.toml", "-n", "1").out)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +87,12 @@ def test_a_gate_that_acts_on_its_own_container_locks_nothing_up(
         lab.hawse(verb, "gated", check=False)
     (lab.state / "hooks.d/10-gate.toml").unlink()
     eventually(lambda: lab.hawse("hook", "ls", "--format", "json").out.strip() == "[]")
-    lab.hawse("rm", "-f", "gated", check=False)
+
+    def gone() -> bool:
+        """The removal that the gate asked for may still be on its way."""
+        lab.hawse("rm", "-f", "gated", check=False)
+        return lab.hawse("ps", "-aq", "--filter", "name=gated").out == ""
+
+    eventually(gone)
     lab.hawse("run", "--name", "gated", "busybox", "true")
     lab.hawse("rm", "gated")
