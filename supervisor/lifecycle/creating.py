@@ -6,6 +6,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import os
+from collections.abc import Iterable
 
 import anyio
 from msgspec.structs import replace
@@ -66,7 +67,12 @@ async def create(
         tx.append(events.ContainerCreated(container=container))
         return container
 
-    container = await parts.store.transact(claim)
+    try:
+        container = await parts.store.transact(claim)
+    except Conflict:
+        if not await leaving.wait_gone(parts, lambda tx: _tenants(tx, plugged)):
+            raise
+        container = await parts.store.transact(claim)
     faults.point("create.claimed")
     try:
         await prepare(parts, container)
@@ -109,6 +115,12 @@ def lease(tx: Tx, container_id: ContainerId, request: EndpointRequest, network: 
         owner=lambda address: f"container {held.holder(address)}",
     )
     tx.lease(Lease(network=network.name, address=address, container_id=container_id))
+
+
+def _tenants(tx: Tx, networks: Iterable[NetworkName]) -> list[Container]:
+    """Those that have an address in one of the networks."""
+    holders = {lease.container_id for network in networks for lease in tx.leases(network)}
+    return [container for holder in holders if (container := tx.container(holder))]
 
 
 def _claim_name(parts: Parts, tx: Tx, name: str) -> str:
