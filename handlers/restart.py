@@ -99,13 +99,14 @@ def _is_due(tx: Tx, event: Event) -> bool:
     return latest.seq == event.seq and container is not None and container.state is State.RESTARTING
 
 
-async def resume(_: Event, ctx: Context) -> None:
-    """As docker has it: a daemon that comes up starts what has `always`, whoever had stopped it."""
+async def resume(event: Event, ctx: Context) -> None:
+    """As docker has it: a daemon that comes up starts what has `always`, whoever had stopped it before."""
 
     def schedule_stopped(tx: Tx) -> None:
         for container in tx.containers():
             policy = container.config.restart.name
-            if policy == "always" and container.state is State.EXITED and container.stopped_by_user:
+            stopped = container.state is State.EXITED and container.stopped_by_user
+            if policy == "always" and stopped and container.finished_at <= event.time:
                 wanted = replace(container, stopped_by_user=False)
                 move(tx, wanted, machine.RestartScheduled(delay_ns=0), ctx.parts.clock())
 

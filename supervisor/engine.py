@@ -19,7 +19,7 @@ import anyio.to_thread
 import structlog
 from msgspec.structs import replace
 
-from hawse.supervisor import events, leaving, machine, names
+from hawse.supervisor import events, faults, leaving, machine, names
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.dispatch.handler import Handler
 from hawse.supervisor.dispatch.subscriptions import Subscriptions
@@ -91,8 +91,11 @@ class Engine:
             engine.volumes.make()
             with parts.store.journal.subscribe(parts.waits.told), parts.store.journal.subscribe(engine.tally.told):
                 await tasks.start(NameServer(parts).run)
+                unfinished = [c for c in await parts.store.read(lambda tx: tx.containers()) if c.is_unfinished]
                 await recover(parts, engine.watch)
                 await engine.hooks.begin()
+                for container in unfinished:  # before the dispatcher tells of exits, after which `--rm` removes
+                    tasks.start_soon(engine._carry_through, container)
                 await tasks.start(engine.health.run)
                 await tasks.start(engine.dispatcher.run)
                 tasks.start_soon(engine.hooks.run)
@@ -178,7 +181,34 @@ class Engine:
                 await self.stop(container.id, timeout, signal, verb="restart")
             except NotModified:
                 pass
-            await self.start(container.id, again=True)
+            await self._start_again(container.id)
+
+    async def _start_again(self, container_id: ContainerId) -> None:
+        """The other half of a restart, which is over when that fails: no later daemon tries it."""
+        try:
+            await self.start(container_id, again=True)
+        except HawseError:
+            await self.store.transact(lambda tx: stopping.forget_wish(tx, container_id))
+            raise
+
+    async def _carry_through(self, container: Container) -> None:
+        """A stop, kill or restart that the last daemon had written down; `container` is as it left it."""
+        log.info("carrying_through", container=container.id[:12], verb=container.ended_by)
+        try:
+            if container.ended_by != "restart":
+                await stopping.carry_through(self.parts, container)
+                return
+            async with self._restarts.hold(container.id):
+                await stopping.carry_through(self.parts, container)
+                current = await self.container(container.id)
+                if (
+                    current.ended_by == "restart" or container.state is State.STARTING
+                ):  # else a user has stopped it since
+                    await self._start_again(container.id)
+        except (NotFound, NotModified):
+            pass  # somebody has removed or started it meanwhile
+        except HawseError as e:
+            log.error("not_carried_through", container=container.id[:12], verb=container.ended_by, error=str(e))
 
     async def pause(self, ref: str) -> None:
         async with serial(self.parts, ref) as container:
@@ -187,6 +217,7 @@ class Engine:
             if container.state is not State.RUNNING:
                 raise Conflict(f"container {container.id} is not running")
             await anyio.to_thread.run_sync(Cgroup.open(self.parts.cgroups, container.id).freeze)
+            faults.point("pause.frozen")
             await step(self.parts, container, machine.Paused())
 
     async def unpause(self, ref: str) -> None:
@@ -194,6 +225,7 @@ class Engine:
             if container.state is not State.PAUSED:
                 raise Conflict(f"container {container.id} is not paused")
             Cgroup.open(self.parts.cgroups, container.id).thaw()
+            faults.point("unpause.thawed")
             await step(self.parts, container, machine.Resumed())
 
     async def rename(self, ref: str, name: str) -> None:

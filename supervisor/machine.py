@@ -59,9 +59,14 @@ class Exited:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopRequested:
-    """A user's wish that it ends: restart policies stand back.  verb: stop, restart, kill, remove."""
+    """A user's wish that it ends: restart policies stand back.  verb: stop, restart, kill, remove.
+
+    It is kept with how it is to be carried out, until it is: the daemon may die before it has sent the signal.
+    """
 
     verb: str = "stop"
+    signal: int = 0
+    grace: int = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +171,7 @@ def step(container: Container, stimulus: Stimulus, now: int) -> Step:
     moved = replace(container, state=target, story=told)
     match stimulus:
         case StartRequested():
+            restarts = container.ended_by == "restart"
             return Step(
                 replace(
                     moved,
@@ -173,7 +179,8 @@ def step(container: Container, stimulus: Stimulus, now: int) -> Step:
                     process=None,
                     shim=None,
                     stopped_by_user=False,
-                    ended_by=container.ended_by if container.ended_by == "restart" else "",
+                    ended_by="restart" if restarts else "",
+                    end_signal=container.end_signal if restarts else 0,
                     stages={},
                     restart_count=container.restart_count + 1 if container.state is S.RESTARTING else 0,
                 )
@@ -188,6 +195,7 @@ def step(container: Container, stimulus: Stimulus, now: int) -> Step:
                 exit=None,
                 stages=stimulus.stages,
                 ended_by="",
+                end_signal=0,
                 health="starting" if container.config.healthcheck.is_enabled else "",
             )
             again = container.ended_by == "restart"
@@ -200,6 +208,7 @@ def step(container: Container, stimulus: Stimulus, now: int) -> Step:
                 process=None,
                 shim=None,
                 ended_by="",
+                end_signal=0,
                 finished_at=now,
                 exit=Exit(code=code, reason=f"start failed at {stage}", finished_at=now),
             )
@@ -225,8 +234,8 @@ def step(container: Container, stimulus: Stimulus, now: int) -> Step:
             if stimulus.exit.oom:
                 return Step(ended, (events.ContainerOom(container=ended, endpoints=stimulus.endpoints), died))
             return Step(ended, (died,))
-        case StopRequested(verb=verb):
-            return Step(replace(moved, stopped_by_user=True, ended_by=verb))
+        case StopRequested(verb=verb, signal=signal, grace=grace):
+            return Step(replace(moved, stopped_by_user=True, ended_by=verb, end_signal=signal, end_grace=grace))
         case Paused():
             return Step(moved, (events.ContainerPaused(container=moved),))
         case Resumed():

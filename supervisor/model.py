@@ -248,9 +248,17 @@ class Container(Record, frozen=True, kw_only=True):
     restart_count: int = 0
     stopped_by_user: bool = False  # restart policies leave it alone
     ended_by: str = ""  # what a user asked that ends, or ended, its last run: stop, restart, kill, remove
+    end_signal: int = 0  # what it gets for that
+    end_grace: int = -1  # seconds after which SIGKILL follows; -1 never
     health: str = ""  # "", starting, healthy, unhealthy
     stages: dict[str, int] = {}  # of the last start: stage → microseconds
     story: tuple[str, ...] = ()  # the last transitions, for IllegalTransition
+
+    @property
+    def is_unfinished(self) -> bool:
+        """What a user asked is written down and not done: that it ends or, by `restart`, that it then starts again."""
+        restarts = self.ended_by == "restart" and self.state is State.EXITED
+        return self.end_signal != 0 and (self.state.is_alive or restarts)
 
     @property
     def is_leaving(self) -> bool:

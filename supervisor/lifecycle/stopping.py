@@ -8,13 +8,16 @@ from __future__ import annotations
 import signal as signals
 from contextlib import AbstractContextManager
 
-from hawse.supervisor import events, machine
+from msgspec.structs import replace
+
+from hawse.supervisor import events, faults, machine
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.errors import Conflict, NotModified, Unavailable
 from hawse.supervisor.linux.cgroup import Cgroup
-from hawse.supervisor.model import Container, State
+from hawse.supervisor.model import Container, ContainerId, State
 from hawse.supervisor.moves import move, serial, step
 from hawse.supervisor.parts import Parts
+from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.signal_names import signal_number
 from hawse.supervisor.store.tx import Tx
 from hawse.supervisor.waits import Expectation
@@ -47,16 +50,36 @@ async def stop(
                 raise NotModified(f"container {container.name} is not running")
             await dispatcher.gate(events.PreStop(container=container))
             first = number or signal_number(container.config.stop_signal)
+            grace = container.config.stop_timeout if timeout is None else timeout
             if not by_engine:
-                await _end_by(parts, container, verb, first)
-        grace = container.config.stop_timeout if timeout is None else timeout
-        if container.state is State.PAUSED:
-            Cgroup.open(parts.cgroups, container.id).thaw()
-        _signal(parts, container, first)
-        if await ended.wait(None if grace < 0 else grace) is None:
-            await _record_signal(parts, container, signals.SIGKILL)
-            _signal(parts, container, signals.SIGKILL)
-            await _wait_killed(container, ended)
+                await _end_by(parts, container, verb, first, grace)
+        await _end(parts, container, first, grace, ended)
+
+
+async def carry_through(parts: Parts, container: Container) -> None:
+    """What an earlier daemon was asked for, from its beginning: nobody knows whether the signal was sent.
+
+    Returns when the container has ended; a kill does not wait for that.
+    """
+    with _exit_of(parts, container) as ended:
+        async with serial(parts, container.id) as current:
+            if not current.state.is_alive or not current.is_unfinished:
+                return
+            await _record_signal(parts, current, current.end_signal)
+            if current.ended_by == "kill":
+                await _kill(parts, current, current.end_signal)
+                return
+        await _end(parts, current, current.end_signal, current.end_grace, ended)
+
+
+async def _end(parts: Parts, container: Container, signal: int, grace: int, ended: Expectation) -> None:
+    """The signal and, when it has not ended after `grace` seconds, SIGKILL."""
+    shim = parts.shims.get(container.id)  # of this run: the signals are for no later one
+    _wake_with(parts, shim, signal)
+    if await ended.wait(None if grace < 0 else grace) is None:
+        await _record_signal(parts, container, signals.SIGKILL)
+        _wake_with(parts, shim, signals.SIGKILL)
+        await _wait_killed(container, ended)
 
 
 async def kill(parts: Parts, ref: str, signal: int) -> None:
@@ -66,9 +89,18 @@ async def kill(parts: Parts, ref: str, signal: int) -> None:
             raise Conflict(f"cannot kill container: {ref}: container {container.id} is not running")
         if signal in (signals.SIGKILL, signal_number(container.config.stop_signal)):
             await _end_by(parts, container, "kill", signal)
+            await _kill(parts, container, signal)
         else:
             await _record_signal(parts, container, signal)
-    _signal(parts, container, signal)
+            if shim := parts.shims.get(container.id):
+                shim.kill(signal)
+
+
+async def _kill(parts: Parts, container: Container, signal: int) -> None:
+    """What survives that signal was not meant to end by it: no later daemon sends it again."""
+    _wake_with(parts, parts.shims.get(container.id), signal)
+    if signal != signals.SIGKILL:
+        await parts.store.transact(lambda tx: forget_wish(tx, container.id))
 
 
 async def end(parts: Parts, container: Container) -> None:
@@ -78,20 +110,22 @@ async def end(parts: Parts, container: Container) -> None:
             if not current.state.is_alive:
                 return
             await _end_by(parts, current, "remove", signals.SIGKILL)
-        if current.state is State.PAUSED:
-            Cgroup.open(parts.cgroups, current.id).thaw()
-        _signal(parts, current, signals.SIGKILL)
+            _wake_with(parts, parts.shims.get(current.id), signals.SIGKILL)
         await _wait_killed(current, ended)
 
 
-async def _end_by(parts: Parts, container: Container, verb: str, signal: int) -> None:
+async def _end_by(parts: Parts, container: Container, verb: str, signal: int, grace: int = -1) -> None:
     """A user's wish that it ends, and the signal that it is about to get for it."""
 
     def ask(tx: Tx) -> None:
-        asked = move(tx, container, machine.StopRequested(verb=verb), parts.clock())
+        wish = machine.StopRequested(verb=verb, signal=signal, grace=grace)
+        asked = move(tx, container, wish, parts.clock())
         tx.append(events.ContainerKilled(container=asked, signal=signal))
+        if asked.state is State.PAUSED:
+            move(tx, asked, machine.Resumed(), parts.clock())
 
     await parts.store.transact(ask)
+    faults.point("stop.recorded")
 
 
 async def _record_signal(parts: Parts, container: Container, signal: int) -> None:
@@ -102,14 +136,21 @@ async def _record_signal(parts: Parts, container: Container, signal: int) -> Non
     await parts.store.transact(record)
 
 
+def forget_wish(tx: Tx, container_id: ContainerId) -> None:
+    """What a user asked has been answered: it is not carried through."""
+    if (container := tx.container(container_id)) and container.is_unfinished:
+        tx.put(replace(container, end_signal=0))
+
+
 def _exit_of(parts: Parts, container: Container) -> AbstractContextManager[Expectation]:
     return parts.waits.expect(f"container/{container.id}", "container.exited", "container.start_failed")
 
 
-def _signal(parts: Parts, container: Container, signal: int) -> None:
-    """Through the pidfd; a process that is gone needs no signal."""
-    if shim := parts.shims.get(container.id):
+def _wake_with(parts: Parts, shim: Shim | None, signal: int) -> None:
+    """Through the pidfd; a process that is gone needs no signal.  What is frozen does not even die of SIGKILL (cgroup v1)."""
+    if shim is not None:
         shim.kill(signal)
+        Cgroup.open(parts.cgroups, shim.id).thaw()
 
 
 async def _wait_killed(container: Container, ended: Expectation) -> None:

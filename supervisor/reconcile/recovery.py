@@ -91,8 +91,7 @@ async def _adopt(parts: Parts, container: Container, watch: Callable[[Shim], Non
         log.info("container_collected")
     else:
         parts.shims[container.id] = shim
-        if container.state is State.RUNNING:  # a commit may have had it frozen
-            Cgroup.open(parts.cgroups, container.id).thaw()
+        await _still_or_not(parts, container)
         watch(shim)
         await network_files.follow(parts, container)  # a connect or disconnect may have been under way
         counts["adopted"] += 1
@@ -109,3 +108,12 @@ async def _reconnect(parts: Parts, container: Container) -> Shim | None:
         raise
     except Unavailable:
         return None
+
+
+async def _still_or_not(parts: Parts, container: Container) -> None:
+    """A commit, a pause or an unpause may have been under way."""
+    cgroup = Cgroup.open(parts.cgroups, container.id)
+    if container.state is State.PAUSED:
+        await anyio.to_thread.run_sync(cgroup.freeze)
+    else:
+        cgroup.thaw()

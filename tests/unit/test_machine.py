@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from msgspec.structs import replace
 
 from hawse.supervisor import events, machine
 from hawse.supervisor.errors import Bug, IllegalTransition
@@ -199,3 +200,18 @@ class Life(RuleBasedStateMachine):
 
 TestLife = Life.TestCase
 TestLife.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.parametrize(("verb", "lasts"), [("stop", False), ("kill", False), ("remove", False), ("restart", True)])
+def test_a_wish_is_unfinished_until_it_has_ended_or_after_a_restart_runs_again(verb: str, lasts: bool) -> None:
+    wish = machine.StopRequested(verb=verb, signal=15, grace=3)
+    asked = step(container(State.RUNNING, started_at=1), wish, NOW).container
+    assert asked.is_unfinished and (asked.end_signal, asked.end_grace) == (15, 3)
+    ended = step(asked, machine.Exited(exit=Exit(code=0), endpoints=()), NOW).container
+    assert ended.is_unfinished is lasts
+    starting = step(ended, machine.StartRequested(), NOW).container
+    assert starting.is_unfinished is lasts
+    for last in (STIMULI[machine.Started], STIMULI[machine.StartFailed]):
+        over = step(starting, last, NOW).container
+        assert not over.is_unfinished
+        assert not over.state.is_alive or not replace(over, state=State.EXITED, ended_by="restart").is_unfinished

@@ -211,3 +211,12 @@ async def test_what_a_new_daemon_starts(world: World, policy: str, stopped: bool
     await world.put(container)
     await restart.resume(await world.append(events.DaemonRecovered()), world.context)
     assert (await world.get(container)).state is state
+
+
+async def test_what_was_stopped_since_it_came_up_stays_stopped(world: World) -> None:
+    """A stop that the last daemon died under is carried through by this one, maybe before `resume` is told."""
+    recovered = await world.append(events.DaemonRecovered())
+    container = replace(ended("always", stopped=True), finished_at=recovered.time + 1)
+    await world.put(container)
+    await restart.resume(recovered, world.context)
+    assert (await world.get(container)).state is State.EXITED
