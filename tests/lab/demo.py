@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hawse.cli.selftest.lab import HOST, Lab
 from hawse.cli.selftest.snapshot import Snapshot
-from hawse.cli.selftest.waiting import eventually
+from hawse.cli.selftest.waiting import PATIENCE, eventually
 from tests.lab.roots import debian_root
 
 BOLD, DIM, GREEN, RED, PLAIN = (
@@ -85,7 +85,7 @@ def tour(show: Show, lab: Lab, debian: Path) -> None:
     hawse(show, lab, "network", "remove", "testbr")
 
 
-def read_until(stream: subprocess.Popen[bytes], last: bytes, timeout: float = 5) -> str:
+def read_until(stream: subprocess.Popen[bytes], last: bytes, timeout: float = PATIENCE) -> str:
     """What a program prints up to the line that has `last` in it."""
     assert stream.stdout is not None
     told = b""
