@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from hawse.supervisor.runtime import protocol
@@ -65,24 +66,22 @@ class Control:
         listener = Socket(_AF_UNIX, _SOCK_SEQPACKET | _SOCK_CLOEXEC | _SOCK_NONBLOCK, 0)
         mask = os.umask(0o177)
         try:
-            try:
+            if os.access(path, os.F_OK, follow_symlinks=False):
                 os.unlink(path)
-            except FileNotFoundError:
-                pass
             listener.bind(f"/proc/self/fd/{place}/{name}")
         finally:
             os.umask(mask)
             os.close(place)
         listener.listen(4)
         self._listener, self._path = listener, path
-        self._loop.watch(listener.fileno(), READ, lambda _: self._accept())
+        self._loop.watch(listener.fileno(), READ, self._accept)
 
     def add(self, sock: Socket, greeting: Message) -> None:
         sock.setblocking(False)
         connection = Connection(sock)
         self._connections.append(connection)
         connection.send(greeting)
-        self._loop.watch(sock.fileno(), READ, lambda _: self._receive(connection))
+        self._loop.watch(sock.fileno(), READ, partial(self._receive, connection))
 
     def tell(self, message: Message, fds: tuple[int, ...] = ()) -> None:
         for connection in self._connections:
@@ -97,7 +96,7 @@ class Control:
                 pass
             self._listener.close()
 
-    def _accept(self) -> None:
+    def _accept(self, _events: int) -> None:
         assert self._listener is not None
         try:
             fd, _ = self._listener._accept()  # type: ignore[attr-defined]
@@ -110,7 +109,7 @@ class Control:
             return
         self.add(sock, {"ev": "hello", "version": protocol.VERSION})
 
-    def _receive(self, connection: Connection) -> None:
+    def _receive(self, connection: Connection, _events: int) -> None:
         try:
             message, fds = protocol.receive(connection.socket)
         except (BlockingIOError, ConnectionResetError):

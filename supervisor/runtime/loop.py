@@ -70,7 +70,9 @@ class Loop:
             timeout = 0
         # A call may forget other descriptors of the same batch, and their numbers may be watched anew before it is over:
         # the end of one program's output must not be taken for that of a client that has come meanwhile.
-        ready = [(fd, events, self._watched[fd][0]) for fd, events in self._epoll.poll(timeout)]
+        ready = []
+        for fd, events in self._epoll.poll(timeout):  # a comprehension would be a function made anew each time
+            ready.append((fd, events, self._watched[fd][0]))
         for fd, events, number in ready:
             now, call = self._watched.get(fd, (-1, None))
             if call is not None and now == number:

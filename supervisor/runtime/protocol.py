@@ -171,7 +171,9 @@ def send_raw(sock: Socket, data: bytes, fds: tuple[int, ...] = ()) -> None:
 
 def receive_raw(sock: Socket) -> tuple[bytes, list[int]]:
     """A message to pass on, and its descriptors; b"" at the end."""
-    data, ancillary, _, _ = sock.recvmsg(MAX_MESSAGE, _RIGHTS_SPACE, _MSG_CMSG_CLOEXEC)
+    # Its size first: room for the longest would be taken from untouched memory, which a shim then has for itself.
+    size = sock.recv_into(_probe, 1, _MSG_PEEK | _MSG_TRUNC)
+    data, ancillary, _, _ = sock.recvmsg(size, _RIGHTS_SPACE, _MSG_CMSG_CLOEXEC)
     fds: list[int] = []
     for level, kind, payload in ancillary:
         if level == _SOL_SOCKET and kind == _SCM_RIGHTS:
@@ -193,6 +195,8 @@ _encode: Callable[[object, int], tuple[str, ...]] = json.encoder.c_make_encoder(
 _AF_UNIX, _SOCK_SEQPACKET = int(socket.AF_UNIX), int(socket.SOCK_SEQPACKET)
 _MSG_CMSG_CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
 _MSG_NOSIGNAL = int(socket.MSG_NOSIGNAL)
+_MSG_PEEK, _MSG_TRUNC = int(socket.MSG_PEEK), int(socket.MSG_TRUNC)
 _RIGHTS_SPACE = socket.CMSG_SPACE(MAX_FDS * 4)
 _SCM_RIGHTS = int(socket.SCM_RIGHTS)
+_probe = bytearray(1)
 _SOL_SOCKET = int(socket.SOL_SOCKET)

@@ -116,9 +116,15 @@ class Pump:
     def has_clients(self) -> bool:
         return bool(self._clients)
 
+    def _is_a_client_behind(self) -> bool:
+        for client in self._clients:  # noqa: SIM110  any() wants a generator, which is a function made anew each time
+            if client.is_behind:
+                return True
+        return False
+
     def _watch_outputs(self) -> None:
         """Read the program's output unless a client is behind; at the end read regardless, it is not much any more."""
-        events = READ if self._draining or not any(c.is_behind for c in self._clients) else 0
+        events = READ if self._draining or not self._is_a_client_behind() else 0
         for fd in self._outputs:
             if events:
                 self._loop.watch(fd, events, partial(self._on_output, fd))
@@ -156,7 +162,7 @@ class Pump:
                 self._flush_timer = self._loop.later(PAUSE, self._flush_log)
         for client in list(self._clients):
             client.feed(stream, data)
-        if any(c.is_behind for c in self._clients):
+        if self._is_a_client_behind():
             self._watch_outputs()
 
     def _flush_log(self) -> None:

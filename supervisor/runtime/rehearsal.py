@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import gc
 import os
+import struct
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 
 from hawse.supervisor.runtime import protocol, waiting
 from hawse.supervisor.runtime.attached import Wishes
@@ -20,8 +23,14 @@ from hawse.supervisor.runtime.protocol import MountSpec, ProcessSpec, RootfsSpec
 from hawse.supervisor.runtime.shim import Shim
 
 ROUNDS = 16
+
+# Objects/obmalloc.c, of 3.10 and later.  With another allocator the filling is of no use, and ends all the same.
 SMALL_OBJECT = 512
-HOLES = 50
+ALIGNMENT = 16
+POOL = 16 * 1024
+POOL_HEADER = 48
+MOST_POOLS = 8
+FLOATS = 2 * POOL // 32
 
 SPEC = ShimSpec(
     id="",
@@ -51,6 +60,12 @@ SPEC = ShimSpec(
 
 def rehearse(scratch: str) -> None:
     """`scratch` is the daemon's to sweep: a spawner that is killed here leaves a socket in it."""
+    _rehearse(scratch)
+    gc.collect()
+    _fill_holes()
+
+
+def _rehearse(scratch: str) -> None:
     directory = f"{scratch}/{os.getpid()}"
     try:
         os.mkdir(directory, 0o700)
@@ -63,21 +78,35 @@ def rehearse(scratch: str) -> None:
             _rehearse_shim(directory)
     finally:
         os.rmdir(directory)
-    gc.collect()
-    _fill_holes()
 
 
-_ballast: list[bytes] = []
+_ballast: list[object] = []
 
 
 def _fill_holes() -> None:
     """Imports leave holes all over the heap.  New objects of a shim shall lie together on new pages, not one in each hole.
 
-    pymalloc keeps blocks of one size, in steps of 16 bytes up to 512, in pools of 16 KiB; each size has some 40 holes.
+    pymalloc keeps blocks of one size, in steps of 16 bytes, in pools of 16 KiB, whose header it writes for each block.
+    Where all pools of a size are full the next block comes from a new one, and lies on the page of its header.
     """
     overhead = sys.getsizeof(b"")
-    for size in range(overhead, SMALL_OBJECT, 8):
-        _ballast.extend(bytes(size - overhead) for _ in range(HOLES))
+    for size in range(SMALL_OBJECT, overhead - 1, -ALIGNMENT):
+        _fill_pools(size, partial(bytes, size - overhead))
+    # a byte string is never as small as these; floats made one by one would share their pools with the counting
+    _ballast.extend(struct.unpack(f"{FLOATS}d", bytes(8 * FLOATS)))
+    _fill_pools(ALIGNMENT, object)
+
+
+def _fill_pools(size: int, make: Callable[[], object]) -> None:
+    """Until one pool is full of nothing else: before that was begun, all others had become full."""
+    blocks, taken = (POOL - POOL_HEADER) // size, dict[int, int]()
+    for _ in range(MOST_POOLS * blocks):
+        filler = make()
+        _ballast.append(filler)
+        pool = id(filler) // POOL
+        taken[pool] = taken.get(pool, 0) + 1
+        if taken[pool] == blocks:
+            return
 
 
 def _rehearse_waiting() -> None:

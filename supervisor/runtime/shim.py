@@ -66,7 +66,7 @@ class Shim:
         self._link.send(job)
         faults.point("shim.asked")
         self.control.add(daemon, {"ev": "hello", "version": protocol.VERSION})
-        self.loop.watch(self._link.fileno(), READ, lambda _: self._on_midwife())
+        self.loop.watch(self._link.fileno(), READ, self._on_midwife)
 
     def leave(self) -> None:
         self.loop.running = False
@@ -83,12 +83,13 @@ class Shim:
 
     # -- the start
 
-    def _on_midwife(self) -> None:
+    def _on_midwife(self, _events: int) -> None:
         message, fds = receive(self._link)
         match message.get("ev"):
             case "charge":
                 try:
-                    self._take_charge(Charge(**{k: v for k, v in message.items() if k != "ev"}))
+                    del message["ev"]
+                    self._take_charge(Charge(**message))
                 except OSError as e:
                     self._fail(Failure("namespaces", e.strerror or str(e), e.errno or 0))
             case "born":
@@ -110,8 +111,8 @@ class Shim:
         self.pid, self.pidfd = pid, pidfd
         self.start_time = _start_time(pid)
         faults.point("shim.born")
-        self.loop.watch(pidfd, READ, lambda _: self._on_init_end())
-        self.loop.watch(self._channel.fileno(), READ, lambda _: self._on_init_message())
+        self.loop.watch(pidfd, READ, self._on_init_end)
+        self.loop.watch(self._channel.fileno(), READ, self._on_init_message)
         if self._failure is not None:
             self._kill()
         elif self.charge is not None and not self.charge.has_network:
@@ -131,7 +132,7 @@ class Shim:
         message = {"ev": "namespaces", "pid": self.pid, "start_time": self.start_time}
         self.control.tell(message, (self.pidfd, *netlink))
 
-    def _on_init_message(self) -> None:
+    def _on_init_message(self, _events: int = READ) -> None:
         message, fds = receive(self._channel)
         match message.get("ev"):
             case "netlink":
@@ -149,7 +150,7 @@ class Shim:
     def _on_ready(self, message: Message, fds: list[int]) -> None:
         assert self.pump is not None
         self.pump.open(fds)
-        self.stages |= {stage: message[stage] for stage in ("cgroup", "mounts")}
+        self.stages["cgroup"], self.stages["mounts"] = message["cgroup"], message["mounts"]
         self.phase = "ready"
         self._begun["gate"] = time.monotonic_ns()
         self.control.tell({"ev": "ready", "stages": self.stages})
@@ -217,7 +218,7 @@ class Shim:
 
     # -- the end
 
-    def _on_init_end(self) -> None:
+    def _on_init_end(self, _events: int) -> None:
         ended = exits.reap(self.pidfd)
         if ended is None:
             return
