@@ -140,6 +140,8 @@ class Keeper:
                 self.damaged(f"{action.object} was long in repair", by)
 
     async def _tell(self, action: Action, since: float, by: str) -> None:
+        if action.kind is Kind.RESTORE_TABLE:
+            by = by or self._by  # a look for another reason was there before the news
         took = int((time.monotonic() - since) * 1e6)
         log.info("repaired", object=action.object, problem=action.problem, by=by, took_us=took)
         if action.kind in _NETWORK:
