@@ -35,12 +35,12 @@ async def handle(event: Event, ctx: Context) -> None:
         await (parts.network.unplug(network, endpoint, grace=0) if left else parts.network.unplug(network, endpoint))
         faults.point("disconnect.unplugged")
         if left:
-            await _hand_over(endpoint, parts)
+            await _hand_over(event, endpoint, parts)
         await parts.store.transact(partial(_disconnected, event, endpoint))
         faults.point("disconnect.committed")
 
 
-async def _hand_over(gone: Endpoint, parts: Parts) -> None:
+async def _hand_over(event: Event, gone: Endpoint, parts: Parts) -> None:
     """What went through that cable takes another one, as with Docker: published ports and the default route."""
 
     def choose(tx: Tx) -> tuple[Network, Endpoint] | None:
@@ -48,11 +48,14 @@ async def _hand_over(gone: Endpoint, parts: Parts) -> None:
         others = [(n, e) for n, e in cables if n.name != gone.network and not n.internal]
         if not others:
             return None
-        network, heir = others[0]
-        if gone.ports:
-            tx.put_endpoint(replace(gone, ports=()))
+        network, heir = next((other for other in others if other[1].ports), others[0])  # has them since before a crash
+        container, there = tx.container(gone.container_id), _row(tx, gone)
+        if gone.ports and container is not None and there is not None:
+            tx.put_endpoint(replace(there, ports=()))
             heir = replace(heir, ports=gone.ports)
             tx.put_endpoint(heir)
+            now = tuple(tx.endpoints(gone.container_id))
+            tx.append(events.NetworkPublished(container=container, endpoint=heir, endpoints=now), cause=event.id)
         return network, heir
 
     chosen = await parts.store.transact(choose)
@@ -67,13 +70,22 @@ async def _hand_over(gone: Endpoint, parts: Parts) -> None:
 
 
 def _disconnected(event: Event, endpoint: Endpoint, tx: Tx) -> None:
-    container = tx.container(endpoint.container_id)
-    there = [replace(e, ports=endpoint.ports) for e in tx.endpoints(endpoint.container_id)]  # they may be another's now
-    if container is not None and endpoint in there:
+    container, there = tx.container(endpoint.container_id), _row(tx, endpoint)
+    if container is None or there is None:
+        return
+    if isinstance(event.fact, events.NetworkLeft) or not container.state.is_alive:  # else it is a new run's
         tx.delete_endpoint(endpoint.container_id, endpoint.network)
         if isinstance(event.fact, events.NetworkLeft):  # one that has ended keeps its address for its next start
             tx.release_leases(endpoint.container_id, endpoint.network)
-        tx.append(events.NetworkDisconnected(container=container, endpoint=endpoint), cause=event.id)
+        tx.append(events.NetworkDisconnected(container=container, endpoint=there), cause=event.id)
+
+
+def _row(tx: Tx, endpoint: Endpoint) -> Endpoint | None:
+    """As it is now: its ports may have become another's, and `record` may have been told only now that it is plugged in."""
+    for now in tx.endpoints(endpoint.container_id):
+        if replace(now, ports=endpoint.ports, connected_at=endpoint.connected_at) == endpoint:
+            return now
+    return None
 
 
 HANDLER = Handler(

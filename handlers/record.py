@@ -2,7 +2,7 @@
 
 Durable and safe to run twice.  The endpoint's row gets the time it was connected (an endpoint without one is still being
 plugged and is not shown), and a file in the run directory (network.json) holds the same for scripts that would rather
-read a file than ask the daemon.
+read a file than ask the daemon.  That follows the container's networks as long as it runs.
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ from hawse.supervisor.store.tx import Tx
 
 async def handle(event: Event, ctx: Context) -> None:
     fact = event.fact
-    assert isinstance(fact, events.NetworkConnected)
+    assert isinstance(fact, events.NetworkConnected | events.NetworkPublished | events.NetworkDisconnected)
+    if isinstance(fact, events.NetworkDisconnected) and not fact.container.state.is_alive:
+        return
 
     def record(tx: Tx) -> list[Endpoint]:
         endpoints = tx.endpoints(fact.container.id)
-        for endpoint in endpoints:
-            if endpoint == fact.endpoint:
+        for endpoint in endpoints:  # its ports may have moved since
+            if replace(endpoint, ports=fact.endpoint.ports) == fact.endpoint and isinstance(
+                fact, events.NetworkConnected
+            ):
                 tx.put_endpoint(replace(endpoint, connected_at=event.time))
         return tx.endpoints(fact.container.id)
 
@@ -36,4 +40,10 @@ async def handle(event: Event, ctx: Context) -> None:
         fresh.rename(run / "network.json")
 
 
-HANDLER = Handler(name="record", types=(events.NetworkConnected.TYPE,), mode="durable", handle=handle, builtin=True)
+HANDLER = Handler(
+    name="record",
+    types=(events.NetworkConnected.TYPE, events.NetworkPublished.TYPE, events.NetworkDisconnected.TYPE),
+    mode="durable",
+    handle=handle,
+    builtin=True,
+)

@@ -168,6 +168,13 @@ class NetworkLeft(ContainerFact, frozen=True, kw_only=True):
     network: str = ""
 
 
+class NetworkPublished(ContainerFact, frozen=True, kw_only=True):
+    """The ports of a running container lead over this endpoint now: it was taken off the network of the one before."""
+
+    TYPE: ClassVar[str] = "network.published"
+    endpoint: Endpoint
+
+
 class NetworkDisconnected(ContainerFact, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "network.disconnected"
     endpoint: Endpoint
@@ -311,6 +318,7 @@ Fact = (
     | NetworkRemoved
     | NetworkConnected
     | NetworkLeft
+    | NetworkPublished
     | NetworkDisconnected
     | NetworkRepaired
     | ImageCreated

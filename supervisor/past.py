@@ -20,6 +20,7 @@ from hawse.supervisor.events import (
     ContainerStartFailed,
     NetworkConnected,
     NetworkDisconnected,
+    NetworkPublished,
     decode_fact,
     rfc3339,
 )
@@ -109,7 +110,9 @@ def _plugged(tx: Tx, container: Container, seq: int) -> list[Endpoint]:
     plugged: dict[str, Endpoint] = {}
     for row in tx.cables_of(container.id, seq):
         fact = decode_fact(row.type, row.body)
-        if isinstance(fact, NetworkConnected):
+        if isinstance(fact, NetworkPublished):
+            plugged = {name: replace(endpoint, ports=()) for name, endpoint in plugged.items()}
+        if isinstance(fact, NetworkConnected | NetworkPublished):
             plugged[fact.endpoint.network] = fact.endpoint
         elif isinstance(fact, NetworkDisconnected):
             plugged.pop(fact.endpoint.network, None)

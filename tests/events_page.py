@@ -94,6 +94,8 @@ def live() -> list[dict[str, Any]]:
         lab.hawse("rmi", "site:2")
         lab.hawse("rmi", "site:1")
         lab.hawse("network", "connect", "bridge", "web")
+        lab.hawse("network", "disconnect", "front", "web")
+        lab.hawse("network", "connect", "front", "web")
         lab.hawse("network", "disconnect", "bridge", "web")
         veth = next(e for e in told(lab) if e["type"] == "network.connected")["data"]["endpoint"]["veth"]
         lab.run(["ip", "link", "del", veth])

@@ -6,7 +6,7 @@ from hawse.supervisor.store.eventrows import RAW_COLUMNS, Stored
 from hawse.supervisor.store.session import Session
 
 _OF_CONTAINERS = "(type GLOB 'container.*' OR type IN ('network.connected', 'network.disconnected'))"
-_CABLES = "('network.connected', 'network.disconnected')"
+_CABLES = "('network.connected', 'network.published', 'network.disconnected')"
 
 
 class PastRows(Session):
@@ -40,7 +40,7 @@ class PastRows(Session):
         return found[0] if found else None
 
     def cables_of(self, container_id: str, upto: int) -> list[Stored]:
-        """Its connections and disconnections up to that seq, in order."""
+        """Its connections and disconnections up to that seq, and where its ports went in between, in order."""
         return self._stored(
             f"SELECT {RAW_COLUMNS} FROM events WHERE subject = ? AND seq <= ? AND type IN {_CABLES} ORDER BY seq",
             f"container/{container_id}",

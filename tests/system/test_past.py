@@ -50,3 +50,43 @@ def test_ps_leases_and_history_of_a_time_that_is_over(lab: Lab) -> None:
     assert missing.code == 1 and "nothing is known" in missing.err
     assert "Imported" in lab.hawse("history", "busybox").out, "an image's layers are still Docker's history"
     lab.hawse("rm", "renamed")
+
+
+def test_ports_that_moved_to_another_network(lab: Lab) -> None:
+    for name in ("first", "second"):
+        lab.hawse("network", "create", name)
+    lab.hawse("run", "-d", "--name", "moves", "--network", "first", "-p", "8124:80", "busybox", "sleep", "1000")
+    lab.hawse("network", "connect", "second", "moves")
+    container, old, new = lab.inspect("moves")["Id"], lab.address("moves", "first"), lab.address("moves", "second")
+    lab.hawse("network", "disconnect", "first", "moves")
+    moved, gone = when(lab, container, "network.published"), when(lab, container, "network.disconnected")
+    lab.hawse("rm", "-f", "moves")
+
+    rows = ("--format", "{{.Names}} {{.IP}} {{.Ports}}")
+    published = "0.0.0.0:8124->80/tcp"
+    started = when(lab, container, "container.started")
+    assert lab.hawse("ps", "--at", started, *rows).out == f"moves {old} {published}\n"
+    assert published in lab.hawse("ps", "--at", moved, *rows).out
+    assert lab.hawse("ps", "--at", gone, *rows).out == f"moves {new} {published}\n"
+    story = [(e["type"].partition(".")[2], e["data"]["endpoint"]["network"]) for e in told(lab, "8124")]
+    assert story == [("connected", "first"), ("published", "second"), ("disconnected", "second")]
+    for name in ("first", "second"):
+        lab.hawse("network", "rm", name)
+
+
+def test_the_file_beside_a_container_follows_its_networks(lab: Lab) -> None:
+    """network.json in its run directory, for scripts that would rather not ask the daemon."""
+    lab.hawse("network", "create", "other")
+    lab.hawse("run", "-d", "--name", "followed", "-p", "8125:80", "busybox", "sleep", "1000")
+    file = lab.inside / f"run/hawse/containers/{lab.inspect('followed')['Id']}/network.json"
+
+    def shown() -> dict[str, list[int]]:
+        return {e["network"]: [p["host_port"] for p in e["ports"]] for e in json.loads(file.read_text())}
+
+    eventually(lambda: shown() == {"bridge": [8125]})
+    lab.hawse("network", "connect", "other", "followed")
+    eventually(lambda: shown() == {"bridge": [8125], "other": []})
+    lab.hawse("network", "disconnect", "bridge", "followed")
+    eventually(lambda: shown() == {"other": [8125]})
+    lab.hawse("rm", "-f", "followed")
+    lab.hawse("network", "rm", "other")

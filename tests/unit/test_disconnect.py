@@ -1,0 +1,63 @@
+"""The handler that pulls cables, against a store; what else happens while it pulls one is played by the fake network."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any
+
+from msgspec.structs import replace
+
+from hawse.handlers import disconnect
+from hawse.supervisor import events
+from hawse.supervisor.model import Container, Endpoint, Exit, State
+from hawse.supervisor.store.store import Store
+from tests.unit.conftest import Samples
+
+
+async def exits(
+    store: Store, samples: Samples, meanwhile: Callable[[Container, Endpoint], Awaitable[None]]
+) -> Container:
+    """A container with a cable ends; `meanwhile` happens while the cable is pulled."""
+    network = samples.network()
+    container = samples.container(state=State.EXITED, exit=Exit(code=0))
+    endpoint = samples.endpoint(container, network)
+
+    def prepare(tx: Any) -> Any:
+        tx.put_network(network)
+        tx.put(container)
+        tx.put_endpoint(endpoint)
+        return tx.append(events.ContainerExited(container=container, endpoints=(endpoint,), exit=Exit(code=0)))
+
+    event = await store.transact(prepare)
+
+    async def unplug(*_: object, **__: object) -> None:
+        await meanwhile(container, endpoint)
+
+    parts = SimpleNamespace(store=store, network=SimpleNamespace(unplug=unplug))
+    await disconnect.handle(event, SimpleNamespace(parts=parts, engine=None))  # type: ignore[arg-type]
+    return container
+
+
+async def test_a_cable_that_is_recorded_while_it_is_pulled_is_released_all_the_same(
+    store: Store, samples: Samples
+) -> None:
+    """The handler `record` may be told of the connection late, on a busy machine, of a program that ends at once."""
+
+    async def recorded(_: Container, endpoint: Endpoint) -> None:
+        await store.transact(lambda tx: tx.put_endpoint(replace(endpoint, connected_at=5)))
+
+    container = await exits(store, samples, recorded)
+    assert await store.read(lambda tx: tx.endpoints(container.id)) == []
+    assert len(await store.read(lambda tx: tx.last_events("", "network.disconnected"))) == 1
+
+
+async def test_the_cable_of_a_new_run_stays(store: Store, samples: Samples) -> None:
+    """The keeper was quicker, and the container has been started again since."""
+
+    async def started(container: Container, endpoint: Endpoint) -> None:
+        await store.transact(lambda tx: tx.put(replace(container, state=State.STARTING)))
+
+    container = await exits(store, samples, started)
+    assert len(await store.read(lambda tx: tx.endpoints(container.id))) == 1
+    assert await store.read(lambda tx: tx.last_events("", "network.disconnected")) == []
