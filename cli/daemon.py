@@ -12,7 +12,7 @@ from hawse.cli.context import FLAGS, Context
 from hawse.cli.errors import NoDaemon
 from hawse.cli.flags import Command, Flag, Options
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 """Seconds that a daemon started by us has to answer."""
 _LOG_LINES = 15
 

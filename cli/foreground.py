@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hawse.cli.context import Context
 
-_RETURN_DEADLINE = 15.0
+_RETURN_DEADLINE = 30.0
 """Seconds that a daemon which went away has to come back and tell the exit code."""
 
 
