@@ -94,6 +94,7 @@ class Engine:
                 unfinished = [c for c in await parts.store.read(lambda tx: tx.containers()) if c.is_unfinished]
                 await recover(parts, engine.watch)
                 await engine.hooks.begin()
+                await cabling.finish_all(parts, engine.dispatcher)
                 for container in unfinished:  # before the dispatcher tells of exits, after which `--rm` removes
                     tasks.start_soon(engine._carry_through, container)
                 await tasks.start(engine.health.run)

@@ -8,6 +8,7 @@ The caller holds the container's lock.
 from __future__ import annotations
 
 import anyio
+import structlog
 from msgspec.structs import replace
 
 from hawse.supervisor import events, faults
@@ -15,10 +16,12 @@ from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.errors import Conflict, Forbidden, HawseError, UserError
 from hawse.supervisor.lifecycle import network_files
 from hawse.supervisor.lifecycle.creating import lease
-from hawse.supervisor.model import Container, EndpointRequest, Network, State
+from hawse.supervisor.model import Container, EndpointRequest, Network, NetworkName, State
 from hawse.supervisor.networks import BUILTIN, UNPLUG_DEADLINE, plugged
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.tx import Tx
+
+log = structlog.get_logger()
 
 _LIVE = (State.RUNNING, State.PAUSED)
 _STILL = (State.CREATED, State.EXITED, State.RESTARTING)
@@ -42,6 +45,7 @@ async def connect(
 
     await parts.store.transact(claim)
     if container.state in _LIVE:
+        faults.point("live.claimed")
         try:
             await dispatcher.gate(events.PreConnect(container=joined, pid=parts.shims[container.id].pid))
         except BaseException:
@@ -53,11 +57,59 @@ async def connect(
     return joined
 
 
-async def _take_back(parts: Parts, container: Container, network: Network) -> None:
-    """As it was before, the cable included."""
+async def finish_all(parts: Parts, dispatcher: Dispatcher) -> None:
+    """Connects under which an earlier daemon died: gone through again, or else taken back.  Before anybody has a verb."""
+
+    def interrupted(tx: Tx) -> list[tuple[Container, list[Network]]]:
+        return [(c, untold) for c in tx.containers() if c.id in parts.shims and (untold := _untold(tx, c))]
+
+    for container, untold in await parts.store.read(interrupted):
+        try:
+            await _finish(parts, dispatcher, container, untold)
+        except HawseError as e:
+            log.error("not_connected", container=container.id[:12], networks=[n.name for n in untold], error=str(e))
+
+
+async def _finish(parts: Parts, dispatcher: Dispatcher, container: Container, untold: list[Network]) -> None:
+    """What was plugged in without having been told is pulled first."""
+    for network in untold:
+        await _unplug(parts, container, network)
+        await parts.store.transact(lambda tx: tx.delete_endpoint(container.id, network.name))  # noqa: B023  awaited at once
+    try:
+        await dispatcher.gate(events.PreConnect(container=container, pid=parts.shims[container.id].pid))
+    except HawseError:
+        for network in untold:
+            left = tuple(r for r in container.config.endpoints if r.network != network.name)
+            container = replace(container, config=replace(container.config, endpoints=left))
+            await _take_back(parts, container, network)
+        raise
+    finally:
+        await network_files.follow(parts, container)
+
+
+def _untold(tx: Tx, container: Container) -> list[Network]:
+    """The networks that it belongs to, running, and of which the journal does not say that it is connected to them."""
+    recorded = {endpoint.network for endpoint in tx.endpoints(container.id) if endpoint.connected_at}
+    unrecorded = [r.network for r in container.config.endpoints if r.network not in recorded]
+    if not unrecorded:
+        return []
+    told: dict[NetworkName, bool] = {}  # what `record` has not been told of yet is among the latest
+    last = tx.last_events(f"container/{container.id}", events.NetworkConnected.TYPE, events.NetworkDisconnected.TYPE)
+    for event in last:
+        if isinstance(event.fact, events.NetworkConnected | events.NetworkDisconnected):
+            told[event.fact.endpoint.network] = isinstance(event.fact, events.NetworkConnected)
+    return [network for name in unrecorded if not told.get(name) and (network := tx.network(name))]
+
+
+async def _unplug(parts: Parts, container: Container, network: Network) -> None:
     for there, endpoint in await parts.store.read(lambda tx: plugged(tx, container.id)):
         if there.name == network.name:
             await parts.network.unplug(there, endpoint, grace=0)
+
+
+async def _take_back(parts: Parts, container: Container, network: Network) -> None:
+    """As it was before, the cable included."""
+    await _unplug(parts, container, network)
 
     def forget(tx: Tx) -> None:
         tx.put(container)
