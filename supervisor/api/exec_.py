@@ -60,6 +60,7 @@ async def start(call: Call) -> web.StreamResponse:
         await execs.start(found.id, None, b"")
         return call.nothing(200)
     async with hijack.taken(call, tty=found.config.tty) as client:
+        await client.heard()
         try:
             await execs.start(found.id, client.fd, client.prefix)
         except HawseError as e:

@@ -6,13 +6,21 @@ From then on bytes flow between client and shim without the daemon, also when th
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
+import struct
+import termios
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import anyio
+
 from hawse.supervisor.api import wire
 from hawse.supervisor.api.call import HEADERS, Call
+
+HEARING = 2.0
+"""Seconds that a client gets to read the answer's head; one that writes all it has first does not read it sooner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +35,29 @@ class Client:
     def fd(self) -> int:
         return self.sock.fileno()
 
+    async def heard(self) -> None:
+        """Return when the client has read the answer's head, after a while in any case.
+
+        To be awaited before anything is sent behind it: docker-py reads the head through a buffer and the stream past it, so
+        that what comes in together with the head is lost (`_get_raw_response_socket`; a busy machine is enough).
+        """
+        pause = 0.0001
+        with anyio.move_on_after(HEARING):
+            while _unread(self.sock):
+                await anyio.sleep(pause)
+                pause = min(2 * pause, 0.01)
+
     async def tell(self, text: str) -> None:
         """A last word to a client whose HTTP is over, on its stderr."""
         line = f"{text}\r\n".encode()
         try:
-            await asyncio.get_running_loop().sock_sendall(
-                self.sock, wire.frame(wire.STDERR, line) if self.framed else line
-            )
+            await self.send(wire.frame(wire.STDERR, line) if self.framed else line)
         except ConnectionError:
             return  # it did not stay to hear it
+
+    async def send(self, data: bytes) -> None:
+        """Waits while the client reads slowly.  Raises ConnectionError when it is gone."""
+        await asyncio.get_running_loop().sock_sendall(self.sock, data)
 
 
 @asynccontextmanager
@@ -57,3 +79,8 @@ async def taken(call: Call, *, tty: bool) -> AsyncIterator[Client]:
         except ConnectionError:
             pass  # whoever serves the stream finds it closed
         yield Client(sock, prefix, framed=not tty)
+
+
+def _unread(sock: socket.socket) -> int:
+    """Bytes on their way that the peer has not taken yet (SIOCOUTQ: unix(7), tcp(7))."""
+    return int(struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))[0])

@@ -43,7 +43,7 @@ async def stream(call: Call) -> web.StreamResponse:
             tasks.start_soon(_tell_end, call, container.id, ended)
         async with aclosing(read_log(path, query, ended)) as batches:
             async for entries in batches:
-                await out.write(b"".join(_shown(entry, framed, times, details) for entry in entries))
+                await out.write(b"".join(shown(entry, framed, times, details) for entry in entries))
         tasks.cancel_scope.cancel()
     return out.response
 
@@ -77,7 +77,8 @@ def _details(config: ContainerConfig) -> bytes:
     return ",".join(f"{quote_plus(k)}={quote_plus(v)}" for k, v in sorted(found.items())).encode() + b" "
 
 
-def _shown(entry: Entry, framed: bool, times: bool, details: bytes) -> bytes:
+def shown(entry: Entry, framed: bool, times: bool = False, details: bytes = b"") -> bytes:
+    """As docker sends it: in a frame that names the stream, unless it was a terminal."""
     data = entry.output
     if details and entry.starts_line:
         data = details + data

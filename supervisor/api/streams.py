@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
+
 from aiohttp import web
 
 from hawse.supervisor.api import hijack, wire
 from hawse.supervisor.api.body import MAX_SIZE
 from hawse.supervisor.api.call import Call
+from hawse.supervisor.api.logs import shown
 from hawse.supervisor.api.text import UNKNOWN_EXIT
 from hawse.supervisor.errors import Conflict, HawseError, UserError
-from hawse.supervisor.model import State
+from hawse.supervisor.model import Container, State
 from hawse.supervisor.runtime.client import AttachOptions
+from hawse.supervisor.runtime.logfollow import LogQuery, read_log
 
 CONDITIONS = ("not-running", "next-exit", "removed")
 DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
@@ -42,7 +46,10 @@ async def attach(call: Call) -> web.StreamResponse:
     keys = call.query.text("detachKeys") or DEFAULT_DETACH_KEYS
     follow = call.query.flag("stream")
     async with hijack.taken(call, tty=config.tty) as client:
-        if not follow:
+        if not follow:  # docker: what it has said so far, and that is all
+            if call.query.flag("logs"):
+                await client.heard()
+                await _replay(call, container, client)
             return call.handed_over()
         options = AttachOptions(
             stdin=call.query.flag("stdin") and config.stdin_open,
@@ -52,11 +59,25 @@ async def attach(call: Call) -> web.StreamResponse:
             logs=call.query.flag("logs"),
             detach_keys=keys if config.tty else "",
         )
+        if (
+            container.state is State.RUNNING
+        ):  # one that is not started yet is silent, and must have its listener when it is
+            await client.heard()
         try:
             await call.engine.attach(container.id, client.fd, client.prefix, options)
         except HawseError as e:
             await client.tell(f"Error attaching: {e}")
     return call.handed_over()
+
+
+async def _replay(call: Call, container: Container, client: hijack.Client) -> None:
+    wish = LogQuery(stdout=call.query.flag("stdout"), stderr=call.query.flag("stderr"))
+    async with aclosing(read_log(call.engine.parts.paths(container.id).log, wish)) as batches:
+        async for entries in batches:
+            try:
+                await client.send(b"".join(shown(entry, client.framed) for entry in entries))
+            except ConnectionError:
+                return
 
 
 async def resize(call: Call) -> web.StreamResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import sys
 import tarfile
 import time
 from collections.abc import Iterator
@@ -40,6 +41,26 @@ networks:
   front: {}
 volumes:
   data: {}
+"""
+
+LATE = """
+import http.client, time, docker
+
+answer = http.client.HTTPConnection.getresponse
+
+def late(connection):
+    time.sleep(0.5)  # for as long a busy machine may keep it
+    return answer(connection)
+
+client = docker.from_env()
+box = client.containers.run("busybox", ["sh", "-c", "echo early; exec sleep 1000"], detach=True)
+while not box.logs():
+    time.sleep(0.05)
+http.client.HTTPConnection.getresponse = late
+for tty in False, True:
+    print(box.exec_run(["echo", "said"], tty=tty).output.strip())
+print(box.attach(logs=True), next(box.attach(logs=True, stream=True)))
+box.remove(force=True)
 """
 
 
@@ -100,6 +121,12 @@ def test_docker_py_works_with_a_running_one(client: docker.DockerClient, lab: La
     client.images.remove("pyimage:v1")
     volume.remove()
     network.remove()
+
+
+def test_docker_py_that_looks_late_misses_no_output(lab: Lab) -> None:
+    """It reads the stream past the buffer into which it has read the head: what comes in together with it would be lost."""
+    shown = lab.run([sys.executable, "-W", "ignore", "-c", LATE], env={"DOCKER_HOST": lab.env["HAWSE_HOST"]}).out
+    assert shown.splitlines() == ["b'said'", "b'said'", r"b'early\n' b'early\n'"]
 
 
 def test_docker_py_follows_events(client: docker.DockerClient) -> None:
