@@ -25,7 +25,7 @@ from hawse.supervisor.runtime.protocol import ProcessSpec, RootfsSpec, ShimSpec
 from hawse.supervisor.runtime.spec import DEFAULT_CAPABILITIES, MASKED, READ_ONLY
 
 UID_BASE = 3_000_000
-PATIENCE = 20.0
+PATIENCE = 60.0
 PRIVATE = ("unshare", "--mount", "--net", "--propagation", "private")
 PASSWD = "root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n"
 GROUP = "root:x:0:\napp:x:1000:\nstaff:x:50:app\naudio:x:63:app,root\n"

@@ -23,6 +23,8 @@ from hawse.supervisor.network.core import NetworkCore
 
 CLONE_NEWNET = 0x4000_0000
 HOST, CLIENT = "192.0.2.1", "192.0.2.2"
+PATIENCE = 30.0  # seconds; the kernel's own threads take part in all of this, and a busy machine makes them wait
+BRIEFLY = 0.4  # seconds that something which must not happen is given to happen
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -69,7 +71,7 @@ class Machine:
         """Closed with the machine."""
         with self.entered():
             made = self._open.enter_context(socket.socket(family, kind, protocol))
-        made.settimeout(2)
+        made.settimeout(PATIENCE)
         return made
 
     def listen(self, port: int, address: str = "0.0.0.0", kind: int = socket.SOCK_STREAM) -> socket.socket:
@@ -87,18 +89,20 @@ class Machine:
         client.connect((address, port))
         return client
 
-    def reaches(self, address: str, port: int, server: socket.socket) -> str:
+    def reaches(self, address: str, port: int, server: socket.socket, patience: float = PATIENCE) -> str:
         """Send a line over a new connection; the address that the server sees, "" when it gets none."""
         client = self.open()
-        client.settimeout(0.4)
+        client.settimeout(patience)
         try:
             client.connect((address, port))
         except OSError:
+            client.close()  # or it would go on trying, and be there when the next one is expected
             return ""
+        client.settimeout(PATIENCE)
         client.sendall(b"hello")
         accepted, peer = server.accept()
         with accepted:
-            accepted.settimeout(1)
+            accepted.settimeout(PATIENCE)
             assert accepted.recv(5) == b"hello"
             accepted.sendall(b"answer")
         assert client.recv(6) == b"answer"

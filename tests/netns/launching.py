@@ -99,7 +99,7 @@ async def end(shim: Shim) -> None:
 
 async def gone(pid: int) -> bool:
     """A dead shim stays a zombie until the spawner has reaped it."""
-    give_up = time.monotonic() + 5
+    give_up = time.monotonic() + 60
     while process.identity(pid) is not None and time.monotonic() < give_up:
         await asyncio.sleep(0.005)
     return process.identity(pid) is None

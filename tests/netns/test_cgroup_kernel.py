@@ -20,7 +20,7 @@ MB = 1 << 20
 
 @pytest.fixture
 def instance() -> str:
-    return f"t{os.getpid() % 1000}"
+    return f"t{os.getpid()}"
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def machine(instance: str) -> Iterator[Hierarchy]:
     hierarchy = detect(instance)
     yield hierarchy
     for owner in hierarchy.owners():
-        Cgroup.open(hierarchy, owner).remove(5)
+        Cgroup.open(hierarchy, owner).remove(60)
     hierarchy.remove()
     assert not any(top.exists() for top in hierarchy.tops())
 
@@ -43,7 +43,7 @@ def either(request: pytest.FixtureRequest, machine: Hierarchy) -> Iterator[Hiera
     core = Hierarchy(name=machine.name, v2=Path(mounts[0][4]))
     yield core
     for owner in core.owners():
-        Cgroup.open(core, owner).remove(5)
+        Cgroup.open(core, owner).remove(60)
     core.remove()
 
 
@@ -102,8 +102,8 @@ def test_remove_kills_what_is_left(either: Hierarchy, spawn: Spawn) -> None:
     group = Cgroup.create(either, "a", Resources())
     popen = spawn(group, "sleep 1000 & sleep 1000 & echo up; wait")
     assert popen.pid in group.pids() and len(group.pids()) == 3
-    assert group.remove(5)
-    assert popen.wait(5) == -signal.SIGKILL
+    assert group.remove(60)
+    assert popen.wait(60) == -signal.SIGKILL
     assert not any(path.exists() for path in group.paths())
     assert group.pids() == set()
 
@@ -114,14 +114,14 @@ def test_remove_takes_sub_groups_along(either: Hierarchy, spawn: Spawn) -> None:
     (top / "inner/deeper").mkdir(parents=True)
     popen = spawn(group, f"sleep 1000 & echo $! > {top}/inner/deeper/cgroup.procs; echo up; wait")
     assert len(group.pids()) == 2
-    assert group.remove(5)
-    assert popen.wait(5) == -signal.SIGKILL
+    assert group.remove(60)
+    assert popen.wait(60) == -signal.SIGKILL
 
 
 def test_a_fork_bomb_is_killed(machine: Hierarchy, spawn: Spawn) -> None:
     group = Cgroup.create(machine, "a", Resources(pids_limit=40))
     spawn(group, "echo up; bomb() { bomb & bomb & }; bomb 2>/dev/null; while :; do bomb 2>/dev/null; sleep 0.01; done")
-    assert group.remove(10)
+    assert group.remove(60)
 
 
 def test_freeze_and_thaw(either: Hierarchy, spawn: Spawn) -> None:
@@ -134,18 +134,18 @@ def test_freeze_and_thaw(either: Hierarchy, spawn: Spawn) -> None:
         assert os.read(said, 65536).count(b"\n") < 1000
     group.freeze()
     group.thaw()
-    assert select.select([said], [], [], 5)[0]
+    assert select.select([said], [], [], 60)[0]
     group.freeze()
     group.kill()
-    assert popen.wait(5) == -signal.SIGKILL
-    assert group.remove(5)
+    assert popen.wait(60) == -signal.SIGKILL
+    assert group.remove(60)
 
 
 def test_the_kernel_s_killing_for_want_of_memory_is_counted(machine: Hierarchy, spawn: Spawn) -> None:
     group = Cgroup.create(machine, "a", Resources(memory=16 * MB, memory_swap=16 * MB))
     assert group.oom_kills() == 0
     popen = spawn(group, "echo up; exec python3 -c 'x = bytearray(200 << 20)'")
-    assert popen.wait(20) == -signal.SIGKILL
+    assert popen.wait(60) == -signal.SIGKILL
     assert group.oom_kills() == group.stats().oom_kills > 0
     assert 0 < group.stats().memory_peak <= 16 * MB
     assert group.stats().cpu_ns > 0

@@ -11,7 +11,7 @@ import pytest
 from hawse.supervisor.errors import KernelError
 from hawse.supervisor.model import PortBinding
 from hawse.supervisor.network.core import NetworkCore
-from tests.netns.conftest import HOST, Machine, World
+from tests.netns.conftest import BRIEFLY, HOST, Machine, World
 
 FOREIGN = "add table ip other\nadd chain ip other c\nadd rule ip other c counter\n"
 
@@ -64,7 +64,7 @@ async def test_an_older_versions_chains_are_replaced_and_elements_kept(world: Wo
     )
     assert version in ruleset(world) and "version_old" not in ruleset(world)
     assert world.client.reaches(HOST, 8080, server)
-    assert not world.client.reaches("10.10.10.2", 80, server), "the forward chain has its rules again"
+    assert not world.client.reaches("10.10.10.2", 80, server, BRIEFLY), "the forward chain has its rules again"
 
 
 async def test_a_table_of_other_types_is_made_anew(world: World) -> None:
@@ -102,7 +102,7 @@ async def test_flush_ruleset(world: World) -> None:
         assert {e.place for e in missing} == {"bridges", "same", "sources", "resolvers", "publish_any", "range_any"}
     assert world.client.reaches(HOST, 8080, server)
     assert world.client.reaches(HOST, 9005, web.listen(9005))
-    assert not world.client.reaches("10.10.10.2", 80, server)
+    assert not world.client.reaches("10.10.10.2", 80, server, BRIEFLY)
 
 
 async def test_after_a_flush_plugging_and_unplugging_mend_by_themselves(world: World) -> None:

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from hawse.supervisor.model import PortBinding
-from tests.netns.conftest import CLIENT, HOST, Machine, World
+from tests.netns.conftest import BRIEFLY, CLIENT, HOST, Machine, World
 
 
 def tcp(host_port: int, container_port: int, host_ip: str | None = None) -> PortBinding:
@@ -40,15 +40,15 @@ async def test_neighbours_reach_each_other_and_strangers_do_not(world: World) ->
     stranger, _ = await world.plug(two, "10.10.11.2")
     server = server_guest.listen(80)
     assert neighbour.reaches("10.10.10.2", 80, server) == "10.10.10.3"
-    assert not stranger.reaches("10.10.10.2", 80, server)
-    assert not neighbour.reaches("10.10.11.2", 80, stranger.listen(80))
+    assert not stranger.reaches("10.10.10.2", 80, server, BRIEFLY)
+    assert not neighbour.reaches("10.10.11.2", 80, stranger.listen(80), BRIEFLY)
 
 
 async def test_what_is_not_published_cannot_be_reached_from_outside(world: World) -> None:
     guest, _ = await world.plug(world.network(), "10.10.10.2", tcp(8080, 80))
     server, hidden = guest.listen(80), guest.listen(81)
-    assert not world.client.reaches("10.10.10.2", 81, hidden)
-    assert not world.client.reaches("10.10.10.2", 80, server), "nor past the published address"
+    assert not world.client.reaches("10.10.10.2", 81, hidden, BRIEFLY)
+    assert not world.client.reaches("10.10.10.2", 80, server, BRIEFLY), "nor past the published address"
     assert world.host.reaches("10.10.10.2", 81, hidden), "the host itself may"
 
 
@@ -65,23 +65,23 @@ async def test_an_internal_network_reaches_nobody_and_nobody_it(world: World) ->
     server, outside = web.listen(80), world.client.listen(9000)
     assert neighbour.reaches("10.10.10.2", 80, guest.listen(80))
     guest.ip("route", "add", "default", "via", "10.10.10.1")  # it has none by itself
-    assert not guest.reaches(CLIENT, 9000, outside)
-    assert not guest.reaches("10.10.11.2", 80, server)
-    assert not guest.reaches(HOST, 8080, server), "nor through a published port"
+    assert not guest.reaches(CLIENT, 9000, outside, BRIEFLY)
+    assert not guest.reaches("10.10.11.2", 80, server, BRIEFLY)
+    assert not guest.reaches(HOST, 8080, server, BRIEFLY), "nor through a published port"
 
 
 async def test_a_loopback_port_is_for_the_host_only(world: World) -> None:
     guest, _ = await world.plug(world.network(), "10.10.10.2", tcp(8081, 80, "127.0.0.1"))
     server = guest.listen(80)
     assert world.host.reaches("127.0.0.1", 8081, server)
-    assert not world.client.reaches(HOST, 8081, server)
+    assert not world.client.reaches(HOST, 8081, server, BRIEFLY)
     world.host.run("sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1")  # as kube-proxy sets it
     world.client.ip("route", "add", "127.0.0.1", "via", HOST, "table", "10")
     world.client.ip("rule", "add", "from", CLIENT, "table", "10", "priority", "0")
     world.client.ip("rule", "del", "table", "local")
     world.client.ip("rule", "add", "table", "local", "priority", "5")
     bound = world.client.open()
-    bound.settimeout(0.4)
+    bound.settimeout(BRIEFLY)
     bound.bind((CLIENT, 0))
     with pytest.raises(OSError):
         bound.connect(("127.0.0.1", 8081))
@@ -101,7 +101,7 @@ async def test_a_container_does_not_reach_the_hosts_loopback(world: World) -> No
     guest.run("true")
     with guest.entered():
         guest.run("sysctl", "-qw", "net.ipv4.conf.eth0.route_localnet=1")
-    assert not guest.reaches("127.0.0.1", 9001, secret)
+    assert not guest.reaches("127.0.0.1", 9001, secret, BRIEFLY)
 
 
 async def test_a_port_bound_to_one_address_answers_there_only(world: World) -> None:
@@ -112,7 +112,7 @@ async def test_a_port_bound_to_one_address_answers_there_only(world: World) -> N
     assert world.client.reaches(HOST, 8082, first.listen(80))
     assert world.client.reaches("192.0.2.10", 8082, second.listen(80))
     world.host.run("ip", "addr", "add", "192.0.2.11/24", "dev", "cli0")
-    assert not world.client.reaches("192.0.2.11", 8082, first.listen(81))
+    assert not world.client.reaches("192.0.2.11", 8082, first.listen(81), BRIEFLY)
 
 
 @pytest.mark.parametrize("host_ip", [None, HOST])
@@ -121,7 +121,7 @@ async def test_a_range_of_equal_ports_is_one_element(world: World, host_ip: str 
     guest, _ = await world.plug(world.network(), "10.10.10.2", *ports)
     for port in (9000, 9057, 9099):
         assert world.client.reaches(HOST, port, guest.listen(port))
-    assert not world.client.reaches(HOST, 9100, guest.listen(9100))
+    assert not world.client.reaches(HOST, 9100, guest.listen(9100), BRIEFLY)
     assert sum("9000-9099" in line for line in world.elements()) == 1
 
 

@@ -343,7 +343,7 @@ async def test_the_executable_cannot_be_overwritten(boxes: Boxes) -> None:
 
 
 async def test_cgroups_are_joined_and_seen_read_only(boxes: Boxes) -> None:
-    base = Path("/sys/fs/cgroup/pids/hawse_tiso")
+    base = Path(f"/sys/fs/cgroup/pids/hawse_tiso{os.getpid()}")
     base.mkdir(exist_ok=True)
     (base / "c").mkdir(exist_ok=True)
     try:
@@ -370,7 +370,7 @@ async def test_born_into_a_v2_cgroup(boxes: Boxes) -> None:
     unified = Path("/sys/fs/cgroup/unified")
     if not unified.exists():
         unified = Path("/sys/fs/cgroup")
-    base = unified / "hawse_tiso"
+    base = unified / f"hawse_tiso{os.getpid()}"
     (base / "c").mkdir(parents=True, exist_ok=True)
     try:
         ended = await boxes.sh(

@@ -150,6 +150,7 @@ async def test_input_stays_open_for_the_next_client(boxes: Boxes) -> None:
         await asyncio.get_running_loop().sock_sendall(client, text)
         await receive_until(client, text)
         client.close()
+    await box.wait_said("second\n")
     assert box.said() == "first\nsecond\n"
 
 
@@ -243,11 +244,19 @@ async def test_a_terminal(boxes: Boxes) -> None:
     await receive_until(client, b"44 55\r\n")
     # ctrl-c interrupts what runs in the foreground, so this is the controlling terminal
     await loop.sock_sendall(client, b"sleep 100\n")
-    await receive_until(client, b"sleep 100\r\n")
-    await asyncio.sleep(0.05)
+    await eventually(lambda: runs(box.shim.pid, b"sleep"))
     await loop.sock_sendall(client, b"\x03echo $?\nexit 3\n")
     assert b"130" in await read_all(client)
     assert (await box.finish()).code == 3
+
+
+def runs(pid: int, program: bytes) -> bool:
+    """Whether a descendant executes that program by now, and so is in the foreground of its shell's terminal."""
+    with contextlib.suppress(OSError):
+        for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+            if Path(f"/proc/{child}/cmdline").read_bytes().startswith(program) or runs(child, program):
+                return True
+    return False
 
 
 async def test_detach_keys(boxes: Boxes) -> None:
@@ -343,7 +352,8 @@ async def test_exec_leaves_nothing_behind(boxes: Boxes) -> None:
         with pytest.raises(StartError):
             await box.exec("nope")
     await eventually(lambda: len(os.listdir(f"{shim}/fd")) <= before)
-    assert Path(f"{shim}/task/{box.shim.shim_identity.pid}/children").read_text().split() == [str(box.shim.pid)]
+    children = Path(f"{shim}/task/{box.shim.shim_identity.pid}/children")
+    await eventually(lambda: children.read_text().split() == [str(box.shim.pid)])
 
 
 async def test_nobody_inside_can_look_into_an_exec_before_it_is_restricted(boxes: Boxes) -> None:
@@ -402,7 +412,7 @@ async def test_a_reaper_with_a_terminal(boxes: Boxes) -> None:
     await receive_until(client, b"# ")
     await loop.sock_sendall(client, b"echo begun; sleep 100\n")
     await receive_until(client, b"begun\r\n")
-    await asyncio.sleep(0.05)
+    await eventually(lambda: runs(box.shim.pid, b"sleep"))
     await loop.sock_sendall(client, b"\x03")
     await receive_until(client, b"# ")
     await loop.sock_sendall(client, b"echo $((6*7))\nexit 3\n")
@@ -541,7 +551,7 @@ async def test_many_at_once(boxes: Boxes) -> None:
 async def test_the_rehearsal_leaves_nothing(boxes: Boxes) -> None:
     """The spawner goes through a start many times before it serves; nothing of that may reach a shim."""
     box = await boxes.start(boxes.spec("sleep", "100"))
-    fds = {fd: os.readlink(f"/proc/{boxes.spawner.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{boxes.spawner.pid}/fd")}
-    assert len(fds) <= 5, fds  # 0, 1, 2, the daemon, the pipe of the shim that waits
+    spawner = f"/proc/{boxes.spawner.pid}/fd"
+    await eventually(lambda: len(os.listdir(spawner)) <= 5)  # 0, 1, 2, the daemon, the pipe of the shim that waits
     assert not os.listdir(boxes.path / "spawner")
-    assert len(os.listdir(f"/proc/{box.shim.shim_identity.pid}/fd")) <= 14
+    await eventually(lambda: len(os.listdir(f"/proc/{box.shim.shim_identity.pid}/fd")) <= 14)
