@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 PRIVILEGED = ("netns", "system")
 TESTS = Path(__file__).parent
@@ -29,6 +30,12 @@ def pytest_configure() -> None:
     """A shell starts what it runs in the background with these ignored, and programs under test would inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
+
+# A busy machine makes no example wrong.  (Where CI is set, hypothesis has a profile of its own: the same examples each time.)
+if "CI" not in os.environ:
+    settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

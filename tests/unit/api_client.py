@@ -26,7 +26,7 @@ class Api:
         """Run `use` with a docker-py client, in a thread."""
 
         def work() -> Any:
-            client = docker.DockerClient(base_url=f"unix://{self.path}", version="1.47", timeout=10)
+            client = docker.DockerClient(base_url=f"unix://{self.path}", version="1.47", timeout=60)
             try:
                 return use(client)
             finally:
@@ -68,7 +68,7 @@ class Api:
 
 
 async def head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
-    text = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).decode()
+    text = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)).decode()
     first, *lines = text.strip().split("\r\n")
     fields = (line.split(": ", 1) for line in lines)
     return int(first.split()[1]), {name.lower(): value for name, value in fields}
@@ -84,7 +84,7 @@ def unchunked(data: bytes) -> bytes:
 
 async def next_line(reader: asyncio.StreamReader) -> bytes:
     """The next chunk of a chunked answer."""
-    size = int(await asyncio.wait_for(reader.readuntil(b"\r\n"), 5), 16)
+    size = int(await asyncio.wait_for(reader.readuntil(b"\r\n"), 60), 16)
     data = await reader.readexactly(size)
     await reader.readexactly(2)
     return data

@@ -85,7 +85,7 @@ class CliDaemon:
                 pass
             connection.close()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
 
     def requests(self, pattern: str) -> list[Request]:
@@ -97,7 +97,7 @@ class CliDaemon:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("HAWSE_")}
         return kept | {"HAWSE_HOST": f"unix://{self.path}", "HAWSE_AUTOSTART": "0", "COLUMNS": "80"}
 
-    def run(self, *argv: str, input: bytes = b"", env: Mapping[str, str] | None = None, timeout: float = 20) -> Said:
+    def run(self, *argv: str, input: bytes = b"", env: Mapping[str, str] | None = None, timeout: float = 100) -> Said:
         """One `hawse` command line, as a shell would run it."""
         done = subprocess.run(
             [*PROGRAM, *argv],

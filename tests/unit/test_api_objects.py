@@ -205,7 +205,7 @@ async def test_stats_once_and_as_a_stream(api: Api) -> None:
     first, second = json.loads(await next_line(reader)), json.loads(await next_line(reader))
     assert second["preread"] == first["read"] and second["precpu_stats"] == first["cpu_stats"]
     await api.engine.remove(ref, force=True)
-    await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 5)
+    await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 60)
     writer.close()
 
 
@@ -246,4 +246,4 @@ async def test_an_upload_that_is_cut_off_is_an_error_and_not_a_short_file(tmp_pa
         await writer.drain()
         await asyncio.sleep(0.05)
         writer.close()
-        assert isinstance(await asyncio.wait_for(outcome, 5), OSError)
+        assert isinstance(await asyncio.wait_for(outcome, 60), OSError)

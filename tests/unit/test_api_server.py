@@ -50,7 +50,7 @@ def half_closed(stream: Any, said: bytes) -> bytes:
 
 
 async def eventually(condition: Callable[[], Any]) -> None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         while not condition():
             await asyncio.sleep(0.005)
 

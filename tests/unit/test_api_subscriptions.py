@@ -48,7 +48,7 @@ async def test_a_following_consumer_gets_what_comes_and_the_end_when_it_is_remov
     event = json.loads(await next_line(reader))
     assert event["data"]["container"]["id"] == ref
     await api.json("DELETE", f"{URL}/mine")
-    assert await asyncio.wait_for(reader.readexactly(5), 5) == b"0\r\n\r\n"
+    assert await asyncio.wait_for(reader.readexactly(5), 60) == b"0\r\n\r\n"
     writer.close()
 
 

@@ -171,7 +171,7 @@ def test_a_refusal_in_the_middle_of_an_upload(tmp_path: Path) -> None:
 
 
 def test_many_requests_are_outstanding_together_and_answered_in_order(daemon: CliDaemon, client: Client) -> None:
-    together = threading.Barrier(8, timeout=10)
+    together = threading.Barrier(8, timeout=60)
 
     def answer(request: Request) -> None:
         together.wait()  # passes only when eight are here at once

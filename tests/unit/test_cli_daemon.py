@@ -69,7 +69,7 @@ def fake(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 def hawse(env: dict[str, str], *argv: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*PROGRAM, *argv], env=env, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run([*PROGRAM, *argv], env=env, capture_output=True, text=True, timeout=100, check=False)
 
 
 @as_root

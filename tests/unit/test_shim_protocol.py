@@ -65,7 +65,7 @@ async def test_version_1_is_understood(tmp_path: Path) -> None:
     info = await shim.wait_exit()
     assert (info.code, info.signal, info.finished_at) == (137, 9, 1795467135466840666)
     shim.close()
-    thread.join(10)
+    thread.join(60)
 
 
 @pytest.mark.parametrize("version", [protocol.MIN_VERSION - 1, protocol.VERSION + 1])
@@ -73,4 +73,4 @@ async def test_another_version_is_refused_with_a_way_out(tmp_path: Path, version
     thread = shim_says(tmp_path / "s", [["<", {"ev": "hello", "version": version}, 0]])
     with pytest.raises(ForeignShim, match=rf"version {version}.*it keeps running"):
         await Shim.reconnect(tmp_path / "s", ContainerId("c" * 64), tmp_path)
-    thread.join(10)
+    thread.join(60)

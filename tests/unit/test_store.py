@@ -60,7 +60,7 @@ async def test_callers_share_a_commit_and_one_failure_is_only_its_own(store, sam
 
     def hold(tx):
         begun.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
 
     def put(n):
         def fn(tx):
@@ -73,7 +73,7 @@ async def test_callers_share_a_commit_and_one_failure_is_only_its_own(store, sam
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(store.transact, hold)
-        await asyncio.to_thread(begun.wait, 10)
+        await asyncio.to_thread(begun.wait, 60)
         outcomes = asyncio.gather(*(store.transact(put(n)) for n in range(20)), return_exceptions=True)
         await asyncio.sleep(0)
         go_on.set()
@@ -119,18 +119,18 @@ async def test_the_leader_of_a_batch_may_be_cancelled(store):
 
     def hold(tx):
         begun.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(store.transact, hold)
-        await asyncio.to_thread(begun.wait, 10)
+        await asyncio.to_thread(begun.wait, 60)
         leader = asyncio.ensure_future(store.transact(lambda tx: tx.put_meta("leader", "x")))
         follower = asyncio.ensure_future(store.transact(lambda tx: tx.put_meta("follower", "x")))
         await asyncio.sleep(0)
         leader.cancel()
         await asyncio.sleep(0)
         go_on.set()
-        await asyncio.wait_for(follower, 10)
+        await asyncio.wait_for(follower, 60)
     assert leader.cancelled()
     assert await store.read(lambda tx: tx.meta("follower")) == "x"
 
@@ -158,7 +158,7 @@ async def test_readers_do_not_wait_for_the_writer_nor_the_writer_for_them(store)
     def slow(tx):
         before = tx.meta("k")
         reading.set()
-        assert read_on.wait(10)
+        assert read_on.wait(60)
         return before, tx.meta("k")
 
     async with anyio.create_task_group() as tasks:
@@ -168,7 +168,7 @@ async def test_readers_do_not_wait_for_the_writer_nor_the_writer_for_them(store)
             seen.append(await store.read(slow))
 
         tasks.start_soon(read_slowly)
-        await asyncio.to_thread(reading.wait, 10)
+        await asyncio.to_thread(reading.wait, 60)
         await store.transact(lambda tx: tx.put_meta("k", "new"))
         assert await store.read(lambda tx: tx.meta("k")) == "new"
         read_on.set()
@@ -209,14 +209,14 @@ async def test_a_full_disk_fails_the_whole_batch_and_each_caller_hears_it(store)
 
     def hold(tx):
         begun.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
 
     await store.transact(lambda tx: tx.put_meta("k", "before"))
     pages = await store._writer.run(lambda c: c.execute("PRAGMA page_count").fetchone()[0])
     await store._writer.run(lambda c: c.execute(f"PRAGMA max_page_count = {pages}").fetchall())
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(store.transact, hold)
-        await asyncio.to_thread(begun.wait, 10)
+        await asyncio.to_thread(begun.wait, 60)
         small = asyncio.ensure_future(store.transact(lambda tx: tx.put_meta("k", "after")))
         big = asyncio.ensure_future(store.transact(lambda tx: tx.put_meta("big", "x" * 200_000)))
         await asyncio.sleep(0)
@@ -255,7 +255,7 @@ async def test_the_write_ahead_log_is_copied_back_beside_the_writer(store, monke
     monkeypatch.setattr("hawse.supervisor.store.store.CHECKPOINT_EVERY", 1)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(upkeep.keep_checkpointed, store)
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             for burst in range(10):
                 for n in range(20):
                     await store.transact(lambda tx, n=n, burst=burst: tx.put_meta(f"{burst}-{n}", "x" * 5000))

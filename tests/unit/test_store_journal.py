@@ -29,7 +29,7 @@ async def append(store, *numbers):
 
 
 async def take(stream, count):
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         return [await anext(stream) for _ in range(count)]
 
 
