@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 BACKLOG = 1024
-SHUTDOWN_GRACE = 3.0  # seconds that requests may still take when the daemon ends; streams do not end by themselves
+SHUTDOWN_GRACE = 5.0  # seconds, twice, that requests may still take when the daemon ends; streams end at once
 _FIRST_PASSED_FD = 3  # sd_listen_fds(3)
 
 
