@@ -321,8 +321,7 @@ class Engine:
             async with self._restarts.hold(container_id), serial(self.parts, container_id) as container:
                 if container.state.is_alive:
                     return
-                # Quarantined it may wait for long, and nobody remembers whether its volumes were to go: they stay.
-                volumes = container.state is State.REMOVING or container.config.auto_remove
+                volumes = container.drops_volumes or container.config.auto_remove
                 await ending.remove(self.parts, container, volumes=volumes)
         except NotFound:
             pass

@@ -93,7 +93,9 @@ class RestartCancelled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveRequested:
-    pass
+    """`volumes`: its own ones go with it."""
+
+    volumes: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,8 +248,8 @@ def step(container: Container, stimulus: Stimulus, now: int) -> Step:
             return Step(waiting, (events.ContainerRestarting(container=waiting, delay_ns=delay),))
         case RestartCancelled():
             return Step(replace(moved, stopped_by_user=True))
-        case RemoveRequested():
-            return Step(replace(moved, error=""))
+        case RemoveRequested(volumes=volumes):
+            return Step(replace(moved, error="", drops_volumes=volumes))
         case Quarantined(reason=reason):
             dead = replace(moved, error=reason)
             return Step(dead, (events.ContainerQuarantined(container=dead, reason=reason),))

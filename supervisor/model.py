@@ -92,6 +92,7 @@ class MountSpec(Record, frozen=True, kw_only=True):
     options: str = ""  # tmpfs: "size=64m,mode=1777"; bind: propagation
     nocopy: bool = False  # volume: what the image has at the target is not copied into it
     labels: tuple[str, ...] = ()  # volume: "K=V" for one that is made for this
+    own: bool = False  # volume: made for this container without a name, and may go with it
 
 
 class Resources(Record, frozen=True, kw_only=True):
@@ -250,6 +251,7 @@ class Container(Record, frozen=True, kw_only=True):
     ended_by: str = ""  # what a user asked that ends, or ended, its last run: stop, restart, kill, remove
     end_signal: int = 0  # what it gets for that
     end_grace: int = -1  # seconds after which SIGKILL follows; -1 never
+    drops_volumes: bool = False  # a removal was asked for that takes its own volumes with it
     health: str = ""  # "", starting, healthy, unhealthy
     stages: dict[str, int] = {}  # of the last start: stage → microseconds
     story: tuple[str, ...] = ()  # the last transitions, for IllegalTransition

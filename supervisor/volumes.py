@@ -16,7 +16,7 @@ import anyio.to_thread
 from msgspec.structs import replace
 
 from hawse.supervisor import events, leaving
-from hawse.supervisor.errors import Conflict, NotFound, UserError
+from hawse.supervisor.errors import Conflict, HawseError, NotFound, UserError
 from hawse.supervisor.lifecycle import filling
 from hawse.supervisor.linux.diskusage import apparent_size
 from hawse.supervisor.model import Container, ContainerConfig, Volume
@@ -77,21 +77,49 @@ class Volumes:
 
 async def discard(parts: Parts, names: Collection[str]) -> int:
     """Remove them, all or none; the bytes that this frees."""
-    moved = [parts.config.root / TRASH / _invented(parts.random) for _ in names]
+    leaving = Leaving(parts, names)
 
     def forget(tx: Tx) -> None:
         used = _users(tx)
-        for name, place in zip(names, moved, strict=True):
-            volume = tx.find_volume(name)
+        for name in names:
+            tx.find_volume(name)
             if name in used:
                 raise Conflict(f"remove {name}: volume is in use - [{', '.join(sorted(used[name]))}]")
-            tx.delete_volume(name)
-            tx.append(events.VolumeRemoved(volume=volume))
-            _move_aside(parts.volume_dir(name), place)
-            filling.drop(parts.volume_dir(name))
+        leaving.forget(tx)
 
-    await parts.store.transact(forget)
-    return await anyio.to_thread.run_sync(_delete, moved)
+    await leaving.transact(forget)
+    return await leaving.delete()
+
+
+class Leaving:
+    """Volumes that are being removed: `forget` within a transaction, by `transact`, then `delete`."""
+
+    def __init__(self, parts: Parts, names: Collection[str]) -> None:
+        self._parts = parts
+        self._places = {name: parts.config.root / TRASH / _invented(parts.random) for name in names}
+
+    def forget(self, tx: Tx) -> None:
+        """Those that are there and that nobody uses; what can refuse has to come before it in the transaction."""
+        used = _users(tx)
+        for name, place in self._places.items():
+            if (volume := tx.volume(name)) and name not in used:
+                tx.delete_volume(name)
+                tx.append(events.VolumeRemoved(volume=volume))
+                _move(self._parts.volume_dir(name), place)
+                filling.drop(self._parts.volume_dir(name))
+
+    async def transact(self, forget: Callable[[Tx], None]) -> None:
+        """What is not committed (a full disk) has its files back."""
+        try:
+            await self._parts.store.transact(forget)
+        except HawseError:
+            for name, place in self._places.items():
+                _move(place, self._parts.volume_dir(name))
+            raise
+
+    async def delete(self) -> int:
+        """Their files, and the bytes that this frees."""
+        return await anyio.to_thread.run_sync(_delete, list(self._places.values()))
 
 
 def claim(tx: Tx, parts: Parts, config: ContainerConfig) -> ContainerConfig:
@@ -103,7 +131,7 @@ def claim(tx: Tx, parts: Parts, config: ContainerConfig) -> ContainerConfig:
             labels = {key: value for key, _, value in (label.partition("=") for label in mount.labels)}
             made = Volume(name=name, created_at=parts.clock(), labels=labels, anonymous=not mount.source)
             _ensure(tx, made)
-            mount = replace(mount, source=name)
+            mount = replace(mount, source=name, own=not mount.source)
         mounts.append(mount)
     return replace(config, mounts=tuple(mounts))
 
@@ -126,8 +154,8 @@ def make_directory(path: Path) -> None:
 
 
 async def anonymous_of(parts: Parts, config: ContainerConfig) -> list[str]:
-    """The volumes that were made for this container only."""
-    names = {m.source for m in config.mounts if m.type == "volume"}
+    """The volumes that were made for this container; one that it was given by its name, whoever made it, is not."""
+    names = {m.source for m in config.mounts if m.type == "volume" and m.own}
 
     def read(tx: Tx) -> list[str]:
         return [v.name for v in tx.volumes() if v.anonymous and v.name in names]
@@ -160,7 +188,7 @@ def _invented(random: Random) -> str:
     return f"{random.getrandbits(256):064x}"
 
 
-def _move_aside(path: Path, place: Path) -> None:
+def _move(path: Path, place: Path) -> None:
     try:
         os.rename(path, place)
     except FileNotFoundError:

@@ -78,8 +78,9 @@ async def create(
         await prepare(parts, container)
     except BaseException:
         with anyio.CancelScope(shield=True):
-            await parts.store.transact(lambda tx: forget(tx, container))
-            await volumes.discard(parts, volumes.invented_for(config, container.config))
+            invented = volumes.Leaving(parts, volumes.invented_for(config, container.config))
+            await forget(parts, container, invented)
+            await invented.delete()
             await parts.images.discard(parts.paths(container_id))
         raise
     faults.point("create.prepared")
@@ -95,10 +96,18 @@ async def prepare(parts: Parts, container: Container) -> None:
     await filling.fill(parts, container)
 
 
-def forget(tx: Tx, container: Container) -> None:
-    """Every row of a container goes, and its last event is written."""
-    tx.delete_container(container.id)
-    tx.append(events.ContainerRemoved(container=container))
+async def forget(parts: Parts, container: Container, own_volumes: volumes.Leaving) -> None:
+    """Every row of a container and of its own volumes goes, and its last event is written.
+
+    A volume that another container has come to use is that one's now.
+    """
+
+    def rows(tx: Tx) -> None:
+        tx.delete_container(container.id)
+        tx.append(events.ContainerRemoved(container=container))
+        own_volumes.forget(tx)
+
+    await own_volumes.transact(rows)
 
 
 def lease(tx: Tx, container_id: ContainerId, request: EndpointRequest, network: Network) -> None:

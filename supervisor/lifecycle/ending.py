@@ -9,7 +9,7 @@ import anyio
 import structlog
 
 from hawse.supervisor import cause, events, faults, machine
-from hawse.supervisor.errors import Conflict, HawseError, KernelError
+from hawse.supervisor.errors import HawseError, KernelError
 from hawse.supervisor.lifecycle.creating import forget
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import Container, ContainerId, Exit, State
@@ -20,7 +20,7 @@ from hawse.supervisor.runtime import logreader
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.exitrecord import ExitInfo
 from hawse.supervisor.store.tx import Tx
-from hawse.supervisor.volumes import Volumes, anonymous_of
+from hawse.supervisor.volumes import Leaving, anonymous_of
 
 log = structlog.get_logger()
 
@@ -106,23 +106,19 @@ async def remove(parts: Parts, container: Container, *, volumes: bool = False) -
     tries again; it is told of once.
     """
     if container.state not in (State.REMOVING, State.DEAD):
-        container = await step(parts, container, machine.RemoveRequested())
+        container = await step(parts, container, machine.RemoveRequested(volumes=volumes))
         faults.point("remove.requested")
     if reason := await _obstacle(parts, container.id):
         if container.state is State.REMOVING:
             await step(parts, container, machine.Quarantined(reason=reason))
         raise HawseError(f"container {container.name} could not be removed: {reason}", hint="it is tried again")
     if container.state is State.DEAD:
-        container = await step(parts, container, machine.RemoveRequested())
-    own_volumes = await anonymous_of(parts, container.config) if volumes else []
-    await parts.store.transact(lambda tx: forget(tx, container))
+        container = await step(parts, container, machine.RemoveRequested(volumes=volumes))
+    own_volumes = Leaving(parts, await anonymous_of(parts, container.config) if volumes else [])
+    await forget(parts, container, own_volumes)
     parts.attachments.drop(container.id)
     faults.point("remove.forgotten")
-    for name in own_volumes:
-        try:
-            await Volumes(parts).remove(name, force=True)
-        except Conflict:
-            continue  # another container has come to use it: it is that one's now
+    await own_volumes.delete()
 
 
 async def _obstacle(parts: Parts, container_id: ContainerId) -> str:

@@ -50,6 +50,7 @@ def container(*command: str, network: str = "none", **host: Any) -> dict[str, An
 
 
 WEB = container("sleep", "1000", network="harbour", PortBindings={"80/tcp": [{"HostPort": "18181"}]})
+WEB |= {"Volumes": {"/scratch": {}}}  # a volume of its own, which goes with it
 SCENARIO: tuple[Step, ...] = (
     ("POST", "/networks/create", {"Name": "harbour", "Driver": "bridge"}, (201, 409)),
     ("POST", "/containers/create?name=web", WEB, (201, 409)),
@@ -60,7 +61,7 @@ SCENARIO: tuple[Step, ...] = (
     ("POST", "/containers/web/wait", None, (200,)),
     ("POST", "/containers/web/start", None, (204, 304)),  # its first cables are waited for
     ("POST", "/commit?container=web&repo=picture", None, (201,)),
-    ("DELETE", "/containers/web?force=1", None, (204, 404)),
+    ("DELETE", "/containers/web?force=1&v=1", None, (204, 404)),
     ("POST", "/containers/create?name=stocked", container("true", Binds=["hold:/etc"]), (201, 409)),
     ("POST", "/containers/stocked/start", None, (204, 304)),
     ("FILLED", "hold", None, (200, 404)),
@@ -142,7 +143,7 @@ def play(lab: Lab, steps: Sequence[Step], *, until: Path | None = None) -> int |
 def settle(lab: Lab) -> None:
     """Everything that the scenario may have made goes, whatever state it is in."""
     for name in ("web", "stocked", "wrong", "fleeting", "stubborn"):
-        status, body = lab.daemon.request("DELETE", f"/containers/{name}?force=1")
+        status, body = lab.daemon.request("DELETE", f"/containers/{name}?force=1&v=1")
         assert status in (204, 404), f"{name} cannot be removed: {status} {body!r}"
     for path in ("/images/picture", "/networks/harbour", "/volumes/hold"):
         status, body = lab.daemon.request("DELETE", path)

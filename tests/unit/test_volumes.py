@@ -15,9 +15,11 @@ from msgspec.structs import replace
 
 from hawse.supervisor import volumes
 from hawse.supervisor.config import Config
-from hawse.supervisor.errors import Conflict, NotFound, UserError
+from hawse.supervisor.errors import Conflict, NotFound, Unavailable, UserError
+from hawse.supervisor.lifecycle import creating
 from hawse.supervisor.model import ContainerConfig, MountSpec
 from hawse.supervisor.store.store import Store
+from hawse.supervisor.store.tx import Tx
 from hawse.supervisor.volumes import TRASH, Volumes
 
 
@@ -58,6 +60,8 @@ async def test_a_container_s_volumes_get_rows_names_and_directories(parts: Any, 
     volumes.make_directories(parts, config)
     assert parts.volume_dir("data").is_dir() and parts.volume_dir(anonymous).is_dir()
     assert await volumes.anonymous_of(parts, config) == [anonymous]
+    given = await parts.store.transact(lambda tx: volumes.claim(tx, parts, mounting(anonymous)))
+    assert await volumes.anonymous_of(parts, given) == [], "by its name it may be anybody's"
 
 
 async def test_one_that_is_used_stays_and_one_that_is_not_goes_with_its_files(parts: Any, samples: Any) -> None:
@@ -77,3 +81,38 @@ async def test_one_that_is_used_stays_and_one_that_is_not_goes_with_its_files(pa
     with pytest.raises(NotFound, match="no such volume"):
         await Volumes(parts).remove("data")
     await Volumes(parts).remove("data", force=True)
+
+
+async def test_a_removal_that_is_refused_or_not_committed_loses_no_files(parts: Any, samples: Any) -> None:
+    """Removed together with one in use, as a prune does that somebody overtakes; or on a full disk."""
+    for name in ("data", "used"):
+        await Volumes(parts).create(name, {})
+        (parts.volume_dir(name) / "kept").write_text(name)
+    await parts.store.transact(lambda tx: tx.put(samples.container(config=mounting("used"))))
+    with pytest.raises(Conflict, match="in use"):
+        await Volumes(parts).discard(["data", "used"])
+    leaving = volumes.Leaving(parts, ["data"])
+
+    def fail(tx: Tx) -> None:
+        leaving.forget(tx)
+        raise Unavailable("the disk is full")
+
+    with pytest.raises(Unavailable):
+        await leaving.transact(fail)
+    assert [(parts.volume_dir(name) / "kept").read_text() for name in ("data", "used")] == ["data", "used"]
+    assert await parts.store.read(lambda tx: tx.find_volume("data"))
+
+
+async def test_a_container_takes_its_own_volumes_with_it_but_those_of_others(parts: Any, samples: Any) -> None:
+    config = await parts.store.transact(lambda tx: volumes.claim(tx, parts, mounting("", "")))
+    own, shared = (m.source for m in config.mounts)
+    volumes.make_directories(parts, config)
+    first, second = samples.container(1, config=config), samples.container(2, config=mounting(shared))
+    await parts.store.transact(lambda tx: (tx.put(first), tx.put(second)))
+    leaving = volumes.Leaving(parts, await volumes.anonymous_of(parts, config))
+    await creating.forget(parts, first, leaving)
+    await leaving.delete()
+    assert await parts.store.read(lambda tx: [v.name for v in tx.volumes()]) == [shared]
+    assert parts.volume_dir(shared).is_dir() and not parts.volume_dir(own).exists()
+    told = await parts.store.read(lambda tx: [event.type for event in tx.last_events(limit=2)])
+    assert told == ["container.removed", "volume.removed"]
