@@ -44,6 +44,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             kind = item.path.relative_to(TESTS).parts[0]
             if kind in PRIVILEGED:
                 item.add_marker(kind)
+        if "debian" in getattr(item, "fixturenames", ()):  # the first of them may have to make it, from a mirror
+            item.add_marker(pytest.mark.timeout(1800), append=False)
     if config.getoption("--privileged"):
         return
     dropped = [item for item in items if any(item.get_closest_marker(m) for m in PRIVILEGED)]

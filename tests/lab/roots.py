@@ -17,6 +17,7 @@ from pathlib import Path
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache"
 MACHINE_CACHE = Path("/var/cache/hawse-test-roots")
+ATTEMPTS = 3  # a mirror may be unreachable for a moment
 DEBIAN_PACKAGES = ("nginx-light", "redis-server", "postgresql")
 
 
@@ -37,9 +38,16 @@ def debian_root() -> Path:
                 f"making a Debian root with {', '.join(DEBIAN_PACKAGES)} in {root}, once: about a minute\n"
             )
             partial = cache / f"debian-{key}.partial"
-            if partial.exists():
-                shutil.rmtree(partial)
-            _debootstrap(partial)
+            for attempt in range(1, ATTEMPTS + 1):
+                if partial.exists():
+                    shutil.rmtree(partial)
+                try:
+                    _debootstrap(partial)
+                    break
+                except RuntimeError as e:
+                    if attempt == ATTEMPTS:
+                        raise
+                    sys.stderr.write(f"{e}\nonce more\n")
             partial.rename(root)
     return root
 
