@@ -48,7 +48,7 @@ def _until(context: Context, name: str, point: str) -> int:
     for _, event in journal.follow(context.client, {"after": cursor, "follow": True, "filters": filters}):
         done = _then(context, event, point)
         if done is not None:
-            return _told(name, point, done, event["data"].get("exit"))
+            return _told(name, point, done, event["data"].get("exit") or event["data"]["container"].get("exit"))
     raise Failure("the stream of events ended")
 
 
@@ -80,7 +80,8 @@ def _now(record: dict[str, Any], point: str) -> bool | None:
                 raise Failure(f"{container['name']} has no health check")
             return True if alive and container["health"] == "healthy" else None
         case "exited":
-            return True if container["state"] in ("exited", "dead") and container["exit"] else None
+            # the exit of one that is being removed may have been told before the cursor
+            return True if container["state"] in ("exited", "dead", "removing") and container["exit"] else None
     return None
 
 

@@ -114,3 +114,15 @@ def test_exec_gets_the_event_and_its_failure_is_the_exit_code(daemon: CliDaemon,
 def test_until_match_ends_with_the_first(daemon: CliDaemon) -> None:
     answer(daemon, event(5), event(6))
     assert len(daemon.run("events", "--until-match").out.splitlines()) == 1
+
+
+@pytest.mark.parametrize("state", ["removing", "created", "removed"])
+def test_the_exit_of_what_is_being_removed_is_told_whenever_one_looks(daemon: CliDaemon, state: str) -> None:
+    """The exit was before the look; or between the two, and only the removal comes; or all of it is over."""
+    ended = {"id": "c" * 64, "name": "web", "state": state, "exit": {"code": 137}}
+    seen = {**ended, "exit": None} if state == "created" else ended
+    daemon.routes["GET /hawse/v1/info"] = {"cursor": f"{EPOCH}-4"}
+    daemon.routes["GET /hawse/v1/containers/web"] = {"container": seen, "endpoints": [], "removed": state == "removed"}
+    answer(daemon, event(5, "container.removed", container=ended))
+    said = daemon.run("wait", "--for", "exited", "web")
+    assert (said.code, said.out, said.err) == (0, "137\n", "")
