@@ -23,7 +23,7 @@ from hawse.supervisor import events, faults, machine
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.errors import HawseError, KernelError, StartError
 from hawse.supervisor.lifecycle import network_files
-from hawse.supervisor.lifecycle.creating import prepare
+from hawse.supervisor.lifecycle.creating import lease, prepare
 from hawse.supervisor.linux import listeners
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import Container, ContainerConfig, ContainerId, NetworkName
@@ -102,12 +102,19 @@ async def start(parts: Parts, dispatcher: Dispatcher, container: Container) -> C
 
 
 async def _claim(parts: Parts, container: Container) -> Container:
-    """Ports are reserved for as long as the container runs, as docker does it; host port 0 is any free one."""
+    """Ports are reserved for as long as the container runs, as docker does it; host port 0 is any free one.
+
+    Addresses are its own since it was created, but in a network that was removed and made anew in between.
+    """
 
     def claim(tx: Tx) -> Container:
         tx.reserve_ports(
             container.id, ports.resolve(container.config.published, tx.port_holders, container, listeners.holder)
         )
+        for request in container.config.endpoints:
+            network = tx.network(request.network)
+            if network is not None and not tx.leases(request.network, container_id=container.id):
+                lease(tx, container.id, request, network)
         return move(tx, container, machine.StartRequested(), parts.clock())
 
     return await parts.store.transact(claim)

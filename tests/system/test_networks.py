@@ -220,6 +220,21 @@ def test_a_network_in_use_is_not_removed(lab: Lab) -> None:
     lab.hawse("network", "rm", "used")
 
 
+def test_a_container_whose_network_was_made_anew_gets_an_address_of_the_new_one(lab: Lab) -> None:
+    lab.hawse("network", "create", "--subnet", "10.71.0.0/24", "anew")
+    lab.hawse("create", "--name", "waits", "--network", "anew", "busybox", "sleep", "100")
+    lab.hawse("network", "rm", "anew")
+    missing = lab.hawse("start", "waits", check=False)
+    assert missing.code == 1 and "network anew not found" in missing.err
+    lab.hawse("network", "create", "--subnet", "10.72.0.0/24", "anew")
+    lab.hawse("start", "waits")
+    assert lab.address("waits", "anew") == "10.72.0.2"
+    assert "inet 10.72.0.2/24" in lab.hawse("exec", "waits", "ip", "addr").out
+    assert "10.72.0.2\t" in lab.hawse("exec", "waits", "cat", "/etc/hosts").out
+    lab.hawse("rm", "-f", "waits")
+    lab.hawse("network", "rm", "anew")
+
+
 @pytest.mark.parametrize("name", ["bridge", "host", "none"])
 def test_built_in_networks_stay(lab: Lab, name: str) -> None:
     refused = lab.hawse("network", "rm", name, check=False)
