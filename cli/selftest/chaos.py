@@ -151,9 +151,9 @@ CHAOS = Command(
     _chaos,
     most=0,
     flags=(
-        Flag("seconds", kind="int", default=60, help="How long it rages (default 60)"),
+        Flag("seconds", kind="int", default=60, help="How long it rages"),
         Flag("seed", kind="int", help="What everybody chooses follows from it (default: a random one, printed)"),
-        Flag("workers", kind="int", default=3, help="How many use the daemon at the same time (default 3)"),
+        Flag("workers", kind="int", default=3, help="How many use the daemon at the same time"),
         Flag("log", kind="bool", help="Print the daemon's log when something is wrong"),
     ),
 )
