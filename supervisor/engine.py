@@ -15,7 +15,6 @@ from typing import Self
 
 import anyio
 import anyio.abc
-import anyio.to_thread
 import structlog
 from msgspec.structs import replace
 
@@ -29,6 +28,7 @@ from hawse.supervisor.health.keeper import HealthKeeper
 from hawse.supervisor.hooks.hooks import Hooks
 from hawse.supervisor.lifecycle import cabling, creating, ending, starting, stopping
 from hawse.supervisor.lifecycle.execs import Execs
+from hawse.supervisor.linux import threads
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.locks import KeyedLocks
 from hawse.supervisor.model import (
@@ -217,7 +217,7 @@ class Engine:
                 raise Conflict(f"container {container.id} is already paused")
             if container.state is not State.RUNNING:
                 raise Conflict(f"container {container.id} is not running")
-            await anyio.to_thread.run_sync(Cgroup.open(self.parts.cgroups, container.id).freeze)
+            await threads.run_sync(Cgroup.open(self.parts.cgroups, container.id).freeze)
             faults.point("pause.frozen")
             await step(self.parts, container, machine.Paused())
 
@@ -289,7 +289,7 @@ class Engine:
             freeze = pause and container.state is State.RUNNING
             try:
                 if freeze:
-                    await anyio.to_thread.run_sync(cgroup.freeze)
+                    await threads.run_sync(cgroup.freeze)
                 paths = self.parts.paths(container.id)
                 told = {"message": message, "author": author}
                 return await self.images.commit(container, paths, tag=tag, changes=changes, **told)
@@ -386,23 +386,25 @@ class Engine:
 
             yield wait
 
-    async def attach(self, ref: str, fd: int, prefix: bytes, options: AttachOptions) -> None:
+    async def attach(self, container_id: ContainerId, fd: int, prefix: bytes, options: AttachOptions) -> None:
         """Hand the client's socket to the shim, now or as soon as there is one; the caller closes its own copy.
 
         Raises Conflict when it is in no state to be attached to.
         """
-        container = await self.container(ref)
-        if container.state in (State.PAUSED, State.REMOVING, State.DEAD):
-            raise Conflict(f"container {container.name} is {container.state.public}, it cannot be attached to")
-        if shim := self.parts.shims.get(container.id):
-            await shim.attach(fd, prefix, options)
-        else:
-            self.parts.attachments.add(container.id, fd, prefix, options)
-            try:
-                await self.container(container.id)
-            except NotFound:  # removed meanwhile: nobody else would ever hang up
-                self.parts.attachments.drop(container.id)
-                raise
+        attachments, waiting = self.parts.attachments, None
+        if container_id not in self.parts.shims:
+            # At once: who has read that it is attached may start it, and it may end, before we have looked again.
+            waiting = attachments.add(container_id, fd, prefix, options)
+        try:
+            container = await self.container(container_id)
+            if container.state in (State.PAUSED, State.REMOVING, State.DEAD):
+                raise Conflict(f"container {container.name} is {container.state.public}, it cannot be attached to")
+        except (NotFound, Conflict):
+            if waiting is not None and not attachments.withdraw(container_id, waiting):
+                return  # it has been handed over meanwhile
+            raise
+        if waiting is None:
+            await self._shim(container).attach(fd, prefix, options)
 
     async def resize(self, ref: str, rows: int, cols: int) -> None:
         container = await self.container(ref)

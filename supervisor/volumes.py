@@ -12,12 +12,12 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from random import Random
 
-import anyio.to_thread
 from msgspec.structs import replace
 
 from hawse.supervisor import events, leaving
-from hawse.supervisor.errors import Conflict, HawseError, NotFound, UserError
+from hawse.supervisor.errors import Conflict, HawseError, KernelError, NotFound, UserError
 from hawse.supervisor.lifecycle import filling
+from hawse.supervisor.linux import threads
 from hawse.supervisor.linux.diskusage import apparent_size
 from hawse.supervisor.model import Container, ContainerConfig, Volume
 from hawse.supervisor.names import VALID
@@ -97,6 +97,7 @@ class Leaving:
     def __init__(self, parts: Parts, names: Collection[str]) -> None:
         self._parts = parts
         self._places = {name: parts.config.root / TRASH / _invented(parts.random) for name in names}
+        self._moved: list[str] = []
 
     def forget(self, tx: Tx) -> None:
         """Those that are there and that nobody uses; what can refuse has to come before it in the transaction."""
@@ -106,6 +107,7 @@ class Leaving:
                 tx.delete_volume(name)
                 tx.append(events.VolumeRemoved(volume=volume))
                 _move(self._parts.volume_dir(name), place)
+                self._moved.append(name)
                 filling.drop(self._parts.volume_dir(name))
 
     async def transact(self, forget: Callable[[Tx], None]) -> None:
@@ -113,13 +115,16 @@ class Leaving:
         try:
             await self._parts.store.transact(forget)
         except HawseError:
-            for name, place in self._places.items():
-                _move(place, self._parts.volume_dir(name))
+            for name in self._moved:  # the others may be no names of volumes at all: ".."
+                _move(self._places[name], self._parts.volume_dir(name))
             raise
 
     async def delete(self) -> int:
         """Their files, and the bytes that this frees."""
-        return await anyio.to_thread.run_sync(_delete, list(self._places.values()))
+        try:
+            return await threads.run_sync(_delete, list(self._places.values()))
+        except KernelError:  # they are in the trash, which the next start empties
+            return 0
 
 
 def claim(tx: Tx, parts: Parts, config: ContainerConfig) -> ContainerConfig:

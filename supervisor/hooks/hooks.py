@@ -21,6 +21,7 @@ from hawse.supervisor.hooks.execute import Outcome
 from hawse.supervisor.hooks.hook import Hook, event_types
 from hawse.supervisor.hooks.runner import Runner
 from hawse.supervisor.hooks.scan import Scan, scan
+from hawse.supervisor.linux import threads
 from hawse.supervisor.linux.inotify import DirectoryWatch
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.hooks import HookRun
@@ -87,17 +88,15 @@ class Hooks:
                     await self.load()
                     await _any(watches)
                     await anyio.sleep(SETTLE)
-            except OSError as e:
+                await self.load()
+            except (OSError, HawseError) as e:
                 log.warning("hooks_not_watched", reason=str(e))
                 await anyio.sleep(RETRY)
-            await self.load()
 
     async def load(self) -> None:
         """Read the directories and bring the dispatcher in step."""
         async with self._loading:
-            found = await anyio.to_thread.run_sync(
-                scan, self._parts.config.hooks_dir, self._parts.config.vendor_hooks_dir
-            )
+            found = await threads.run_sync(scan, self._parts.config.hooks_dir, self._parts.config.vendor_hooks_dir)
             for name, problem in found.problems.items():
                 if self._scan.problems.get(name) != problem:
                     log.warning("hook_refused", hook=name, problem=problem)

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 import anyio
-from anyio.to_thread import run_sync
 from msgspec.structs import replace
 
 from hawse.supervisor import events, faults
@@ -28,6 +27,7 @@ from hawse.supervisor.images.changes import apply
 from hawse.supervisor.images.configure import image_config
 from hawse.supervisor.images.layers import Layers
 from hawse.supervisor.images.naming import Removal
+from hawse.supervisor.linux import threads
 from hawse.supervisor.linux.tree import remove_tree
 from hawse.supervisor.model import Container, Image, ImageConfig, ImageId, encode
 from hawse.supervisor.runtime.spec import Paths
@@ -53,7 +53,7 @@ class Images:
         images = cls(root, store, clock)
         images._layers.make()
         used = await store.read(lambda tx: tx.layers_in_use())
-        await run_sync(images._layers.sweep, used)
+        await threads.run_sync(images._layers.sweep, used)
         return images
 
     # ---- finding -------------------------------------------------------------------------------------------------
@@ -250,6 +250,6 @@ def _name(tag: str) -> str:
 async def _in_thread(op: str, work: Callable[[], T]) -> T:
     """Raises KernelError instead of OSError, with the file in question."""
     try:
-        return await run_sync(work)
+        return await threads.run_sync(work)
     except OSError as e:
         raise KernelError(op, e.errno or errno.EIO, str(e.filename or "")) from e

@@ -35,7 +35,7 @@ class Attachments:
     def __init__(self) -> None:
         self._waiting: dict[ContainerId, list[Client]] = {}
 
-    def add(self, container_id: ContainerId, fd: int, prefix: bytes, options: AttachOptions) -> None:
+    def add(self, container_id: ContainerId, fd: int, prefix: bytes, options: AttachOptions) -> Client:
         """Keep a duplicate of `fd` until the container starts or is removed."""
         staying = []
         for client in self._waiting.get(container_id, ()):
@@ -43,7 +43,20 @@ class Attachments:
                 os.close(client.fd)
             else:
                 staying.append(client)
-        self._waiting[container_id] = [*staying, Client(os.dup(fd), prefix, options)]
+        fresh = Client(os.dup(fd), prefix, options)
+        self._waiting[container_id] = [*staying, fresh]
+        return fresh
+
+    def withdraw(self, container_id: ContainerId, client: Client) -> bool:
+        """Hang up on one that still waits; False when it does not."""
+        waiting = self._waiting.get(container_id, [])
+        if client not in waiting:
+            return False
+        waiting.remove(client)
+        os.close(client.fd)
+        if not waiting:
+            del self._waiting[container_id]
+        return True
 
     async def hand_over(self, container_id: ContainerId, shim: Shim) -> None:
         """Give everybody who waits to the shim, in the order in which they came.  One that it refuses is hung up on."""

@@ -14,10 +14,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from anyio.to_thread import run_sync
-
 from hawse.supervisor.errors import Conflict, Forbidden, KernelError
-from hawse.supervisor.linux import process
+from hawse.supervisor.linux import process, threads
 from hawse.supervisor.linux.mounts import MOUNT_ATTR_NODEV, MOUNT_ATTR_RDONLY, Filesystem
 from hawse.supervisor.linux.rootcopy import Root
 from hawse.supervisor.linux.syscalls import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
@@ -137,7 +135,7 @@ def _own(upper: Path, base: int) -> None:
 async def in_thread(op: str, work: Callable[[], T]) -> T:
     """Raises KernelError instead of OSError; that the client is gone stays what it is."""
     try:
-        return await run_sync(work)
+        return await threads.run_sync(work)
     except ConnectionError:
         raise
     except OSError as e:

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from anyio import CancelScope, to_thread
+from anyio import CancelScope
 
 from hawse.supervisor.errors import HawseError, KernelError, UserError
-from hawse.supervisor.linux import cgroup_limits, cgroup_stats
+from hawse.supervisor.linux import cgroup_limits, cgroup_stats, threads
 from hawse.supervisor.linux.cgroup_limits import Setting
 from hawse.supervisor.linux.cgroup_stats import Account, Stats
 from hawse.supervisor.model import Resources
@@ -233,7 +233,10 @@ class Cgroup:
         gone = self._remove_once()
         if not gone:
             with CancelScope(shield=True):
-                gone = await to_thread.run_sync(self.remove)
+                try:
+                    gone = await threads.run_sync(self.remove)
+                except KernelError:  # no thread to be had: whoever sweeps comes again
+                    gone = False
         return gone
 
     def _remove_once(self) -> bool:

@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-import anyio.to_thread
+from hawse.supervisor.linux import threads
 
 
 def apparent_size(root: Path) -> int:
@@ -34,4 +34,4 @@ def apparent_size(root: Path) -> int:
 
 async def sizes(roots: list[Path]) -> list[int]:
     """Of each of them, in a thread."""
-    return await anyio.to_thread.run_sync(lambda: [apparent_size(root) for root in roots])
+    return await threads.run_sync(lambda: [apparent_size(root) for root in roots])

@@ -50,7 +50,10 @@ class DirectoryWatch:
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._fd)
         # Closing an inotify instance waits for a grace period of the kernel, 7-16 ms: not in the event loop.
-        loop.run_in_executor(None, os.close, self._fd)
+        try:
+            loop.run_in_executor(None, os.close, self._fd)
+        except RuntimeError:  # no thread to be had
+            os.close(self._fd)
 
     async def wait(self) -> None:
         """Until something has changed since the last wait returned."""

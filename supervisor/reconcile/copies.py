@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Final
 
 import anyio
-import anyio.to_thread
 import structlog
 
 from hawse.supervisor.errors import HawseError
 from hawse.supervisor.events import Event
+from hawse.supervisor.linux import threads
 from hawse.supervisor.model import Container, Endpoint, Lease, Record, encode
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx
@@ -59,7 +59,7 @@ class Copies:
         """Until cancelled.  At first everything is looked at: the last daemon may have been killed before it wrote."""
         with self._store.journal.subscribe(self._told):
             self._changed.update(await self._store.read(_subjects))
-            self._changed.update(await anyio.to_thread.run_sync(lambda: list(_written(self._directory))))
+            self._changed.update(await threads.run_sync(lambda: list(_written(self._directory))))
             while True:
                 if await self._write():
                     await self._news.wait()
@@ -78,7 +78,7 @@ class Copies:
         changed, self._changed = self._changed, set()
         try:
             texts = await self._store.read(lambda tx: {subject: _text(tx, subject) for subject in changed})
-            await anyio.to_thread.run_sync(_put, self._directory, texts)
+            await threads.run_sync(_put, self._directory, texts)
         except (HawseError, OSError) as e:  # a full disk, say: the database is what counts
             log.warning("records_not_copied", error=str(e), retry_in=RETRY)
             self._changed |= changed

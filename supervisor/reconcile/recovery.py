@@ -17,7 +17,7 @@ import structlog
 from hawse.supervisor.errors import HawseError, StartError, Unavailable
 from hawse.supervisor.events import DaemonRecovered
 from hawse.supervisor.lifecycle import network_files, starting
-from hawse.supervisor.linux import process
+from hawse.supervisor.linux import process, threads
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import Container, State
 from hawse.supervisor.parts import Parts
@@ -114,6 +114,6 @@ async def _still_or_not(parts: Parts, container: Container) -> None:
     """A commit, a pause or an unpause may have been under way."""
     cgroup = Cgroup.open(parts.cgroups, container.id)
     if container.state is State.PAUSED:
-        await anyio.to_thread.run_sync(cgroup.freeze)
+        await threads.run_sync(cgroup.freeze)
     else:
         cgroup.thaw()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -142,6 +143,27 @@ def test_no_more_processes(lab: Lab) -> None:
         lab.hawse("rm", "-f", *lab.hawse("ps", "-aq").out.split())
         eventually(lambda: lab.hawse("audit"))
         assert lab.leaks(before) == []
+
+
+def test_no_more_threads(lab: Lab) -> None:
+    """The daemon's own: who wanted one is refused, and what the daemon does for itself waits."""
+    lab.hawse("run", "-d", "--name", "box", "--network", "none", "busybox", "sleep", "1000")
+    daemon = lab.daemon.pid
+
+    def ask(number: int) -> tuple[int, bytes]:
+        if number % 2:
+            return lab.daemon.request("GET", "/containers/box/changes")
+        return lab.daemon.request("POST", "/volumes/create", {"Name": f"kept{number}"})
+
+    with no_more_processes(lab, [daemon], 0), ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(ask, range(48)))
+        assert {status for status, _ in answers} <= {200, 201, 500}
+        assert all(b"Resource temporarily unavailable" in said for status, said in answers if status == 500)
+        assert lab.daemon.answers() and lab.daemon.pid == daemon
+    for number in range(0, 48, 2):
+        assert lab.daemon.request("DELETE", f"/volumes/kept{number}")[0] in (204, 404)
+    assert ask(1)[0] == 200
+    lab.hawse("rm", "-f", "box")
 
 
 def test_a_killed_shim(lab: Lab) -> None:
