@@ -64,7 +64,7 @@ class Reader:
         self.process.kill()
         self.process.wait()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(PATIENCE)
 
 
 @contextmanager
