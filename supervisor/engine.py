@@ -93,6 +93,7 @@ class Engine:
                 await tasks.start(NameServer(parts).run)
                 unfinished = [c for c in await parts.store.read(lambda tx: tx.containers()) if c.is_unfinished]
                 await recover(parts, engine.watch)
+                await engine.execs.adopt()
                 await engine.hooks.begin()
                 await cabling.finish_all(parts, engine.dispatcher)
                 for container in unfinished:  # before the dispatcher tells of exits, after which `--rm` removes

@@ -65,7 +65,9 @@ async def finish_all(parts: Parts, dispatcher: Dispatcher) -> None:
 
     for container, untold in await parts.store.read(interrupted):
         try:
-            await _finish(parts, dispatcher, container, untold)
+            async with parts.locks.hold(container.id):  # its end may be recorded in these moments
+                if container.id in parts.shims:
+                    await _finish(parts, dispatcher, container, untold)
         except HawseError as e:
             log.error("not_connected", container=container.id[:12], networks=[n.name for n in untold], error=str(e))
 

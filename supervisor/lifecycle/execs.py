@@ -1,7 +1,7 @@
 """Programs run in a running container by `exec`: created, started, inspected.
 
 Kept in memory like docker's: an exec belongs to the client that made it.  The running program itself belongs to the shim
-and outlives the daemon.
+and outlives the daemon; the next one takes it over.
 """
 
 from __future__ import annotations
@@ -64,6 +64,36 @@ class Execs:
         self._parts = parts
         self._tasks = tasks
         self._execs: dict[str, Exec] = {}
+
+    async def adopt(self) -> None:
+        """Those that an earlier daemon began: they go on, or have ended since, and the shims know how."""
+
+        shims = dict(self._parts.shims)  # one that ends meanwhile goes from the others
+
+        def unended(tx: Tx) -> list[tuple[str, events.ExecStarted]]:
+            begun: dict[str, tuple[str, events.ExecStarted]] = {}
+            kinds = (events.ExecStarted.TYPE, events.ExecEnded.TYPE)
+            for container_id in shims:
+                for event in tx.last_events(f"container/{container_id}", *kinds, limit=KEPT):
+                    match event.fact:
+                        case events.ExecStarted() as fact:
+                            begun[fact.exec_id] = (event.id, fact)
+                        case events.ExecEnded() as fact:
+                            begun.pop(fact.exec_id, None)
+            return list(begun.values())
+
+        for event_id, fact in await self._parts.store.read(unended):
+            shim = shims[fact.container.id]
+            try:
+                known = (await shim.state())["execs"].get(fact.exec_id)
+            except HawseError as e:
+                log.error("exec_not_adopted", container=shim.id[:12], error=str(e))
+                continue
+            if known is not None:  # else it was an earlier run's
+                config = ExecConfig(argv=fact.argv)
+                found = Exec(id=fact.exec_id, container_id=shim.id, config=config, pid=known["pid"], running=True)
+                self._execs[found.id] = found
+                self._tasks.start_soon(self._follow, found, [], event_id)
 
     async def create(self, ref: str, config: ExecConfig) -> Exec:
         """Raises NotFound, Conflict when the container does not run."""
