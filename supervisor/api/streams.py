@@ -59,9 +59,7 @@ async def attach(call: Call) -> web.StreamResponse:
             logs=call.query.flag("logs"),
             detach_keys=keys if config.tty else "",
         )
-        if (
-            container.state is State.RUNNING
-        ):  # one that is not started yet is silent, and must have its listener when it is
+        if container.state is State.RUNNING:  # before its start one is silent, and must have its listener by then
             await client.heard()
         try:
             await call.engine.attach(container.id, client.fd, client.prefix, options)
