@@ -27,10 +27,8 @@ from hawse.supervisor.store.tx import Tx
 
 GATHER = 0.002  # seconds that news are gathered before the look
 ROUNDS = 3  # a repair can uncover the next: a bridge comes back, then its cables
-AGAIN, AGAIN_AT_MOST = (
-    0.1,
-    2.0,
-)  # seconds, doubling, until the next look at what was being worked on when damage was seen
+AGAIN, AGAIN_AT_MOST = 0.1, 2.0
+"""Seconds, doubling, until the next look at what was being worked on when damage was seen."""
 
 PATIENCE = 0.5
 """Seconds that a round waits for a cable.  One that takes longer (its shim hangs) is no other one's delay."""
