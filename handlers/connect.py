@@ -71,6 +71,7 @@ async def handle(event: events.Question, ctx: Context) -> events.Question | None
 
     def connected(tx: Tx) -> None:
         for _, endpoint in planned:
+            tx.put_endpoint(replace(endpoint, connected_at=parts.clock()))
             tx.append(
                 events.NetworkConnected(container=container, endpoint=endpoint, endpoints=tuple(e for _, e in planned))
             )

@@ -431,7 +431,7 @@ class Engine:
         return shim
 
     async def _recorded(self, container: Container) -> None:
-        """Wait until the handler `record` has written what `ps` shows."""
+        """Wait until the handler `record` has written the file that tells scripts what `ps` shows."""
         plugged = len(container.config.endpoints)
         if not plugged:
             return

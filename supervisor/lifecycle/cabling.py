@@ -95,7 +95,7 @@ def _untold(tx: Tx, container: Container) -> list[Network]:
     unrecorded = [r.network for r in container.config.endpoints if r.network not in recorded]
     if not unrecorded:
         return []
-    told: dict[NetworkName, bool] = {}  # what `record` has not been told of yet is among the latest
+    told: dict[NetworkName, bool] = {}  # by an older daemon: rows got their time later than the journal its event
     last = tx.last_events(f"container/{container.id}", events.NetworkConnected.TYPE, events.NetworkDisconnected.TYPE)
     for event in last:
         if isinstance(event.fact, events.NetworkConnected | events.NetworkDisconnected):
