@@ -133,6 +133,7 @@ class Lab:
         assert self._holder.stdin is not None and self._holder.stdout is not None
         self._holder.stdin.close()
         self._holder.stdout.close()
+        thaw(f"hawse_{self.instance}")
         self._holder.wait(PATIENCE)
         os.close(self._pid_namespace)
         remove_cgroups(f"hawse_{self.instance}")
@@ -268,8 +269,18 @@ class Lab:
         return lines
 
 
+def thaw(name: str) -> None:
+    """What is paused takes its SIGKILL only when it is thawed (freezer-subsystem.rst, of cgroup v1)."""
+    for state in Path("/sys/fs/cgroup").glob(f"*/{name}/*/freezer.state"):
+        try:
+            state.write_text("THAWED")
+        except FileNotFoundError:
+            continue
+
+
 def remove_cgroups(name: str) -> None:
-    """Remove the cgroup `name` with its children from every hierarchy; all their processes are gone."""
+    """Remove the cgroup `name` with its children from every hierarchy; all their processes are gone, or dying."""
+    thaw(name)
     for top in (*Path("/sys/fs/cgroup").glob(f"*/{name}"), Path("/sys/fs/cgroup") / name):
         for directory, _, _ in os.walk(top, topdown=False):
             deadline = time.monotonic() + PATIENCE

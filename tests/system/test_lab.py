@@ -11,6 +11,7 @@ import sys
 
 import pytest
 
+from hawse.cli.selftest.busybox import busybox_tar
 from hawse.cli.selftest.lab import CLIENT, HOST, INTERNET, REPOSITORY, UPLINK, Lab
 from hawse.cli.selftest.waiting import PATIENCE
 
@@ -75,6 +76,15 @@ def test_a_terminal_inside_has_its_size_and_exit_code(bare_lab: Lab) -> None:
         terminal.expect("24 80")
         terminal.type("exit 3\n")
         assert terminal.wait() == 3
+
+
+def test_a_lab_ends_though_a_container_in_it_is_paused() -> None:
+    with Lab() as lab:
+        lab.daemon.start()
+        lab.hawse("image", "import", busybox_tar(), "busybox")
+        lab.hawse("run", "-d", "--name", "still", "--network", "none", "busybox", "sleep", "1000")
+        lab.hawse("pause", "still")
+    assert not lab.state.exists()
 
 
 def test_everything_dies_with_the_process_that_made_the_lab() -> None:
