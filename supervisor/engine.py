@@ -10,7 +10,7 @@ The engine never decides what state may follow what (machine.py) and never plugs
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Self
 
 import anyio
@@ -252,14 +252,22 @@ class Engine:
             if container.state in (State.REMOVING, State.DEAD):
                 raise Conflict(f"container {container.name} is {container.state.public}, it cannot be updated")
             updated = replace(container, config=change(container.config))
-            if container.state.is_alive:
-                Cgroup.open(self.parts.cgroups, container.id).update(updated.config.resources)
 
             def put(tx: Tx) -> None:
                 tx.put(updated)
                 tx.append(events.ContainerUpdated(container=updated))
 
-            await self.store.transact(put)
+            cgroup = Cgroup.open(self.parts.cgroups, container.id)
+            try:
+                if container.state.is_alive:
+                    cgroup.update(updated.config.resources)
+                    faults.point("update.limited")
+                await self.store.transact(put)
+            except BaseException:
+                if container.state.is_alive:
+                    with suppress(HawseError):  # less than it uses by now
+                        cgroup.update(container.config.resources)
+                raise
             return updated
 
     async def connect(self, ref: str, network_ref: str, request: EndpointRequest) -> None:

@@ -6,10 +6,7 @@ From then on bytes flow between client and shim without the daemon, also when th
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import socket
-import struct
-import termios
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +15,7 @@ import anyio
 
 from hawse.supervisor.api import wire
 from hawse.supervisor.api.call import HEADERS, Call
+from hawse.supervisor.linux import peer
 
 HEARING = 2.0
 """Seconds that a client gets to read the answer's head; one that writes all it has first does not read it sooner."""
@@ -43,7 +41,7 @@ class Client:
         """
         pause = 0.0001
         with anyio.move_on_after(HEARING):
-            while _unread(self.sock):
+            while peer.unread(self.sock):
                 await anyio.sleep(pause)
                 pause = min(2 * pause, 0.01)
 
@@ -79,8 +77,3 @@ async def taken(call: Call, *, tty: bool) -> AsyncIterator[Client]:
         except ConnectionError:
             pass  # whoever serves the stream finds it closed
         yield Client(sock, prefix, framed=not tty)
-
-
-def _unread(sock: socket.socket) -> int:
-    """Bytes on their way that the peer has not taken yet (SIOCOUTQ: unix(7), tcp(7))."""
-    return int(struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))[0])

@@ -1,10 +1,12 @@
-"""Who is at the other end of a unix socket, as the kernel recorded it when the peer connected (unix(7), socket(7))."""
+"""Who is at the other end of a socket, as the kernel recorded it when the peer connected, and what it has not read yet."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import socket
 import struct
+import termios
 from dataclasses import dataclass
 
 _UCRED = struct.Struct("iII")
@@ -21,7 +23,7 @@ class Peer:
 
 
 def credentials(sock: socket.socket) -> Peer:
-    """The peer's identity at connect time: what it does to itself afterwards changes nothing."""
+    """Of a unix socket's peer, at connect time (unix(7)): what it does to itself afterwards changes nothing."""
     pid, uid, gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
     return Peer(pid, uid, frozenset((gid, *_supplementary(sock))))
 
@@ -38,3 +40,8 @@ def _supplementary(sock: socket.socket) -> tuple[int, ...]:
             raise
         return tuple(gid for (gid,) in _GID.iter_unpack(raw))
     return ()
+
+
+def unread(sock: socket.socket) -> bool:
+    """Whether something is on its way that the peer has not taken (SIOCOUTQ; over tcp, that has not arrived)."""
+    return fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)) != bytes(4)

@@ -91,7 +91,7 @@ async def _adopt(parts: Parts, container: Container, watch: Callable[[Shim], Non
         log.info("container_collected")
     else:
         parts.shims[container.id] = shim
-        await _still_or_not(parts, container)
+        await _settle(parts, container)
         watch(shim)
         await network_files.follow(parts, container)  # a connect or disconnect may have been under way
         counts["adopted"] += 1
@@ -110,9 +110,13 @@ async def _reconnect(parts: Parts, container: Container) -> Shim | None:
         return None
 
 
-async def _still_or_not(parts: Parts, container: Container) -> None:
-    """A commit, a pause or an unpause may have been under way."""
+async def _settle(parts: Parts, container: Container) -> None:
+    """A commit, a pause, an unpause or an update may have been under way: what is recorded counts."""
     cgroup = Cgroup.open(parts.cgroups, container.id)
+    try:
+        cgroup.update(container.config.resources)
+    except HawseError as e:  # the old limit is below what it uses by now
+        log.warning("limits_not_restored", error=str(e))
     if container.state is State.PAUSED:
         await threads.run_sync(cgroup.freeze)
     else:

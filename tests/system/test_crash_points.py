@@ -55,6 +55,7 @@ SCENARIO: tuple[Step, ...] = (
     ("POST", "/networks/create", {"Name": "harbour", "Driver": "bridge"}, (201, 409)),
     ("POST", "/containers/create?name=web", WEB, (201, 409)),
     ("POST", "/containers/web/start", None, (204, 304)),
+    ("POST", "/containers/web/update", {"Memory": 96 << 20, "MemorySwap": -1}, (200,)),
     ("POST", "/containers/web/pause", None, (204, 409)),
     ("POST", "/containers/web/unpause", None, (204, 409)),
     ("POST", "/containers/web/kill", None, (204, 409)),
@@ -195,5 +196,5 @@ def test_every_part_has_points() -> None:
     assert {p.partition(".")[0] for p in POINTS} == {
         *("create", "start", "connect", "exit", "disconnect", "remove", "network-create", "network-remove", "image"),
         *("auto-remove", "restart", "spawner", "shim", "midwife", "hook", "gate", "dispatch", "live"),
-        *("stop", "pause", "unpause"),
+        *("stop", "pause", "unpause", "update"),
     }

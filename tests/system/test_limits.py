@@ -113,3 +113,18 @@ def test_half_a_cpu_is_half_a_cpu(lab: Lab) -> None:
 
     eventually(throttled)
     lab.hawse("rm", "-f", "spinner")
+
+
+def test_an_update_that_a_crash_cuts_off_has_not_been(lab: Lab) -> None:
+    """Record and kernel agree afterwards, for one that had no limit and for one that had."""
+    for name, given, limit in (("free", (), "9223372036854771712 max"), ("bound", ("-m", "64m"), "67108864")):
+        identifier = lab.hawse("run", "-d", "--name", name, *given, "busybox", "sleep", "1000").out.strip()
+        lab.daemon.kill9()
+        lab.daemon.start(env={"HAWSE_FAULT": "update.limited"})
+        assert lab.hawse("update", "-m", "96m", "--memory-swap", "96m", name, check=False).code != 0
+        lab.daemon.wait_dead()
+        assert cgroup_file(lab, identifier, "memory/memory.limit_in_bytes", "memory.max") == str(96 << 20)
+        lab.daemon.start()
+        assert cgroup_file(lab, identifier, "memory/memory.limit_in_bytes", "memory.max") in limit.split()
+        assert lab.inspect(name)["HostConfig"]["Memory"] == (64 << 20 if given else 0)
+        lab.hawse("rm", "-f", name)
