@@ -180,7 +180,8 @@ class Ledger:
 
         def flush(tx: Tx) -> None:
             for job in behind:
-                tx.put_delivery(Delivery(handler=self._name, seq=job.seq, subject=job.subject))
+                # It may have failed since, and its failure be written already: that row knows more.
+                tx.add_delivery(Delivery(handler=self._name, seq=job.seq, subject=job.subject))
             for seq in undone:
                 tx.delete_delivery(self._name, seq)
             tx.put_handler_cursor(self._name, cursor)
@@ -188,7 +189,8 @@ class Ledger:
         try:
             await self._store.transact(flush)
         except BaseException:
-            self._undone = undone + self._undone
+            # Cancelled, it may have been committed all the same: the rows of what is done by now must go, too.
+            self._undone = undone + [job.seq for job in behind if job.done] + self._undone
             raise
         self._stored = cursor
         for job in behind:

@@ -51,8 +51,16 @@ class DeliveryRows(Session):
         ]
 
     def put_delivery(self, delivery: Delivery) -> None:
+        """One row per handler and event: what an earlier one says is replaced."""
+        self._insert_delivery("REPLACE", delivery)
+
+    def add_delivery(self, delivery: Delivery) -> None:
+        """The same, but an earlier row stays as it is."""
+        self._insert_delivery("IGNORE", delivery)
+
+    def _insert_delivery(self, otherwise: str, delivery: Delivery) -> None:
         self._do(
-            """INSERT OR REPLACE INTO deliveries (handler, seq, subject, attempts, next_at, error, dead)
+            f"""INSERT OR {otherwise} INTO deliveries (handler, seq, subject, attempts, next_at, error, dead)
                VALUES (?, ?, ?, ?, ?, ?, ?)""",
             delivery.handler,
             delivery.seq,
