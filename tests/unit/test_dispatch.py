@@ -54,11 +54,15 @@ async def test_one_subject_is_in_order_and_others_do_not_wait_for_it(lab):
 
 async def test_concurrency_is_bounded(lab):
     running = peak = 0
+    three = anyio.Event()
 
     async def handle(event, _):
         nonlocal running, peak
         running += 1
         peak = max(peak, running)
+        if running == 3:
+            three.set()
+        await three.wait()
         await asyncio.sleep(0.001)
         running -= 1
 
