@@ -105,7 +105,8 @@ class Courier:
     async def _read(self) -> None:
         """Everything from the ledger's position on, for ever.  Raises Gone."""
         async for event in self._store.journal.follow_seq(self.ledger.position):
-            if self._wants(event) and (job := self.ledger.take(event)):
+            wanted = self._wants(event) or self.ledger.is_known(event.seq)  # what it wants may have changed
+            if wanted and (job := self.ledger.take(event)):
                 self._enqueue(job)
             self.ledger.passed(event.seq)
             await self.ledger.wait_room()
@@ -130,8 +131,8 @@ class Courier:
             tx.append(fact)
 
         await self._store.transact(tell)
-        self.ledger.position = last
-        self.ledger.tell()
+        for job in self.ledger.skip(last):
+            self._enqueue(job)
 
     def _enqueue(self, job: Job) -> None:
         lane = self._lanes.get(job.subject)

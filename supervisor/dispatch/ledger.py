@@ -49,7 +49,7 @@ class Ledger:
         self._name = name
         self._store = store
         self._stored = -1  # the cursor in the store
-        self._known: set[int] = set()  # seqs that the cursor had not passed at the start, but that already had a row
+        self._known: dict[int, Delivery] = {}  # rows of events that the cursor had not passed at the start
         self._jobs: dict[int, Job] = {}  # everything not done
         self._open: dict[int, Job] = {}  # of those, the ones without a row; in order of seq
         self._behind: dict[int, Job] = {}  # of those, the ones that get a row with the next flush
@@ -60,7 +60,11 @@ class Ledger:
         self._closed = False
 
     async def load(self, after: int) -> list[Job]:
-        """Register the handler in the store, to begin after that seq, or find where it was; what is parked, in order."""
+        """Register the handler in the store, to begin after that seq, or find where it was.
+
+        What is parked up to there, in order.  An event that is parked beyond has to wait until it is read again: an
+        earlier one of its subject may have no row.
+        """
 
         def load(tx: Tx) -> tuple[int, list[Delivery]]:
             cursor = tx.handler_cursors().get(self._name)
@@ -69,23 +73,34 @@ class Ledger:
                 return after, []
             return cursor, tx.deliveries(self._name)
 
-        cursor, rows = await self._store.transact(load)
-        self.position = self._stored = cursor
-        self._known = {row.seq for row in rows if row.seq > cursor}
-        parked = [
-            Job(row.seq, row.subject, attempts=row.attempts, next_at=row.next_at, parked=True)
-            for row in rows
-            if not row.dead
-        ]
-        self._jobs = {job.seq: job for job in parked}
-        self.tell()
-        return parked
+        self._stored, rows = await self._store.transact(load)
+        self._known = {row.seq: row for row in rows}
+        return self.skip(self._stored)
 
     def take(self, event: Event) -> Job | None:
-        """A job for an event that was read; None when it has had a row since before the start."""
-        if event.seq in self._known:
-            return None
+        """A job for an event that was read; None for a dead letter."""
+        if row := self._known.pop(event.seq, None):
+            return self._take_up(row)
         job = self._jobs[event.seq] = self._open[event.seq] = Job(event.seq, event.subject, event)
+        return job
+
+    def is_known(self, seq: int) -> bool:
+        """Whether it has had a row since before the start and is not taken up yet."""
+        return seq in self._known
+
+    def skip(self, seq: int) -> list[Job]:
+        """Go on behind that event; jobs for what is parked up to there, in order."""
+        rows = [self._known.pop(known) for known in sorted(self._known) if known <= seq]
+        jobs = [job for row in rows if (job := self._take_up(row))]
+        self.position = seq
+        self.tell()
+        return jobs
+
+    def _take_up(self, row: Delivery) -> Job | None:
+        if row.dead:
+            return None
+        job = Job(row.seq, row.subject, attempts=row.attempts, next_at=row.next_at, parked=True)
+        self._jobs[job.seq] = job
         return job
 
     def revive(self, job: Job) -> None:

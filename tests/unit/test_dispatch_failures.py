@@ -1,11 +1,9 @@
-"""The dispatcher's promises when handlers fail and daemons end: tried again, in order, nothing forgotten, nobody stopped."""
+"""The dispatcher's promises when handlers fail: tried again, in order, nothing forgotten, nobody stopped."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 import threading
-from collections import defaultdict
 
 import anyio
 import pytest
@@ -14,8 +12,7 @@ from hawse.supervisor.dispatch import courier, ledger
 from hawse.supervisor.dispatch.handler import GiveUp, Handler
 from hawse.supervisor.errors import NotFound
 from hawse.supervisor.store.deliveries import Delivery
-from hawse.supervisor.store.store import Store
-from tests.unit.dispatch_lab import Lab, durable, lab, time_for_the_last_flush, until
+from tests.unit.dispatch_lab import durable, lab, time_for_the_last_flush, until
 
 __all__ = ["lab", "time_for_the_last_flush"]  # fixtures
 
@@ -373,110 +370,3 @@ async def test_a_handler_that_fails_for_as_long_as_events_are_kept_is_told_of_th
         await dispatcher.wait_done("hook:h", new)
     assert got[-1] == new
     assert any("were pruned before they were handled" in d.error for d in await lab.rows(handler="hook:h", dead=True))
-
-
-# restarts
-
-
-async def test_what_was_running_at_a_stop_is_delivered_again(lab):
-    begun, got, forever = anyio.Event(), [], True
-
-    async def handle(event, _):
-        begun.set()
-        if forever:
-            await anyio.sleep_forever()
-        got.append(event.seq)
-
-    async with lab.running(durable(handle)):
-        await lab.happen(1)
-        await begun.wait()
-    assert await lab.cursor("h") == 0
-    assert await lab.hooks() == []  # being stopped is not the handler's failure
-    forever = False
-    async with lab.running(durable(handle)) as dispatcher:
-        await dispatcher.wait_done("h", 1)
-    assert got == [1]
-
-
-async def test_parked_deliveries_survive_a_restart_with_their_count(lab):
-    async def sleep_forever(seconds):
-        await anyio.sleep_forever()
-
-    patient, lab.sleep = lab.sleep, sleep_forever
-    outcomes = []
-
-    async def fail(event, _):
-        raise OSError("down")
-
-    async with lab.running(durable(fail, attempts=3)):
-        await lab.happen(1, 1, 2)
-
-        async def all_parked():
-            return len(await lab.rows()) == 3 and await lab.cursor("h") >= 3
-
-        await until(all_parked)
-    lab.sleep = patient
-
-    async def fail_or_work(event, _):
-        outcomes.append(event.seq)
-        if event.seq == 1:
-            raise OSError("still")
-
-    async with lab.running(durable(fail_or_work, attempts=3)) as dispatcher:
-        for seq in (1, 2, 3):
-            await dispatcher.wait_done("h", seq)
-    assert outcomes.count(1) == 2  # one attempt was before the restart
-    assert [s for s in outcomes if s != 3] == [1, 1, 2]
-    assert [(d.seq, d.attempts) for d in await lab.rows(dead=True)] == [(1, 3)]
-
-
-async def test_an_orderly_stop_writes_the_cursor(lab):
-    async def handle(event, _):
-        pass
-
-    async with lab.running(durable(handle)) as dispatcher:
-        (seq,) = await lab.happen(1)
-        await dispatcher.wait_done("h", seq)
-    assert await lab.cursor("h") == seq
-
-
-@pytest.mark.parametrize("seed", range(12))
-async def test_storm_of_failures_and_crashes(tmp_path, clock, samples, seed):
-    """Every event is handled at least once and in its subject's order, whatever fails and whenever the daemon dies."""
-    chance = random.Random(seed)
-    done, written = defaultdict(list), defaultdict(list)
-
-    async def handle(event, _):
-        for _ in range(chance.randrange(3)):
-            await anyio.lowlevel.checkpoint()
-        if chance.random() < 0.3:
-            raise OSError
-        done[event.subject].append(event.seq)
-
-    for _ in range(6):
-        async with await Store.open(tmp_path / "s.db", clock) as store:
-            lab = Lab(store, clock, samples)
-            lab.chance = chance.random
-            async with lab.running(durable(handle, attempts=1000, concurrency=3)):
-                for _ in range(5):
-                    subjects = [chance.randrange(4) for _ in range(4)]
-                    for n, seq in zip(subjects, await lab.happen(*subjects), strict=True):
-                        written[f"container/{samples.container(n).id}"].append(seq)
-                    await asyncio.sleep(chance.random() * 0.004)
-                if chance.random() < 0.5:  # a kill: what was not committed by now never is
-                    await store._writer.run(lambda c: c.execute("PRAGMA query_only = ON").fetchall())
-            await store._writer.run(lambda c: c.execute("PRAGMA query_only = OFF").fetchall())
-    async with await Store.open(tmp_path / "s.db", clock) as store:
-        lab = Lab(store, clock, samples)
-        async with lab.running(durable(handle, attempts=1000, concurrency=3)) as dispatcher:
-            for seq in range(1, store.journal.head + 1):
-                await dispatcher.wait_done("h", seq)
-        newest = max(max(seqs) for seqs in written.values())
-
-        async def all_written():  # what is done is written soon after
-            return await lab.rows() == [] and await lab.cursor("h") >= newest
-
-        await until(all_written)
-    for subject, seqs in written.items():
-        first_times = list(dict.fromkeys(done[subject]))
-        assert first_times == seqs
