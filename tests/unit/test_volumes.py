@@ -17,6 +17,7 @@ from hawse.supervisor import volumes
 from hawse.supervisor.config import Config
 from hawse.supervisor.errors import Conflict, NotFound, Unavailable, UserError
 from hawse.supervisor.lifecycle import creating
+from hawse.supervisor.linux import threads
 from hawse.supervisor.model import ContainerConfig, MountSpec
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx
@@ -116,3 +117,20 @@ async def test_a_container_takes_its_own_volumes_with_it_but_those_of_others(par
     assert parts.volume_dir(shared).is_dir() and not parts.volume_dir(own).exists()
     told = await parts.store.read(lambda tx: [event.type for event in tx.last_events(limit=2)])
     assert told == ["container.removed", "volume.removed"]
+
+
+async def test_the_removal_of_one_without_volumes_looks_at_no_other_and_takes_no_thread(
+    parts: Any, samples: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or `rm -f` of many grows with the square of how many there are."""
+    first, other = samples.container(1), samples.container(2)
+    await parts.store.transact(lambda tx: (tx.put(first), tx.put(other)))
+    asked: list[str] = []
+    with monkeypatch.context() as watched:
+        watched.setattr(Tx, "containers", lambda tx: asked.append("containers") or [])
+        watched.setattr(threads, "run_sync", lambda *_: asked.append("thread"))
+        none = volumes.Leaving(parts, [])
+        await creating.forget(parts, first, none)
+        assert await none.delete() == 0
+    assert asked == []
+    assert await parts.store.read(lambda tx: tx.containers()) == [other]
