@@ -16,8 +16,10 @@ from msgspec.structs import replace
 
 from hawse.supervisor import events, faults
 from hawse.supervisor.dispatch.handler import Handler
+from hawse.supervisor.errors import NotFound
 from hawse.supervisor.model import Endpoint, Network
 from hawse.supervisor.network.core import plan_endpoint
+from hawse.supervisor.networks import standing
 from hawse.supervisor.parts import Context
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.store.tx import Tx
@@ -41,12 +43,14 @@ async def handle(event: events.Question, ctx: Context) -> events.Question | None
             if request.network in plugged:
                 continue
             index = next(i for i in itertools.count() if f"eth{i}" not in interfaces)
-            network = tx.find_network(request.network)
-            lease = tx.leases(request.network, container_id=container.id)[0]
+            network = standing(parts, tx, request.network)
+            leases = tx.leases(request.network, container_id=container.id)
+            if not leases:  # it was made anew since the address was claimed
+                raise NotFound(f"network {request.network} not found")
             endpoint = plan_endpoint(
                 network,
                 container,
-                lease.address,
+                leases[0].address,
                 index=index,
                 ports=published,
                 request=request,

@@ -6,12 +6,16 @@ bridge exists and removed after it is gone.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterable
 from ipaddress import IPv4Network
 from typing import Final
 
+import anyio
+
 from hawse.supervisor import events, faults
 from hawse.supervisor.errors import Conflict, Forbidden, NotFound
-from hawse.supervisor.model import DEFAULT_NETWORK, ContainerId, Endpoint, Network, NetworkName
+from hawse.supervisor.model import DEFAULT_NETWORK, Container, ContainerId, Endpoint, Network, NetworkName
 from hawse.supervisor.network import names, subnets
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.tx import Tx
@@ -138,39 +142,46 @@ class Networks:
             raise Forbidden(f"{ref} is a pre-defined network and cannot be removed")
         network = await self.find(ref)
         async with self._parts.locks.hold(f"network/{network.name}"):
-            await self._let_go(network)
-            await self._parts.network.remove(network)
-            faults.point("network-remove.unmade")
-            await self._forget(network)
-            faults.point("network-remove.forgotten")
+            decided = self._parts.removals[network.name] = threading.Event()
+            try:
+                await self._let_go(network, decided)
+                await self._parts.network.remove(network)
+                faults.point("network-remove.unmade")
+                await self._forget(network)
+                faults.point("network-remove.forgotten")
+            finally:
+                del self._parts.removals[network.name]
         return network
 
-    async def _let_go(self, network: Network) -> None:
-        """Wait for endpoints of containers that have ended; refuse for those of living ones."""
+    async def _let_go(self, network: Network, decided: threading.Event) -> None:
+        """Wait for endpoints of containers that have ended; refuse for those of living ones.
+
+        `decided` is set in the transaction that finds none: after it nobody is plugged in any more (`standing`).
+        """
         parts = self._parts
 
-        def attached(tx: Tx) -> tuple[list[str], list[str]]:
-            leaving: list[str] = []
-            living: list[str] = []
-            for endpoint in tx.endpoints():
-                if endpoint.network == network.name:
-                    container = tx.container(endpoint.container_id)
-                    (living if container and container.state.is_alive else leaving).append(endpoint.container_id)
-            return leaving, living
+        def claim(tx: Tx) -> list[Container]:
+            standing(parts, tx, network.name, network.id)
+            there = [c for e in tx.endpoints(network=network.name) if (c := tx.container(e.container_id))]
+            if living := [c for c in there if c.state.is_alive]:
+                raise _in_use(network, living, hint="stop or disconnect them first")
+            if not there:
+                decided.set()
+            return there
 
-        leaving, living = await parts.store.read(attached)
-        if living:
-            named = await parts.store.read(lambda tx: [c.name for i in living if (c := tx.container(i))])
-            raise Forbidden(
-                f"error while removing network: network {network.name} has active endpoints "
-                f"(name:{', name:'.join(sorted(named))})",
-                hint="stop or disconnect them first",
-            )
-        for container_id in leaving:
-            with parts.waits.expect(f"container/{container_id}", "network.disconnected") as gone:
-                still = await parts.store.read(lambda tx: tx.endpoints(network=network.name))
-                if any(e.container_id == container_id for e in still):
-                    await gone.wait(UNPLUG_DEADLINE)
+        def is_leaving(tx: Tx, container_id: ContainerId) -> bool:
+            container = tx.container(container_id)
+            there = tx.endpoints(container_id, network=network.name)
+            return bool(there) and container is not None and not container.state.is_alive
+
+        deadline = anyio.current_time() + UNPLUG_DEADLINE
+        while leaving := await parts.store.transact(claim):
+            first = leaving[0].id
+            with parts.waits.expect(f"container/{first}", "network.disconnected") as gone:
+                if await parts.store.read(lambda tx: is_leaving(tx, first)):  # noqa: B023  awaited at once
+                    left = deadline - anyio.current_time()
+                    if await gone.wait(max(0, left)) is None:
+                        raise _in_use(network, leaving, hint="they have ended, but are not unplugged yet")
 
     async def _forget(self, network: Network) -> None:
         def forget(tx: Tx) -> None:
@@ -190,9 +201,25 @@ async def wait_unplugged(parts: Parts, container_id: ContainerId, timeout: float
                 return False
 
 
+def standing(parts: Parts, tx: Tx, name: NetworkName, network_id: str = "") -> Network:
+    """The network that somebody gets an address of, or is plugged into, in this transaction.
+
+    Raises NotFound when it is not the one that was looked up (`network_id`), or its removal can no more be refused.
+    """
+    network, removal = tx.network(name), parts.removals.get(name)
+    if network is None or (network_id and network.id != network_id) or (removal is not None and removal.is_set()):
+        raise NotFound(f"network {name} not found")
+    return network
+
+
 def plugged(tx: Tx, container_id: ContainerId) -> list[tuple[Network, Endpoint]]:
     """What a container is plugged into, as recorded."""
     return [(tx.find_network(endpoint.network), endpoint) for endpoint in tx.endpoints(container_id)]
+
+
+def _in_use(network: Network, containers: Iterable[Container], *, hint: str) -> Forbidden:
+    who = ", ".join(f"name:{name}" for name in sorted(c.name for c in containers))
+    return Forbidden(f"error while removing network: network {network.name} has active endpoints ({who})", hint=hint)
 
 
 def _virtual(name: str, driver: str) -> Network:

@@ -6,6 +6,7 @@ containers (`shims`).  `Context` is what a handler is given.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
@@ -44,6 +45,7 @@ class Parts:
     shims: dict[ContainerId, Shim] = field(default_factory=dict)
     attachments: Attachments = field(default_factory=Attachments)
     name_servers: dict[NetworkName, IPv4Address] = field(default_factory=dict)  # networks whose names we answer for
+    removals: dict[NetworkName, threading.Event] = field(default_factory=dict)  # set: nobody is plugged in any more
 
     def paths(self, container_id: ContainerId) -> Paths:
         return Paths(

@@ -17,7 +17,7 @@ from hawse.supervisor.errors import Conflict, Forbidden, HawseError, UserError
 from hawse.supervisor.lifecycle import network_files
 from hawse.supervisor.lifecycle.creating import lease
 from hawse.supervisor.model import Container, EndpointRequest, Network, NetworkName, State
-from hawse.supervisor.networks import BUILTIN, UNPLUG_DEADLINE, plugged
+from hawse.supervisor.networks import BUILTIN, UNPLUG_DEADLINE, plugged, standing
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.tx import Tx
 
@@ -41,7 +41,7 @@ async def connect(
 
     def claim(tx: Tx) -> None:
         tx.put(joined)
-        lease(tx, container.id, joined.config.endpoints[-1], network)
+        lease(tx, container.id, joined.config.endpoints[-1], standing(parts, tx, network.name, network.id))
 
     await parts.store.transact(claim)
     if container.state in _LIVE:

@@ -27,7 +27,7 @@ from hawse.supervisor.model import (
     State,
 )
 from hawse.supervisor.network import ipam
-from hawse.supervisor.networks import BUILTIN, Networks
+from hawse.supervisor.networks import BUILTIN, Networks, standing
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime import spec
 from hawse.supervisor.store.tx import Tx
@@ -63,7 +63,7 @@ async def create(
         )
         tx.put(container)
         for request in config.endpoints:
-            lease(tx, container_id, request, plugged[request.network])
+            lease(tx, container_id, request, standing(parts, tx, request.network, plugged[request.network].id))
         tx.append(events.ContainerCreated(container=container))
         return container
 
