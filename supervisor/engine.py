@@ -395,25 +395,32 @@ class Engine:
 
             yield wait
 
-    async def attach(self, container_id: ContainerId, fd: int, prefix: bytes, options: AttachOptions) -> None:
+    async def attach(self, seen: Container, fd: int, prefix: bytes, options: AttachOptions) -> None:
         """Hand the client's socket to the shim, now or as soon as there is one; the caller closes its own copy.
 
-        Raises Conflict when it is in no state to be attached to.
+        `seen`: the container as it was when the client asked.  Raises Conflict when it is in no state to be attached to.
         """
-        attachments, waiting = self.parts.attachments, None
-        if container_id not in self.parts.shims:
-            # At once: who has read that it is attached may start it, and it may end, before we have looked again.
-            waiting = attachments.add(container_id, fd, prefix, options)
+        shim = self.parts.shims.get(seen.id)
+        # A shim stays for a moment after its program's end was told; who has heard of that wants the next run.
+        if seen.state is State.RUNNING or (shim is not None and not shim.has_ended):
+            await self._attachable(seen.id)
+            if shim := self.parts.shims.get(seen.id):  # else it has ended meanwhile, and nothing more comes
+                await shim.attach(fd, prefix, options)
+            return
+        attachments = self.parts.attachments
+        # At once: who has read that it is attached may start it, and it may end, before we have looked again.
+        waiting = attachments.add(seen.id, fd, prefix, options)
         try:
-            container = await self.container(container_id)
-            if container.state in (State.PAUSED, State.REMOVING, State.DEAD):
-                raise Conflict(f"container {container.name} is {container.state.public}, it cannot be attached to")
+            await self._attachable(seen.id)
         except (NotFound, Conflict):
-            if waiting is not None and not attachments.withdraw(container_id, waiting):
-                return  # it has been handed over meanwhile
-            raise
-        if waiting is None:
-            await self._shim(container).attach(fd, prefix, options)
+            if attachments.withdraw(seen.id, waiting):
+                raise  # else it has been handed over meanwhile
+
+    async def _attachable(self, container_id: ContainerId) -> None:
+        """Raises NotFound, Conflict."""
+        container = await self.container(container_id)
+        if container.state in (State.PAUSED, State.REMOVING, State.DEAD):
+            raise Conflict(f"container {container.name} is {container.state.public}, it cannot be attached to")
 
     async def resize(self, ref: str, rows: int, cols: int) -> None:
         container = await self.container(ref)

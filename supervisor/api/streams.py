@@ -62,7 +62,7 @@ async def attach(call: Call) -> web.StreamResponse:
         if container.state is State.RUNNING:  # before its start one is silent, and must have its listener by then
             await client.heard()
         try:
-            await call.engine.attach(container.id, client.fd, client.prefix, options)
+            await call.engine.attach(container, client.fd, client.prefix, options)
         except HawseError as e:
             await client.tell(f"Error attaching: {e}")
     return call.handed_over()

@@ -36,6 +36,7 @@ async def watch(parts: Parts, shim: Shim) -> None:
     """
     cause.unrelated()  # a restart's handler may have started this
     info = await shim.wait_exit()
+    shim.has_ended = True
     pause = FIRST_PAUSE
     while True:
         async with parts.locks.hold(shim.id):  # an exit before `started` is committed waits here for it

@@ -62,6 +62,7 @@ class Shim:
         self.id = container_id
         self.state_dir = state_dir
         self.shim_identity = shim_identity
+        self.has_ended = False  # set by who waits for its exit, before anybody is told of it
         self._closed = False
         self._told = Reports(f"the shim of {container_id[:12]}")
         self._channel = Channel(sock, self._told.peer, self._told.take, lambda: self._told.lose(let_go=self._closed))

@@ -257,8 +257,8 @@ class FakeEngine:
 
         yield wait
 
-    async def attach(self, ref: str, fd: int, prefix: bytes, options: AttachOptions) -> None:
-        self.attached.append((ref, prefix, options))
+    async def attach(self, seen: Container, fd: int, prefix: bytes, options: AttachOptions) -> None:
+        self.attached.append((seen.id, prefix, options))
         self._serve(fd, prefix, options.framed)
 
     async def resize(self, ref: str, rows: int, cols: int) -> None:
