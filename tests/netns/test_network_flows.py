@@ -11,7 +11,7 @@ import pytest
 
 from hawse.supervisor.errors import UserError
 from hawse.supervisor.linux import listeners
-from hawse.supervisor.linux.conntrack import Conntrack
+from hawse.supervisor.linux.conntrack import MANY, Conntrack
 from hawse.supervisor.model import PortBinding
 from tests.netns.conftest import Machine
 
@@ -46,6 +46,24 @@ def test_flows_of_an_address_are_forgotten_and_no_others(flows: Conntrack) -> No
     flows.forget_addresses([IPv4Address(TO)])  # where they lead to
     assert shown(flows) == {(OTHER, OTHER, 53), (OTHER, OTHER, 54)}
     flows.forget_addresses([IPv4Address(OTHER), IPv4Address(FROM), IPv4Address(TO)])
+    assert shown(flows) == set()
+
+
+def test_an_address_with_very_many_flows_is_forgotten_among_others(flows: Conntrack, host: Machine) -> None:
+    """By one pass of the kernel where it can; the others as ever."""
+    unused = [IPv4Address(f"10.9.9.{n}") for n in (77, 78)]
+    sender = host.open(socket.SOCK_DGRAM)
+    sender.bind((OTHER, 0))
+
+    def send() -> None:
+        for port in range(1000, 1001 + MANY):
+            sender.sendto(b"x", (OTHER, port))
+
+    send()
+    flows.forget_addresses([IPv4Address(OTHER), *unused])
+    assert shown(flows) == {(FROM, TO, 53), (FROM, TO, 54)}
+    send()
+    flows.forget_addresses([IPv4Address(OTHER), IPv4Address(TO), *unused])
     assert shown(flows) == set()
 
 
