@@ -152,7 +152,8 @@ class Execs:
                 framed=not config.tty,
                 detach_keys=config.detach_keys,
             )
-        shim = self._parts.shims[container.id]
+        if (shim := self._parts.shims.get(container.id)) is None:  # it has ended since we looked
+            raise Conflict(f"container {container.id} is not running")
         found.running = True
         try:
             found.pid = await shim.exec(
