@@ -25,11 +25,12 @@ from hawse.supervisor.store.tx import Tx
 async def handle(event: Event, ctx: Context) -> None:
     assert isinstance(event.fact, events.ContainerExited | events.NetworkLeft)
     parts, container_id = ctx.parts, event.fact.container.id
-    container = await parts.store.read(lambda tx: tx.container(container_id))
+    # In one look: who is connected to that network again since has waited until nothing of the old cable was recorded.
+    container, cables = await parts.store.read(lambda tx: (tx.container(container_id), plugged(tx, container_id)))
     if container is None or (isinstance(event.fact, events.ContainerExited) and container.state.is_alive):
         return  # removed, or started again since (never told by the clock): what is plugged now belongs to the new run
     left = event.fact.network if isinstance(event.fact, events.NetworkLeft) else ""
-    for network, endpoint in await parts.store.read(lambda tx: plugged(tx, container_id)):
+    for network, endpoint in cables:
         if left and (network.name != left or any(r.network == left for r in container.config.endpoints)):
             continue  # another cable, or it has come back to that network since
         await (parts.network.unplug(network, endpoint, grace=0) if left else parts.network.unplug(network, endpoint))

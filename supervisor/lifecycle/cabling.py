@@ -30,12 +30,16 @@ _STILL = (State.CREATED, State.EXITED, State.RESTARTING)
 async def connect(
     parts: Parts, dispatcher: Dispatcher, container: Container, network: Network, request: EndpointRequest
 ) -> Container:
-    """Raises UserError, Conflict or what plugging raises, with nothing changed."""
+    """Raises UserError, Conflict or what plugging raises, with nothing changed.
+
+    A cable that is still being pulled would be taken for the new one: it has to be out first.
+    """
     _check(container, network)
     if any(r.network == network.name for r in container.config.endpoints):
         raise Forbidden(f"endpoint with name {container.name} already exists in network {network.name}")
     if request.ip and (network.subnet is None or request.ip not in network.subnet):
         raise UserError(f"{request.ip} is not in the subnet {network.subnet} of network {network.name}")
+    await _wait_unplugged(parts, container, network)  # a crash, or the deadline, may have cut its disconnect off
     endpoints = (*container.config.endpoints, replace(request, network=network.name))
     joined = replace(container, config=replace(container.config, endpoints=endpoints))
 
@@ -129,19 +133,29 @@ async def disconnect(parts: Parts, container: Container, network: Network) -> No
         raise Conflict(f"container {container.id} is not connected to network {network.name}")
     alone = replace(container, config=replace(container.config, endpoints=left))
 
-    def leave(tx: Tx) -> bool:
+    def leave(tx: Tx) -> None:
         cables = tuple(e for e in tx.endpoints(container.id) if e.network == network.name)
         tx.put(alone)
         tx.append(events.NetworkLeft(container=alone, endpoints=cables, network=network.name))
         if not cables:
             tx.release_leases(container.id, network.name)
-        return bool(cables)
 
-    with parts.waits.expect(f"container/{container.id}", "network.disconnected") as out:
-        if await parts.store.transact(leave) and await out.wait(UNPLUG_DEADLINE) is None:
-            raise HawseError(f"{container.name} is still plugged into {network.name} after {UNPLUG_DEADLINE:.0f} s")
+    await parts.store.transact(leave)
+    faults.point("live.left")
+    await _wait_unplugged(parts, container, network)
     if container.state in _LIVE:
         await network_files.follow(parts, alone)
+
+
+async def _wait_unplugged(parts: Parts, container: Container, network: Network) -> None:
+    """Until nothing is recorded of a cable of a network that it has left.  Raises HawseError."""
+    deadline = anyio.current_time() + UNPLUG_DEADLINE
+    while True:
+        with parts.waits.expect(f"container/{container.id}", "network.disconnected") as out:
+            if not await parts.store.read(lambda tx: tx.endpoints(container.id, network=network.name)):
+                return
+            if await out.wait(max(0, deadline - anyio.current_time())) is None:
+                raise HawseError(f"{container.name} is still plugged into {network.name} after {UNPLUG_DEADLINE:.0f} s")
 
 
 def _check(container: Container, network: Network) -> None:

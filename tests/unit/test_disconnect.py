@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from hawse.handlers import disconnect
 from hawse.supervisor import events
-from hawse.supervisor.model import Container, Endpoint, Exit, State
+from hawse.supervisor.model import Container, Endpoint, EndpointRequest, Exit, State
 from hawse.supervisor.store.store import Store
 from tests.unit.conftest import Samples
 
@@ -61,3 +61,20 @@ async def test_the_cable_of_a_new_run_stays(store: Store, samples: Samples) -> N
     container = await exits(store, samples, started)
     assert len(await store.read(lambda tx: tx.endpoints(container.id))) == 1
     assert await store.read(lambda tx: tx.last_events("", "network.disconnected")) == []
+
+
+async def test_a_container_that_comes_back_meanwhile_keeps_its_new_cable(store: Store, samples: Samples) -> None:
+    """A crash has this told twice: when the handler looks, nothing is left of the old cable, and then it is connected anew."""
+    network, container = samples.network(), samples.container(state=State.RUNNING)
+    left = events.NetworkLeft(container=container, endpoints=(), network=network.name)
+    event = await store.transact(lambda tx: (tx.put_network(network), tx.put(container), tx.append(left))[-1])
+    back = replace(container, config=replace(container.config, endpoints=(EndpointRequest(network=network.name),)))
+
+    async def read(look: Callable[[Any], Any]) -> Any:
+        seen = await store.read(look)
+        await store.transact(lambda tx: (tx.put(back), tx.put_endpoint(samples.endpoint(container, network))))
+        return seen
+
+    parts = SimpleNamespace(store=SimpleNamespace(read=read, transact=store.transact), network=None)
+    await disconnect.handle(event, SimpleNamespace(parts=parts, engine=None))  # type: ignore[arg-type]
+    assert len(await store.read(lambda tx: tx.endpoints(container.id))) == 1

@@ -1,4 +1,4 @@
-"""A network is removed while somebody gets an address of it: one of the two is refused, and nothing is left of that one.
+"""Who comes to a network that goes: of a connect and a removal one is refused, and leaves nothing; a disconnect is waited for.
 
 Store, locks, waits and the handler `connect` are real.  What happens meanwhile is done in a gate, or in the network core's
 place, at a known moment.
@@ -20,10 +20,10 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
-from hawse.handlers import connect
+from hawse.handlers import connect, disconnect
 from hawse.supervisor import events
 from hawse.supervisor.config import Config
-from hawse.supervisor.errors import Forbidden, NotFound
+from hawse.supervisor.errors import Forbidden, HawseError, NotFound
 from hawse.supervisor.lifecycle import cabling, creating
 from hawse.supervisor.locks import KeyedLocks
 from hawse.supervisor.model import (
@@ -300,3 +300,38 @@ async def test_after_a_removal_that_fails_the_network_can_be_used_again(world: W
     await world.connect(container)
     names, leases, _ = await world.left()
     assert names == ["n1"] and len(leases) == 1
+
+
+async def test_a_connect_waits_until_what_is_left_of_a_disconnect_is_gone(world: World) -> None:
+    """A crash has cut it off: the cable is out or not, its row and its address are still there."""
+    container = await world.have(state=State.RUNNING)
+    await world.plug(container)
+    network, waits = await world.networks.find("n1"), world.parts.waits
+    (old,) = await world.store.read(lambda tx: tx.endpoints(container.id))
+    left = events.NetworkLeft(container=container, endpoints=(old,), network=N1)
+    event = await world.store.transact(lambda tx: tx.append(left))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(cabling.connect, world.parts, world, container, network, ON_N1)
+        while f"container/{container.id}" not in waits._waiting:
+            await anyio.lowlevel.checkpoint()
+        assert await world.container(container) == container
+        await disconnect.handle(event, SimpleNamespace(parts=world.parts, engine=None))  # type: ignore[arg-type]
+    (new,) = await world.store.read(lambda tx: tx.endpoints(container.id))
+    (held,) = await world.store.read(lambda tx: tx.leases(container_id=container.id))
+    assert new.connected_at and not old.connected_at
+    assert held.address == new.address
+    assert (await world.told("network.disconnected"), await world.told("network.connected")) == (1, 1)
+    await disconnect.handle(event, SimpleNamespace(parts=world.parts, engine=None))  # type: ignore[arg-type]
+    assert await world.store.read(lambda tx: tx.endpoints(container.id)) == [new], "told twice, after another crash"
+
+
+async def test_a_connect_says_why_when_the_old_cable_does_not_come_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cabling, "UNPLUG_DEADLINE", 0.0)
+    container = await world.have(state=State.RUNNING)
+    await world.plug(container)
+    before = await world.left()
+    with pytest.raises(HawseError, match="c1 is still plugged into n1 after 0 s"):
+        await cabling.connect(world.parts, world, container, await world.networks.find("n1"), ON_N1)  # type: ignore[arg-type]
+    assert await world.container(container) == container and await world.left() == before
