@@ -11,11 +11,11 @@ import anyio
 import structlog
 from msgspec.structs import replace
 
-from hawse.supervisor import events, faults
+from hawse.supervisor import events, faults, leaving
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.errors import Conflict, Forbidden, HawseError, UserError
 from hawse.supervisor.lifecycle import network_files
-from hawse.supervisor.lifecycle.creating import lease
+from hawse.supervisor.lifecycle.creating import lease, tenants
 from hawse.supervisor.model import Container, EndpointRequest, Network, NetworkName, State
 from hawse.supervisor.networks import BUILTIN, UNPLUG_DEADLINE, plugged, standing
 from hawse.supervisor.parts import Parts
@@ -47,7 +47,7 @@ async def connect(
         tx.put(joined)
         lease(tx, container.id, joined.config.endpoints[-1], standing(parts, tx, network.name, network.id))
 
-    await parts.store.transact(claim)
+    await leaving.transact(parts, claim, lambda tx: tenants(tx, [network.name]))
     if container.state in _LIVE:
         faults.point("live.claimed")
         try:

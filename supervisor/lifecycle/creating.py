@@ -67,12 +67,7 @@ async def create(
         tx.append(events.ContainerCreated(container=container))
         return container
 
-    try:
-        container = await parts.store.transact(claim)
-    except Conflict:
-        if not await leaving.wait_gone(parts, lambda tx: _tenants(tx, plugged)):
-            raise
-        container = await parts.store.transact(claim)
+    container = await leaving.transact(parts, claim, lambda tx: tenants(tx, plugged))
     faults.point("create.claimed")
     try:
         await prepare(parts, container)
@@ -126,7 +121,7 @@ def lease(tx: Tx, container_id: ContainerId, request: EndpointRequest, network: 
     tx.lease(Lease(network=network.name, address=address, container_id=container_id))
 
 
-def _tenants(tx: Tx, networks: Iterable[NetworkName]) -> list[Container]:
+def tenants(tx: Tx, networks: Iterable[NetworkName]) -> list[Container]:
     """Those that have an address in one of the networks."""
     holders = {lease.container_id for network in networks for lease in tx.leases(network)}
     return [container for holder in holders if (container := tx.container(holder))]
