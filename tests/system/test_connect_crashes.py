@@ -70,7 +70,8 @@ def test_a_network_can_be_joined_again_when_a_crash_left_it_half_left(lab: Lab, 
     shown = lab.inspect("box")
     lab.daemon.kill9()
     lab.daemon.start(env={"HAWSE_FAULT": point})
-    assert lab.hawse("network", "disconnect", "first", "box", check=False).code != 0
+    code = lab.hawse("network", "disconnect", "first", "box", check=False).code
+    assert code != 0 or point == "disconnect.committed"  # it is told of the end when that is committed
     lab.daemon.wait_dead()
     lab.daemon.start()
     asked = {"Container": "box", "EndpointConfig": {"Aliases": ["again"]}}
