@@ -84,7 +84,7 @@ async def start(event: Event, ctx: Context) -> None:
         return  # stopped, removed or started by somebody meanwhile
     faults.point("restart.due")
     try:
-        await ctx.engine.start(container_id)
+        await ctx.engine.start(container_id, by_policy=True)
     except NotModified:
         return
     except HawseError:

@@ -142,9 +142,14 @@ class Engine:
             await self.hooks.flagged()
         return await creating.create(self.parts, self.networks, self.dispatcher, config, name)
 
-    async def start(self, ref: str, *, again: bool = False) -> Container:
-        """Raises NotModified when it runs, StartError when it cannot.  `again`: told as a restart."""
+    async def start(self, ref: str, *, again: bool = False, by_policy: bool = False) -> Container:
+        """Raises NotModified when it runs, StartError when it cannot.  `again`: told as a restart.
+
+        `by_policy`: only what waits for its restart is started, which a user may have called off; else NotModified.
+        """
         async with serial(self.parts, ref) as container:
+            if by_policy and container.state is not State.RESTARTING:
+                raise NotModified(f"container {container.name} does not wait to be restarted")
             if container.state in (State.RUNNING, State.PAUSED):
                 raise NotModified(f"container {container.name} is already running")
             if container.state is State.REMOVING:

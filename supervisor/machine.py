@@ -88,7 +88,12 @@ class RestartScheduled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestartCancelled:
-    """A user stopped it while it waited to be restarted."""
+    """A user stopped it while it waited to be restarted.
+
+    By `restart`, of which `signal` is what it would have got, it is to start again at once: that is kept until it has.
+    """
+
+    signal: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,8 +251,9 @@ def step(container: Container, stimulus: Stimulus, now: int) -> Step:
             refused = 1 if container.state is S.RESTARTING else 0
             waiting = replace(moved, restart_count=container.restart_count + refused)
             return Step(waiting, (events.ContainerRestarting(container=waiting, delay_ns=delay),))
-        case RestartCancelled():
-            return Step(replace(moved, stopped_by_user=True))
+        case RestartCancelled(signal=signal):
+            calm = replace(moved, stopped_by_user=True)
+            return Step(replace(calm, ended_by="restart", end_signal=signal) if signal else calm)
         case RemoveRequested(volumes=volumes):
             return Step(replace(moved, error="", drops_volumes=volumes))
         case Quarantined(reason=reason):

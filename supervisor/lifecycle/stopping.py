@@ -43,13 +43,15 @@ async def stop(
     found = await parts.store.read(lambda tx: tx.find(ref))
     with _exit_of(parts, found) as ended:  # before the look at its state: an exit in between must not be missed
         async with serial(parts, found.id) as container:
+            first = number or signal_number(container.config.stop_signal)
             if container.state is State.RESTARTING:
-                await step(parts, container, machine.RestartCancelled())
+                await _cancel_restart(
+                    parts, container, machine.RestartCancelled(signal=first if verb == "restart" else 0)
+                )
                 return
             if not container.state.is_alive:
                 raise NotModified(f"container {container.name} is not running")
             await dispatcher.gate(events.PreStop(container=container))
-            first = number or signal_number(container.config.stop_signal)
             grace = container.config.stop_timeout if timeout is None else timeout
             if not by_engine:
                 await _end_by(parts, container, verb, first, grace)
@@ -83,17 +85,26 @@ async def _end(parts: Parts, container: Container, signal: int, grace: int, ende
 
 
 async def kill(parts: Parts, ref: str, signal: int) -> None:
-    """Send one signal.  Raises Conflict when it does not run."""
+    """Send one signal; to what waits to be restarted it says, as with docker, not to.  Raises Conflict when it does not run."""
     async with serial(parts, ref) as container:
+        ends = signal in (signals.SIGKILL, signal_number(container.config.stop_signal))
+        if ends and container.state is State.RESTARTING:
+            await _cancel_restart(parts, container, machine.RestartCancelled())
+            return
         if not container.state.is_alive:
             raise Conflict(f"cannot kill container: {ref}: container {container.id} is not running")
-        if signal in (signals.SIGKILL, signal_number(container.config.stop_signal)):
+        if ends:
             await _end_by(parts, container, "kill", signal)
             await _kill(parts, container, signal)
         else:
             await _record_signal(parts, container, signal)
             if shim := parts.shims.get(container.id):
                 shim.kill(signal)
+
+
+async def _cancel_restart(parts: Parts, container: Container, wish: machine.RestartCancelled) -> None:
+    await step(parts, container, wish)
+    faults.point("stop.recorded")
 
 
 async def _kill(parts: Parts, container: Container, signal: int) -> None:

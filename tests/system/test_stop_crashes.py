@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -108,3 +109,62 @@ def test_a_failed_restart_is_not_tried_by_a_later_daemon(lab: Lab) -> None:
     assert lab.inspect("box")["State"]["Status"] == "exited"
     assert "carrying_through" not in lab.daemon.log.rpartition("daemon_ready")[0].rpartition("daemon_ready")[2]
     lab.hawse("rm", "box")
+
+
+def refuse_starts(lab: Lab) -> Path:
+    """A gate; `box` has ended and its policy waits, for ever: an attempt that is refused is not begun."""
+    gate = lab.state / "hooks.d" / "10-no.toml"
+    gate.write_text('on = "pre-start"\ncommand = "/bin/false"\n')
+    eventually(lambda: "pre-start" in lab.hawse("hook", "ls").out)
+    lab.hawse("exec", "box", "kill", "-TERM", "1", check=False)  # it may be killed along with it
+    eventually(lambda: lab.inspect("box")["State"]["Status"] == "restarting")
+    return gate
+
+
+@pytest.mark.parametrize("policy", ["unless-stopped", "always"])
+def test_a_restart_of_what_waits_for_its_policy_is_finished(lab: Lab, policy: str) -> None:
+    run(lab, *OBEYS)
+    lab.hawse("update", "--restart", policy, "box")
+    gate = refuse_starts(lab)
+    rearm(lab, "stop.recorded")
+    assert lab.hawse("restart", "box", check=False).code != 0
+    lab.daemon.wait_dead()
+    gate.unlink()
+    lab.daemon.start()
+    eventually(lambda: lab.inspect("box")["State"]["Running"] and len(told(lab, "container.started")) == 2)
+    lab.daemon.kill9()
+    lab.daemon.start()  # and it is not done once more
+    eventually(lambda: lab.hawse("exec", "box", "test", "-e", "/ready", check=False).code == 0)
+    assert [event["restarted"] for event in told(lab, "container.started")] == [False, True]
+    assert len(told(lab, "container.exited")) == 1
+    lab.hawse("rm", "-f", "box")
+
+
+@pytest.mark.parametrize("verb", [("stop",), ("kill",), ("kill", "-s", "TERM")], ids=" ".join)
+def test_what_waits_for_its_policy_is_called_off(lab: Lab, verb: Sequence[str]) -> None:
+    run(lab, *OBEYS)
+    gate = refuse_starts(lab)
+    rearm(lab, "stop.recorded")
+    assert lab.hawse(*verb, "box", check=False).code != 0
+    lab.daemon.wait_dead()
+    gate.unlink()
+    lab.daemon.start()
+    shown = lab.inspect("box")
+    assert (shown["State"]["Status"], shown["State"]["ExitCode"]) == ("exited", 7)
+    lab.hawse(
+        "run", "--rm", "busybox", "true"
+    )  # its exit comes after: what the journal has for the policy was looked at
+    assert len(told(lab, "container.started")) == 1
+    lab.hawse("start", "box")
+    lab.hawse("rm", "-f", "box")
+
+
+def test_the_removal_of_what_waits_for_its_policy_is_finished(lab: Lab) -> None:
+    run(lab, *OBEYS)
+    gate = refuse_starts(lab)
+    rearm(lab, "remove.requested")
+    assert lab.hawse("rm", "-f", "box", check=False).code != 0
+    lab.daemon.wait_dead()
+    gate.unlink()
+    lab.daemon.start()
+    eventually(lambda: lab.hawse("ps", "-aq").out == "")

@@ -202,6 +202,19 @@ TestLife = Life.TestCase
 TestLife.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
+@pytest.mark.parametrize("signal", [0, 15])
+def test_a_restart_of_what_waits_is_unfinished_until_it_has_started(signal: int) -> None:
+    waiting = container(State.RESTARTING, started_at=1, restart_count=3)
+    ended = step(waiting, machine.RestartCancelled(signal=signal), NOW).container
+    assert (ended.state, ended.stopped_by_user, ended.is_unfinished) == (State.EXITED, True, signal != 0)
+    starting = step(ended, machine.StartRequested(), NOW).container
+    assert (starting.is_unfinished, starting.restart_count) == (signal != 0, 0)
+    started = step(starting, STIMULI[machine.Started], NOW)
+    assert not started.container.is_unfinished
+    (fact,) = started.facts
+    assert isinstance(fact, events.ContainerStarted) and fact.restarted is (signal != 0)
+
+
 @pytest.mark.parametrize(("verb", "lasts"), [("stop", False), ("kill", False), ("remove", False), ("restart", True)])
 def test_a_wish_is_unfinished_until_it_has_ended_or_after_a_restart_runs_again(verb: str, lasts: bool) -> None:
     wish = machine.StopRequested(verb=verb, signal=15, grace=3)

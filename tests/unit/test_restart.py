@@ -13,8 +13,10 @@ from msgspec.structs import replace
 
 from hawse.handlers import restart
 from hawse.supervisor import events, machine
-from hawse.supervisor.errors import StartError
+from hawse.supervisor.engine import Engine as EngineProper
+from hawse.supervisor.errors import NotModified, StartError
 from hawse.supervisor.events import Event
+from hawse.supervisor.locks import KeyedLocks
 from hawse.supervisor.model import Container, ContainerConfig, Exit, RestartPolicy, State
 from hawse.supervisor.moves import move
 from hawse.supervisor.store.store import Store
@@ -79,7 +81,8 @@ class Engine:
         self.started: list[str] = []
         self.error: Exception | None = None
 
-    async def start(self, ref: str) -> None:
+    async def start(self, ref: str, *, by_policy: bool) -> None:
+        assert by_policy, "a user may call it off until the container's lock is held"
         self.started.append(ref)
         if self.error:
             raise self.error
@@ -167,6 +170,16 @@ async def test_what_a_user_stopped_meanwhile_stays_stopped(world: World) -> None
     await world.step(waiting, machine.RestartCancelled())
     await restart.start(await world.last("container.restarting"), world.context)
     assert world.engine.started == []
+
+
+async def test_what_a_user_stops_at_the_last_moment_stays_stopped(world: World) -> None:
+    """The handler has seen that it is due, and waits for the container's lock while the stop has it."""
+    engine: Any = SimpleNamespace(parts=SimpleNamespace(store=world.store, locks=KeyedLocks()))
+    container = ended("unless-stopped", stopped=True)
+    await world.put(container)
+    with pytest.raises(NotModified):
+        await EngineProper.start(engine, container.id, by_policy=True)
+    assert await world.get(container) == container
 
 
 async def test_a_start_by_hand_ends_the_wait_at_once(world: World) -> None:
