@@ -93,7 +93,8 @@ class Execs:
                 config = ExecConfig(argv=fact.argv)
                 found = Exec(id=fact.exec_id, container_id=shim.id, config=config, pid=known["pid"], running=True)
                 self._execs[found.id] = found
-                self._tasks.start_soon(self._follow, found, [], event_id)
+                self._parts.followed_execs.add(found.id)
+                self._tasks.start_soon(self._follow, found, [], event_id, True)
 
     async def create(self, ref: str, config: ExecConfig) -> Exec:
         """Raises NotFound, Conflict when the container does not run."""
@@ -155,12 +156,14 @@ class Execs:
         if (shim := self._parts.shims.get(container.id)) is None:  # it has ended since we looked
             raise Conflict(f"container {container.id} is not running")
         found.running = True
+        self._parts.followed_execs.add(exec_id)
         try:
             found.pid = await shim.exec(
                 exec_id, process(container, config, self._parts.seccomp_filter(container.config)), attach, fd, prefix
             )
         except BaseException as e:
             found.running = False
+            self._parts.followed_execs.discard(exec_id)
             code = getattr(e, "exit_code", 126)
             found.code = 126 if code == 125 else code  # 125 is for what could not be made at all; this was
             found.ended.set()
@@ -182,8 +185,11 @@ class Execs:
         if shim := self._parts.shims.get(found.container_id):
             await shim.resize(rows, cols, exec_id)
 
-    async def _follow(self, found: Exec, owed: list[events.Fact], begun: str) -> None:
-        """Wait for its end, tell those who wait, and then write down what is owed, however long that takes."""
+    async def _follow(self, found: Exec, owed: list[events.Fact], begun: str, adopted: bool = False) -> None:
+        """Wait for its end, tell those who wait, and then write down what is owed, however long that takes.
+
+        The end of one that was taken over may be written down: its container had ended in just that moment.
+        """
         shim = self._parts.shims.get(found.container_id)
         found.code = await shim.exec_exit(found.id) if shim else 137
         found.running = False
@@ -192,14 +198,16 @@ class Execs:
 
         def ended(tx: Tx) -> None:
             container = tx.container(found.container_id)
-            if container is not None:
+            if container is not None and not (adopted and found.id not in tx.unended_execs(found.container_id)):
                 cause = begun
                 for fact in (*owed, events.ExecEnded(container=container, exec_id=found.id, code=code)):
                     cause = tx.append(fact, cause).id
 
         while True:
             try:
-                return await self._parts.store.transact(ended)
+                await self._parts.store.transact(ended)
+                self._parts.followed_execs.discard(found.id)
+                return
             except HawseError as e:
                 log.error("exec_end_not_recorded", container=found.container_id[:12], error=str(e), retry_in=pause)
             await anyio.sleep(pause)

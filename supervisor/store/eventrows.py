@@ -9,7 +9,7 @@ from collections.abc import Collection
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-from hawse.supervisor.events import FACT_TYPES, Event, Fact, decode_fact, encode_fact
+from hawse.supervisor.events import FACT_TYPES, Event, ExecEnded, ExecStarted, Fact, decode_fact, encode_fact
 from hawse.supervisor.store.epochs import Epochs
 from hawse.supervisor.store.session import Session
 
@@ -88,6 +88,21 @@ class EventRows(Session):
         """The newest ones of that subject and those types, oldest of them first; no subject or type means every one."""
         rows = self._rows([], [], types, subject, "ORDER BY seq DESC LIMIT ?", limit)
         return [from_row(row, self._epochs) for row in rows[::-1]]
+
+    def unended_execs(self, container_id: str, limit: int = 1000) -> dict[str, str]:
+        """Execs of a container of which the journal has the start and not the end: id → id of the event that tells of it."""
+        rows = self._all(
+            """SELECT seq, type, json_extract(json, '$.exec_id') FROM events
+               WHERE subject = ? AND type IN (?, ?) ORDER BY seq DESC LIMIT ?""",
+            *(f"container/{container_id}", ExecStarted.TYPE, ExecEnded.TYPE, limit),
+        )
+        begun: dict[str, str] = {}
+        for seq, type_, exec_id in reversed(rows):
+            if type_ == ExecStarted.TYPE:
+                begun[exec_id] = self._epochs.cursor(seq)
+            else:
+                begun.pop(exec_id, None)
+        return begun
 
     def _rows(
         self,

@@ -55,3 +55,39 @@ def test_its_exit_code_reaches_client_and_journal(lab: Lab, ends: str) -> None:
     assert len(told(lab, "container.exec_ended")) == 1
     lab.hawse("rm", "-f", "box")
     shutil.rmtree(shared)
+
+
+@pytest.mark.parametrize("first", ["container", "exec"])
+def test_one_whose_container_ends_while_there_is_no_daemon_has_ended(lab: Lab, first: str) -> None:
+    """Nobody knows how; it is told once, and before its container's end."""
+    shared = lab.share / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    lab.hawse("run", "-d", "--name", "box", "--network", "none", "-v", f"{shared}:/shared", "busybox", "sleep", "1000")
+    lab.hawse("exec", "-d", "box", *WAITS)
+    lab.hawse("exec", "box", "true")
+    eventually((shared / "begun").exists)
+    begun = eventually(lambda: told(lab, "container.exec_started"))[0]
+    eventually(lambda: len(told(lab, "container.exec_ended")) == 1)
+    container = json.loads(lab.daemon.request("GET", "/hawse/v1/containers/box")[1])["container"]
+    lab.daemon.kill9()
+    if first == "exec":
+        (shared / "go").touch()
+        eventually((shared / "gone").exists)
+    lab.run(["kill", "-9", str(container["process"]["pid"])])
+    eventually(lambda: not (lab.inside / f"proc/{container['shim']['pid']}").exists())
+    for _ in range(2):
+        lab.daemon.start()
+        assert lab.inspect("box")["State"]["Status"] == "exited"
+        known, ended = told(lab, "container.exec_ended")
+        assert known["data"]["code"] == 0
+        assert (ended["data"]["exec_id"], ended["data"].get("code"), ended["cause"]) == (
+            begun["data"]["exec_id"],
+            None,
+            begun["id"],
+        )
+        assert ended["seq"] < told(lab, "container.exited")[0]["seq"]
+        lab.daemon.kill9()
+    lab.daemon.start()
+    lab.hawse("rm", "-f", "box")
+    shutil.rmtree(shared)
