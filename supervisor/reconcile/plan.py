@@ -190,7 +190,9 @@ def _elements(records: Records, seen: Seen, mark: str, busy: Collection[str]) ->
     stray: dict[str, list[Element]] = {}
     for element in present - wanted:
         tag, container_id, network_name = (*element.comment.split(":"), "", "")[:3]
-        if tag == mark and container_id not in busy and (container_id, network_name) not in owned:
+        if tag != mark or container_id in busy or _lock(network_name) in busy:
+            continue  # a removal takes the elements first, and was seen in the middle of it
+        if (container_id, network_name) not in owned:
             stray.setdefault(element.comment, []).append(element)
     for comment, found in sorted(stray.items()):
         _, container_id, network_name = comment.split(":")

@@ -81,9 +81,10 @@ async def apply(parts: Parts, action: Action, finish_removal: Callable[[Containe
             await parts.network.heal()
             await _restore_unknown(parts)
         case Kind.MEND_NETWORK:
-            network = await parts.store.read(lambda tx: tx.network(action.network))
-            if network is not None:
-                await parts.network.mend(network)
+            async with parts.locks.hold(f"network/{action.network}", within=LOCK_PATIENCE):  # it may be being removed
+                network = await parts.store.read(lambda tx: tx.network(action.network))
+                if network is not None:
+                    await parts.network.mend(network)
         case Kind.REPLUG | Kind.ATTACH:
             async with parts.locks.hold(container_id, within=LOCK_PATIENCE):
                 await _replug(parts, container_id, action)

@@ -25,7 +25,7 @@ from hawse.supervisor import events
 from hawse.supervisor.config import Config
 from hawse.supervisor.errors import Forbidden, HawseError, NotFound
 from hawse.supervisor.lifecycle import cabling, creating
-from hawse.supervisor.locks import KeyedLocks
+from hawse.supervisor.locks import Busy, KeyedLocks
 from hawse.supervisor.model import (
     Container,
     ContainerConfig,
@@ -37,6 +37,8 @@ from hawse.supervisor.model import (
     State,
 )
 from hawse.supervisor.networks import Networks
+from hawse.supervisor.reconcile import repairs
+from hawse.supervisor.reconcile.plan import Action, Kind
 from hawse.supervisor.runtime.spec import Paths
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.waits import Waits
@@ -287,6 +289,31 @@ async def test_of_two_removals_one_is_told_that_it_is_not_found(world: World) ->
         tasks.start_soon(remove)
     assert results == [first, "network n1 not found"]
     assert world.unmade == ["n1"] and await world.told("network.removed") == 1
+
+
+async def test_a_bridge_that_is_being_taken_down_is_not_mended(world: World) -> None:
+    """The keeper has seen it missing; nobody would take down what it makes after that."""
+    mended: list[Network] = []
+
+    async def mend(network: Network) -> None:
+        mended.append(network)
+
+    async def keeper() -> None:
+        with pytest.raises(Busy):
+            await repairs.apply(world.parts, missing, nothing)
+
+    async def meanwhile() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(keeper)
+
+    world.parts.network.mend = mend
+    missing = Action(kind=Kind.MEND_NETWORK, object="bridge br1", problem="missing", network="n1")
+    await repairs.apply(world.parts, missing, nothing)
+    assert len(mended) == 1
+    world.unmaking = meanwhile
+    await world.networks.remove("n1")
+    await repairs.apply(world.parts, missing, nothing)
+    assert len(mended) == 1
 
 
 async def test_after_a_removal_that_fails_the_network_can_be_used_again(world: World) -> None:

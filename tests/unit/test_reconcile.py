@@ -160,6 +160,11 @@ def test_what_somebody_works_on_is_not_judged() -> None:
     assert {a.kind for a in found(**broken)} >= {Kind.COLLECT}
     assert Kind.COLLECT not in {a.kind for a in found(**broken, busy={WEB.id})}
     assert found(links=links(net=link(BRIDGE, up=False)), busy={"network/net"}) == []
+    removed = Records(containers={}, networks={}, endpoints=[])  # since the look at the kernel
+    left = {"links": {}, "elements": tuple(elements.of_network(NETWORK, MARK)), "shims": frozenset()}
+    left |= {"cgroups": frozenset(), "state_dirs": frozenset(), "run_dirs": frozenset()}
+    assert [a.kind for a in found(removed, **left)] == [Kind.DISCARD_ELEMENTS]
+    assert found(removed, **left, busy={"network/net"}) == []
 
 
 def test_the_cable_of_a_network_that_was_left_is_not_laid_again() -> None:
