@@ -66,6 +66,9 @@ def mounts(keep: list[str]) -> None:
     bind(cgroups, "/sys/fs/cgroup")
     os.close(cgroups)
     sh("mount", "-t", "proc", "-o", "nosuid,noexec,nodev", "proc", "/proc")
+    # As systemd leaves it at boot: what a container's mounts would do to a real machine, they do to this one.  The groups
+    # are new ones, for unshare(1) has made everything private: none reaches the machine.
+    sh("mount", "--make-rshared", "/")
 
 
 def machines() -> None:

@@ -13,6 +13,7 @@ VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}\Z")
 PROPAGATION = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
 _IGNORED = frozenset({"z", "Z", "consistent", "cached", "delegated", "bind", "rbind"})
 """Options that ask for what does not exist here (SELinux labels) or is what happens anyway."""
+_NO_BIND_OPTIONS = 'invalid mount config for type "volume": field BindOptions must not be specified'
 
 
 def mounts(body: Body, outer: Body) -> tuple[MountSpec, ...]:
@@ -48,6 +49,8 @@ def bind(text: str, path: str) -> MountSpec:
             type="bind", source=posixpath.normpath(source), target=target, read_only=read_only, options=propagation
         )
     _volume_name(source)
+    if propagation:
+        raise UserError(f"invalid volume specification: '{text}': {_NO_BIND_OPTIONS}")
     return MountSpec(type="volume", source=source, target=target, read_only=read_only, nocopy=nocopy)
 
 
@@ -70,6 +73,8 @@ def _mount(given: Body) -> MountSpec:
     kind = given.text("Type")
     target = _target(given.path("Target"), given.text("Target"))
     source, read_only = given.text("Source"), given.flag("ReadOnly")
+    if kind in ("volume", "tmpfs") and given.body("BindOptions").text("Propagation"):
+        raise UserError(_NO_BIND_OPTIONS.replace("volume", kind))
     if kind == "bind":
         if not source.startswith("/"):
             raise UserError(

@@ -30,6 +30,8 @@ MOVE_MOUNT_T_EMPTY_PATH = 0x40
 MS_NODEV = 4
 MS_PRIVATE = 1 << 18
 MS_REC = 16384
+MS_SHARED = 1 << 20
+MS_SLAVE = 1 << 19
 OPEN_TREE_CLONE = 1
 
 _NR_OPEN_TREE = 428
@@ -40,17 +42,38 @@ _NR_FSMOUNT = 432
 _NR_MOUNT_SETATTR = 442
 
 
-def open_tree(path: str, dirfd: int = AT_FDCWD, *, recursive: bool = False) -> int:
-    """A detached copy of the mount at `path` ("" = `dirfd` itself), with its submounts if `recursive`."""
+def open_tree(path: str, dirfd: int = AT_FDCWD, *, recursive: bool = False, propagation: int = MS_PRIVATE) -> int:
+    """A detached copy of the mount at `path` ("" = `dirfd` itself), with its submounts if `recursive`.
+
+    The kernel makes a copy of a shared mount a peer of it (mount_namespaces(7)): what is mounted on the copy, in whatever
+    namespace, is then on the original as well, and a root below a shared mount cannot be pivoted to.  So it becomes private
+    unless `propagation` says otherwise: MS_SLAVE hears of the original's mounts, MS_SHARED stays a peer.
+    """
     flags = OPEN_TREE_CLONE | os.O_CLOEXEC | (AT_RECURSIVE if recursive else 0) | (0 if path else AT_EMPTY_PATH)
-    return syscall("open_tree", _NR_OPEN_TREE, dirfd, os.fsencode(path), flags, target=path)
+    mount = syscall("open_tree", _NR_OPEN_TREE, dirfd, os.fsencode(path), flags, target=path)
+    try:
+        if propagation != MS_SHARED:
+            set_propagation(mount, propagation, recursive=recursive, target=path)
+    except BaseException:
+        os.close(mount)
+        raise
+    return mount
+
+
+def set_propagation(mount: int, propagation: int, *, recursive: bool, target: str = "") -> None:
+    """MS_PRIVATE, MS_SLAVE or MS_SHARED for the mount of a descriptor, and those below it if `recursive`."""
+    _set(mount, 0, propagation, 0, recursive, target)
 
 
 def set_attributes(mount: int, attributes: int, *, userns: int = -1, recursive: bool = False, target: str = "") -> None:
     """Add MOUNT_ATTR_* to the mount of a descriptor; with `userns` also map its ids into that user namespace."""
     if userns >= 0:
         attributes |= MOUNT_ATTR_IDMAP
-    value = struct.pack("=4Q", attributes, 0, 0, max(userns, 0))
+    _set(mount, attributes, 0, max(userns, 0), recursive, target)
+
+
+def _set(mount: int, attributes: int, propagation: int, userns: int, recursive: bool, target: str) -> None:
+    value = struct.pack("=4Q", attributes, 0, propagation, userns)
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     syscall("mount_setattr", _NR_MOUNT_SETATTR, mount, b"", flags, value, len(value), target=target)
 
@@ -111,7 +134,7 @@ def make_private() -> None:
 
 
 def mount_overlay_by_path(target: str, options: str) -> None:
-    """mount(2) with paths for kernels whose overlay takes no descriptors (before 6.13)."""
+    """mount(2) with paths for kernels whose overlay does not take our descriptors (before 6.15)."""
     if libc.mount(b"overlay", os.fsencode(target), b"overlay", ctypes.c_ulong(MS_NODEV), os.fsencode(options)) < 0:
         raise failure("mount", "overlay")
 

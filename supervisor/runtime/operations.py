@@ -11,7 +11,7 @@ import stat
 from dataclasses import dataclass
 from typing import Protocol
 
-from hawse.supervisor.linux import mounts, rooted
+from hawse.supervisor.linux import mountinfo, mounts, rooted
 from hawse.supervisor.linux.mounts import (
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NOEXEC,
@@ -19,7 +19,7 @@ from hawse.supervisor.linux.mounts import (
     MOUNT_ATTR_RDONLY,
     Filesystem,
 )
-from hawse.supervisor.linux.syscalls import RESOLVE_NO_SYMLINKS
+from hawse.supervisor.linux.syscalls import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
 
 HARDENED = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 NODES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
@@ -74,16 +74,35 @@ class Operation(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bind:
-    """Attach the source with that index."""
+    """Attach the source with that index.  `alone`: what is mounted below it has no part in its propagation.
+
+    That can only be said of mounts that are attached: the kernel changes no other than the top one of a detached tree.
+    """
 
     source: int
     target: str
+    alone: bool = False
 
     def describe(self) -> str:
         return f"bind on {self.target}"
 
     def execute(self, root: Root) -> None:
-        root.attach(root.sources[self.source], self.target)
+        top = root.sources[self.source]
+        root.attach(top, self.target)
+        if self.alone:
+            table = mountinfo.read()
+            for point in mountinfo.below(table, table[mountinfo.mount_id(top)].point):
+                self._set_apart(top, point)
+
+    def _set_apart(self, top: int, point: str) -> None:
+        try:
+            submount = openat2(top, point, os.O_PATH, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+        except FileNotFoundError:
+            return  # hidden by another mount, or gone by now
+        try:
+            mounts.set_propagation(submount, mounts.MS_PRIVATE, recursive=True, target=point)
+        finally:
+            os.close(submount)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -102,8 +102,15 @@ def plan(spec: ShimSpec) -> Plan:
             operations.append(_tmpfs(mount))
             continue
         attributes = (0 if spec.privileged else MOUNT_ATTR_NODEV) | (MOUNT_ATTR_RDONLY if mount.read_only else 0)
-        clone = source(Source(path=mount.source, attributes=attributes, recursive=mount.recursive, idmap=mount.idmap))
-        operations.append(Bind(source=clone, target=mount.target))
+        bind = Source(
+            path=mount.source,
+            attributes=attributes,
+            recursive=mount.recursive,
+            idmap=mount.idmap,
+            propagation=mount.propagation or "rprivate",
+        )
+        alone = mount.recursive and mount.propagation in ("slave", "shared")
+        operations.append(Bind(source=source(bind), target=mount.target, alone=alone))
     operations += [Mask(path=path, null=nodes["null"]) for path in spec.masked]
     operations += [ReadOnly(path=path) for path in spec.read_only]
     return Plan(layers=len(spec.rootfs.lower), sources=tuple(sources), operations=tuple(operations))

@@ -54,6 +54,7 @@ class MountSpec:
     read_only: bool = False
     idmap: bool = True  # bind only: shift ownership into the container's user namespace
     recursive: bool = True
+    propagation: str = ""  # bind only: "" = rprivate, or as docker's `bind-propagation`
     data: str = ""
 
 

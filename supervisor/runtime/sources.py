@@ -10,10 +10,11 @@ import os
 import stat
 from dataclasses import dataclass
 
-from hawse.supervisor.linux import mounts
-from hawse.supervisor.linux.mounts import Filesystem
+from hawse.supervisor.linux import mountinfo, mounts
+from hawse.supervisor.linux.mounts import MS_PRIVATE, MS_SHARED, MS_SLAVE, Filesystem
 
 HOST_USERNS = "run it with --userns host, or keep it on another file system"
+PROPAGATION = {"private": MS_PRIVATE, "slave": MS_SLAVE, "shared": MS_SHARED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,7 @@ class Source:
     recursive: bool = False
     idmap: bool = False
     device: tuple[int, int] | None = None  # (major, minor) that it must be (CVE-2025-31133); (0, 0) = any device
+    propagation: str = "rprivate"  # or private, (r)slave, (r)shared
 
     def describe(self) -> str:
         return f"clone {self.path}{' with ids mapped' if self.idmap else ''}"
@@ -35,7 +37,7 @@ class Source:
         try:
             if self.device is not None:
                 self._check_device(os.fstat(place))
-            mount = mounts.open_tree("", place, recursive=self.recursive)
+            mount = self._copy(place)
         finally:
             os.close(place)
         try:
@@ -47,6 +49,17 @@ class Source:
             os.close(mount)
             raise
         return mount
+
+    def _copy(self, place: int) -> int:
+        """Raises OSError, with docker's words, where there is no peer group to stay in or to listen to."""
+        propagation = PROPAGATION[self.propagation.removeprefix("r")]
+        if propagation == MS_PRIVATE:
+            return mounts.open_tree("", place, recursive=self.recursive)
+        original = mountinfo.read()[mountinfo.mount_id(place)]
+        if not original.shared and (propagation == MS_SHARED or not original.slave):
+            kind = "shared" if propagation == MS_SHARED else "shared or slave"
+            raise OSError(errno.EINVAL, f"path {self.path} is mounted on {original.point} but it is not a {kind} mount")
+        return mounts.open_tree("", place, recursive=self.recursive, propagation=propagation)
 
     def _map(self, mount: int, userns: int) -> None:
         """The top mount must take the mapping; mounts below it that cannot stay unmapped, and so belong to nobody."""

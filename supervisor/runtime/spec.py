@@ -227,6 +227,14 @@ def _user_mounts(config: ContainerConfig, volumes: dict[str, str]) -> list[Mount
         if mount.type == "tmpfs":
             specs.append(MountSpec(type="tmpfs", target=mount.target, read_only=mount.read_only, data=mount.options))
         else:
-            source = volumes[mount.source] if mount.type == "volume" else mount.source
-            specs.append(MountSpec(type="bind", target=mount.target, source=source, read_only=mount.read_only))
+            is_volume = mount.type == "volume"
+            specs.append(
+                MountSpec(
+                    type="bind",
+                    target=mount.target,
+                    source=volumes[mount.source] if is_volume else mount.source,
+                    read_only=mount.read_only,
+                    propagation="" if is_volume else mount.options,
+                )
+            )
     return specs

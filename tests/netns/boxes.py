@@ -1,6 +1,7 @@
 """Containers for the tests of the child side: a real spawner, real shims, a busybox root, no daemon.
 
-The spawner runs in a mount and network namespace of its own, so nothing of it can reach the machine's.
+The spawner runs in a mount and network namespace of its own, so nothing of it can reach the machine's.  In there all is
+shared, as on a machine that systemd has booted.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ from hawse.supervisor.runtime.spec import DEFAULT_CAPABILITIES, MASKED, READ_ONL
 
 UID_BASE = 3_000_000
 PATIENCE = 60.0
-PRIVATE = ("unshare", "--mount", "--net", "--propagation", "private")
+PRIVATE = (
+    *("unshare", "--mount", "--net", "--propagation", "private"),
+    *("sh", "-c", 'mount --make-rshared / && exec "$@"', "shared"),  # as systemd leaves it at boot
+)
 PASSWD = "root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n"
 GROUP = "root:x:0:\napp:x:1000:\nstaff:x:50:app\naudio:x:63:app,root\n"
 DIRECTORIES = ("bin", "proc", "sys", "dev", "etc", "tmp", "root", "home/app", "var")

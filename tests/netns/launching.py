@@ -17,6 +17,7 @@ from hawse.supervisor.runtime import boot
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.launcher import Spawner
 from hawse.supervisor.runtime.protocol import ProcessSpec, RootfsSpec, ShimSpec
+from tests.netns.boxes import PRIVATE
 
 CONTAINER = ContainerId("c0ffee" + "0" * 58)
 UID_BASE = 3_000_000
@@ -26,8 +27,7 @@ UID_BASE = 3_000_000
 async def spawner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Spawner]:
     """In a mount and network namespace of its own, so that nothing of it can reach the machine's."""
     command = boot.command_line
-    private = ["unshare", "--mount", "--net", "--propagation", "private"]
-    monkeypatch.setattr(boot, "command_line", lambda *given: [*private, *command(*given)])
+    monkeypatch.setattr(boot, "command_line", lambda *given: [*PRIVATE, *command(*given)])
     made = await Spawner.start(tmp_path / "spawner")
     yield made
     made.close()
