@@ -10,6 +10,8 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from hawse.supervisor.linux.syscalls import AT_FDCWD, RESOLVE_NO_MAGICLINKS, openat2
+
 MAX_ID = 2**31 - 1
 MAX_DATABASE = 16 << 20  # bytes; a bigger passwd file is an attack or an accident
 
@@ -56,9 +58,12 @@ def resolve(user: str, extra_groups: Sequence[str], passwd: str, group: str) -> 
 
 
 def read_database(path: str) -> str:
-    """The text of passwd or group, "" if there is none.  Raises OSError when it is no plain file of a sane size."""
+    """The text of passwd or group, "" if there is none.
+
+    Raises OSError when it is no plain file of a sane size, or behind a magic link of /proc, which may lead anywhere.
+    """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        fd = openat2(AT_FDCWD, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY, RESOLVE_NO_MAGICLINKS)
     except (FileNotFoundError, NotADirectoryError):
         return ""
     try:

@@ -28,7 +28,9 @@ def ensure(root: int, path: str, *, directory: bool, mode: int = 0o755) -> int:
     try:
         fd = open_path(root, path)
     except FileNotFoundError:
-        fd = _create(root, path, directory=directory, mode=mode)
+        _create(root, path, directory=directory, mode=mode)
+        # Once more by the kernel's rules: the walk by hand takes a magic link of /proc for a link to what its text says.
+        fd = open_path(root, path)
     is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
     if is_directory != directory:
         os.close(fd)
@@ -37,7 +39,7 @@ def ensure(root: int, path: str, *, directory: bool, mode: int = 0o755) -> int:
     return fd
 
 
-def _create(root: int, path: str, *, directory: bool, mode: int) -> int:
+def _create(root: int, path: str, *, directory: bool, mode: int) -> None:
     """Walk component by component, making what is missing; symlinks are followed by hand, ".." never leaves the root."""
     todo = [c for c in reversed(path.split("/")) if c not in ("", ".")]
     trail = [os.dup(root)]
@@ -67,7 +69,6 @@ def _create(root: int, path: str, *, directory: bool, mode: int) -> int:
                 while len(trail) > 1:
                     os.close(trail.pop())
             todo.extend(c for c in reversed(goal.split("/")) if c not in ("", "."))
-        return os.dup(trail[-1])
     except OSError as e:
         raise OSError(e.errno, f"create {path}: {os.strerror(e.errno or 0)}") from None
     finally:

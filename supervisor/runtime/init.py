@@ -14,6 +14,7 @@ late.  Talks to the shim over `channel` (one SEQPACKET socket, close-on-exec):
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import time
@@ -32,6 +33,9 @@ from hawse.supervisor.runtime.protocol import ShimSpec, Socket
 from hawse.supervisor.runtime.stdio import Stdio
 
 NETLINK_ROUTE = 0
+DESCRIPTORS_REFUSED = (errno.EBADF, errno.EINVAL, errno.EOPNOTSUPP)
+"""What overlay says to FSCONFIG_SET_FD with our descriptors, which are O_PATH, in 6.5 to 6.14 (they are taken since 6.15,
+commit 0ff053b98a0f); to any descriptor in some of these; and before 6.5, when overlay was not configured this way."""
 
 
 def main(spec: ShimSpec, plan: Plan, seccomp: bytes, channel: Socket) -> NoReturn:
@@ -82,7 +86,7 @@ class Init:
         streams = stdio.make(spec.process, root.fd)
         if streams.tty:
             root.attach(mounts.open_tree("", streams.inside[0]), "/dev/console")
-        self._enter_root(root)
+        self._enter_root(root, streams)
         program = Program.prepare(spec.process, self.seccomp, make_cwd=True)
         if spec.rootfs.read_only:
             mounts.set_attributes(root.fd, MOUNT_ATTR_RDONLY, target="/")
@@ -123,20 +127,22 @@ class Init:
             # Kernels before 6.15 take only layers that are attached somewhere in the mount namespace: here they are, and
             # the overlay, which has its own copies of them, covers them.
             mounts.attach(layer, target, "layer")
-        try:
-            return self._overlay_by_descriptor(layers, upper, work, target)
-        except OSError as e:
-            if not mounts.is_unsupported(e):
-                raise
-        return self._overlay_by_path(layers, upper, work, target)
+        root = self._overlay_by_descriptor(layers, upper, work, target)
+        return self._overlay_by_path(layers, upper, work, target) if root is None else root
 
-    def _overlay_by_descriptor(self, layers: list[int], upper: int, work: int, target: int) -> int:
+    def _overlay_by_descriptor(self, layers: list[int], upper: int, work: int, target: int) -> int | None:
+        """None where the kernel does not take the descriptors, which it says at once."""
         with Filesystem("overlay") as fs:
             fs.set("source", "overlay")
-            for layer in layers:
-                fs.set_fd("lowerdir+", layer)
-            fs.set_fd("upperdir", upper)
-            fs.set_fd("workdir", work)
+            try:
+                for layer in layers:
+                    fs.set_fd("lowerdir+", layer)
+                fs.set_fd("upperdir", upper)
+                fs.set_fd("workdir", work)
+            except OSError as e:
+                if e.errno not in DESCRIPTORS_REFUSED:
+                    raise
+                return None
             if self.spec.uid_base is not None:
                 fs.set("userxattr")
             root = fs.mount(MOUNT_ATTR_NODEV)
@@ -158,9 +164,14 @@ class Init:
         mounts.mount_overlay_by_path(f"{path(shelf)}/root", options)
         return os.open("root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=shelf)
 
-    def _enter_root(self, root: Root) -> None:
+    def _enter_root(self, root: Root, streams: Stdio) -> None:
+        """From here on nothing of the host can be reached: not by path, and not through a descriptor either.
+
+        The next thing is to look up paths of the image, and /proc/self/fd/N/../.. of a layer is the host (CVE-2024-21626).
+        """
         os.fchdir(root.fd)
         syscalls.pivot_root(b".", b".")
         # The old root lies on top of the new one now.
         mounts.unmount_detached(b".")
         os.chdir("/")
+        keep_only(self.channel.fileno(), root.fd, *streams.inside, *streams.outside)

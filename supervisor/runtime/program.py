@@ -131,7 +131,7 @@ def find(name: str, path: str) -> str:
         raise Failure("exec", "no command specified")
     if "/" in name:
         try:
-            status = os.stat(name)
+            status = _status(name)
         except OSError as e:
             # Docker's CLI makes its exit code out of these words.
             number = e.errno or 0
@@ -145,7 +145,7 @@ def find(name: str, path: str) -> str:
     for directory in path.split(":"):
         candidate = f"{directory or '.'}/{name}"
         try:
-            number = _obstacle(os.stat(candidate))
+            number = _obstacle(_status(candidate))
         except OSError:
             continue
         if number == 0:
@@ -165,6 +165,15 @@ def reset_signals() -> None:
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _status(path: str) -> os.stat_result:
+    """Of what `path` leads to.  Magic links are refused, as in `_enter`.  Raises OSError."""
+    fd = openat2(AT_FDCWD, path, os.O_PATH, RESOLVE_NO_MAGICLINKS)
+    try:
+        return os.fstat(fd)
+    finally:
+        os.close(fd)
 
 
 def _obstacle(status: os.stat_result) -> int:
@@ -195,7 +204,8 @@ def _enter(cwd: str, *, make: bool) -> None:
             os.close(root)
         os.fchdir(fd)
         os.close(fd)
-        os.getcwd()  # fails when it is not below the root
+        if not os.getcwd().startswith("/"):  # getcwd(3): or it fails, when the directory is not below the root
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
     except OSError as e:
         number = e.errno or 0
         code = NOT_FOUND if number == errno.ENOENT else NOT_EXECUTABLE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -70,12 +71,26 @@ async def test_without_a_user_namespace(boxes: Boxes) -> None:
     assert (boxes.path / "c1/upper/new").stat().st_uid == 0
 
 
-async def test_layers_by_path_for_older_kernels(boxes: Boxes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kernels before 6.13 take no descriptors for an overlay: the way they go is the same to the container."""
+@pytest.mark.parametrize(
+    ("error", "key"),
+    [
+        (errno.EOPNOTSUPP, "lowerdir+"),  # 6.1: overlay is configured by mount(2) alone
+        (errno.EBADF, "lowerdir+"),  # 6.12: no O_PATH descriptors
+        (errno.EINVAL, "upperdir"),  # descriptors for one option, strings for another
+    ],
+    ids=["6.1", "6.12", "half"],
+)
+async def test_layers_by_path_for_older_kernels(
+    boxes: Boxes, monkeypatch: pytest.MonkeyPatch, error: int, key: str
+) -> None:
+    """Kernels before 6.15 do not take our descriptors for an overlay: the way they go is the same to the container."""
     spec = boxes.spec("sh", "-c", "cat /etc/group; echo x > /new; grep ' / ' /proc/mounts")
     script = (
         "import hawse.supervisor.linux.mounts as m\n"
-        "def refuse(*_): raise OSError(22, 'no descriptors here')\n"
+        "take = m.Filesystem.set_fd\n"
+        "def refuse(self, key, fd):\n"
+        f"    if key == {key!r}: raise OSError({error}, 'no such descriptors here')\n"
+        "    take(self, key, fd)\n"
         "m.Filesystem.set_fd = refuse\n"
     )
     monkeypatch.setattr(boot, "BOOT", boot.BOOT.replace("from hawse", script + "from hawse", 1))
