@@ -87,7 +87,11 @@ def tie_to_parent(channel: Socket) -> None:
 
 
 def set_limits(pid: int, rlimits: dict[str, list[int]], oom_score_adj: int) -> None:
-    """Resource limits and the OOM score, which only the host's root may raise.  Raises Failure."""
+    """Resource limits and the OOM score adjustment, which only the host's root may lower.  Raises Failure.
+
+    The adjustment is inherited (proc_pid_oom_score_adj(5)): without being set it would be the daemon's, whom its unit
+    protects, and the kernel would end everything else on the machine before the container that eats the memory.
+    """
     for name, (soft, hard) in rlimits.items():
         number = getattr(resource, f"RLIMIT_{name.upper()}", None)
         if number is None:
@@ -99,9 +103,11 @@ def set_limits(pid: int, rlimits: dict[str, list[int]], oom_score_adj: int) -> N
                 "not permitted, the limit of the supervisor itself is lower" if isinstance(e, PermissionError) else e
             )
             raise Failure("exec", f"ulimit {name}={soft}:{hard}: {reason}", getattr(e, "errno", 0) or 0) from None
-    if oom_score_adj:
-        try:
-            with open(f"/proc/{pid}/oom_score_adj", "w") as f:
-                f.write(str(oom_score_adj))
-        except OSError as e:
+    try:
+        with open(f"/proc/{pid}/oom_score_adj", "w") as f:
+            f.write(str(oom_score_adj))
+    except OSError as e:
+        # What is not permitted is less than root of the host set for us: the daemon itself stands higher, then, which
+        # protects nobody, and nobody has asked for 0.
+        if oom_score_adj or not isinstance(e, PermissionError):
             raise Failure("exec", f"oom_score_adj {oom_score_adj}: {os.strerror(e.errno or 0)}", e.errno or 0) from None
