@@ -77,7 +77,10 @@ class Reader:
             writer.close()
 
     def has(self, name: str) -> bool:
-        return self._body.rfind(b'"name":"%b"' % name.encode(), max(0, len(self._body) - 2 * len(PADDING))) >= 0
+        """Whole, as `documents` wants it: a piece may end in the middle of one."""
+        at = self._body.rfind(b'"name":"%b"' % name.encode(), max(0, len(self._body) - 2 * len(PADDING)))
+        end = (b"\n" if self._format == JSON_LINES else b"\n\n") + (b"\r\n" if self._chunked else b"")
+        return at >= 0 and self._body.find(end, at) >= 0
 
     def documents(self) -> list[dict[str, Any]]:
         """What has arrived whole."""
