@@ -125,8 +125,8 @@ def _shutdown(context: Context, options: Options, _: list[str]) -> int:
     pid = int(context.client.post(path)["pid"])
     try:
         pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        pass  # it was quicker than we
+    except OSError:
+        pass  # it was quicker than we (pidfd_open(2): ESRCH, or EINVAL while it is being reaped)
     else:
         try:
             ended = select.poll()

@@ -26,6 +26,7 @@ from hawse.supervisor.events import Event
 from hawse.supervisor.health import rules
 from hawse.supervisor.health.rules import History, Result
 from hawse.supervisor.lifecycle.execs import ExecConfig, process
+from hawse.supervisor.linux.process import pin
 from hawse.supervisor.model import Container, ContainerId, State, decoder, encode
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime.client import AttachOptions, Shim
@@ -111,22 +112,19 @@ class HealthKeeper:
             ours.setblocking(False)
             with closing(theirs):
                 pid = await shim.exec(exec_id, spec, AttachOptions(), theirs.fileno())
-            try:
-                pidfd = os.pidfd_open(pid)
-            except ProcessLookupError:
-                pidfd = -1  # ended and reaped already
+            pidfd = pin(pid)  # None: ended and reaped already
             try:
                 async with asyncio.timeout(timeout):
                     output = await _read(ours)
                     return await shim.exec_exit(exec_id), output
             except BaseException:
-                if pidfd >= 0:
+                if pidfd is not None:
                     _kill(pidfd)
                 with anyio.CancelScope(shield=True), anyio.move_on_after(DRAINED):
                     await _forget(shim, exec_id)
                 raise
             finally:
-                if pidfd >= 0:
+                if pidfd is not None:
                     os.close(pidfd)
 
     # What it means.

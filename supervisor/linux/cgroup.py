@@ -21,7 +21,7 @@ from typing import Self
 from anyio import CancelScope
 
 from hawse.supervisor.errors import HawseError, KernelError, UserError
-from hawse.supervisor.linux import cgroup_limits, cgroup_stats, threads
+from hawse.supervisor.linux import cgroup_limits, cgroup_stats, process, threads
 from hawse.supervisor.linux.cgroup_limits import Setting
 from hawse.supervisor.linux.cgroup_stats import Account, Stats
 from hawse.supervisor.model import Resources
@@ -301,11 +301,9 @@ class Cgroup:
         with contextlib.ExitStack() as stack:
             pinned = {}
             for pid in pids:
-                try:
-                    pinned[pid] = os.pidfd_open(pid)
-                except ProcessLookupError:
-                    continue
-                stack.callback(os.close, pinned[pid])
+                if (pidfd := process.pin(pid)) is not None:
+                    stack.callback(os.close, pidfd)
+                    pinned[pid] = pidfd
             for pid in self.pids() & pinned.keys():  # still ours, now that the pids are pinned
                 try:
                     signal.pidfd_send_signal(pinned[pid], signal.SIGKILL)

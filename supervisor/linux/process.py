@@ -6,6 +6,7 @@ Daemon side.  A bare pid means nothing here; signals go through a pidfd.
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import struct
@@ -43,13 +44,25 @@ def identity(pid: int) -> ProcessIdentity | None:
     return None if started is None else ProcessIdentity(pid=pid, start_time=started, boot_id=boot_id())
 
 
+def pin(pid: int) -> int | None:
+    """A pidfd (close-on-exec) of whoever has that pid, a zombie included; None when nobody has it, or not any more.
+
+    Of a process that is just being reaped kernels before 6.15 say EINVAL, later ones ESRCH.
+    """
+    try:
+        return os.pidfd_open(pid)
+    except OSError as e:
+        if e.errno not in (errno.ESRCH, errno.EINVAL):
+            raise
+        return None
+
+
 def open_pidfd(who: ProcessIdentity) -> int | None:
     """A pidfd (close-on-exec) of exactly that process, a zombie included; None when it is gone, whoever has its pid now."""
     if who.boot_id != boot_id():
         return None
-    try:
-        pidfd = os.pidfd_open(who.pid)
-    except ProcessLookupError:
+    pidfd = pin(who.pid)
+    if pidfd is None:
         return None
     # The pidfd pins whoever has the pid; comparing after opening makes sure that it is the one we mean.
     if start_time(who.pid) != who.start_time:
