@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 
@@ -16,6 +15,8 @@ from hawse.cli.images import split_tag
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import BinaryIO
+
+    from hawse.cli.destination import Destination
 
 _PIECE = 1 << 18
 
@@ -62,25 +63,37 @@ def _pieces(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _export(context: Context, options: Options, names: list[str]) -> int:
-    if not options.output and sys.stdout.isatty():
-        raise Failure("cowardly refusing to save to a terminal. Use the -o flag or redirect")
-    with context.client.open("GET", f"/containers/{quote(names[0])}/export") as response:
-        if not options.output:
+    path = f"/containers/{quote(names[0])}/export"
+    if options.output:
+        with (
+            _output(options.output) as there,
+            context.client.open("GET", path) as response,
+            there.replaced() as file,  # a cut-off archive under the wanted name would look like a good one
+        ):
             for piece in response:
-                sys.stdout.buffer.write(piece)
-            return 0
-        # Whole or not at all: a cut-off archive under the wanted name would look like a good one.
-        unfinished = f"{options.output}.{os.getpid()}.part"
-        try:
-            with open(unfinished, "xb") as file:
-                for piece in response:
-                    file.write(piece)
-            os.replace(unfinished, options.output)
-        except BaseException:
-            if os.path.exists(unfinished):
-                os.unlink(unfinished)
-            raise
+                file.write(piece)
+        return 0
+    if sys.stdout.isatty():
+        raise Failure("cowardly refusing to save to a terminal. Use the -o flag or redirect")
+    with context.client.open("GET", path) as response:
+        for piece in response:
+            sys.stdout.buffer.write(piece)
     return 0
+
+
+def _output(path: str) -> Destination:
+    """Raises Failure for what an archive must not take the place of."""
+    from hawse.cli.destination import resolve
+
+    try:
+        there = resolve(path)
+    except OSError as e:
+        reason = f"stat {e.filename}: {(e.strerror or str(e)).lower()}"
+        raise Failure(f"failed to export container: invalid output path: {reason}") from None
+    if there.special or there.is_directory or path.endswith("/"):
+        with there:
+            raise Failure(f"failed to export container: cannot write to {there.special or 'a directory'}: {path}")
+    return there
 
 
 def _commit(context: Context, options: Options, arguments: list[str]) -> int:
@@ -116,6 +129,7 @@ EXPORT = Command(
     most=1,
     flags=(Flag("output", "o", help="Write to this file instead of standard output", completes="file"),),
     completes="container",
+    note="A file is written whole or not at all; a link is followed; directories, devices, FIFOs and sockets are refused.",
 )
 COMMIT = Command(
     _commit,

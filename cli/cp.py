@@ -20,11 +20,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from hawse.cli.destination import Destination
+
 _DIRECTORY, _LINK = 1 << 31, 1 << 27  # Go's mode bits, which the path stat carries
 
 
 def _cp(context: Context, options: Options, arguments: list[str]) -> int:
     source, target = arguments
+    for what, argument in (("source", source), ("destination", target)):
+        if not argument:
+            raise Failure(f"{what} can not be empty")
     from_container, from_path = _split(source)
     to_container, to_path = _split(target)
     if from_container and to_container:
@@ -63,47 +68,63 @@ def _linked(context: Context, container: str, path: str) -> tuple[str, dict[str,
     """Where a link at the end of the path leads."""
     found = _stat(context, container, path)
     if found["mode"] & _LINK and found.get("linkTarget"):
-        path = posixpath.join(posixpath.dirname(path.rstrip("/")), found["linkTarget"])
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(path.rstrip("/")), found["linkTarget"]))
         found = _stat(context, container, path)
     return path, found
 
 
 def _out(context: Context, options: Options, container: str, path: str, local: str) -> int:
     """Container to host."""
-    base = posixpath.basename(posixpath.normpath(path or "/"))
-    content_only = path.endswith("/.") or not base
     clean = posixpath.normpath("/" + path.lstrip("/"))
-    if options.follow_link:
-        clean, _ = _linked(context, container, clean)
-    with context.client.open("GET", _archive(container), {"path": clean}) as response:
-        if local == "-":
+    base = posixpath.basename(clean)
+    content_only = path.endswith("/.") or not base
+    if local == "-":
+        clean = _followed(context, options, container, clean)
+        with context.client.open("GET", _archive(container), {"path": clean}) as response:
             for piece in response:
                 sys.stdout.buffer.write(piece)
-            return 0
-        from hawse.cli.tarring import unpack
+        return 0
+    from hawse.cli.unpacking import unpack
 
-        is_directory = bool(_path_stat(response)["mode"] & _DIRECTORY)
-        directory, name = _place(local, base, is_directory, content_only)
-        size = unpack(response, directory, name, rooted=clean != "/", keep_owner=options.archive)
+    with _destination(local) as there:
+        clean = _followed(context, options, container, clean)
+        with context.client.open("GET", _archive(container), {"path": clean}) as response:
+            is_directory = bool(_path_stat(response)["mode"] & _DIRECTORY)
+            name = _place(there, local, base, is_directory, content_only)
+            size = unpack(response, there.directory, name, rooted=clean != "/", keep_owner=options.archive)
     _done(options, size, local)
     return 0
 
 
-def _place(local: str, base: str, is_directory: bool, content_only: bool) -> tuple[str, str | None]:
-    """(directory, what the top entry is called in it; None: its content goes there).  Raises Failure."""
-    if os.path.isdir(local):
-        return local, None if is_directory and content_only else base
-    parent, name = os.path.split(local.rstrip("/"))
-    if os.path.lexists(local.rstrip("/")):
-        if is_directory:
-            raise Failure("cannot copy directory")
-        if local.endswith("/"):
-            raise Failure(f"not a directory: {local}")
-    elif local.endswith("/") and not is_directory:
+def _followed(context: Context, options: Options, container: str, path: str) -> str:
+    return _linked(context, container, path)[0] if options.follow_link else path
+
+
+def _destination(local: str) -> Destination:
+    """Where to write.  Raises Failure for what a copy cannot take the place of."""
+    from hawse.cli.destination import resolve
+
+    try:
+        there = resolve(local)
+    except FileNotFoundError as e:
+        raise Failure(f'invalid output path: directory "{e.filename}" does not exist') from None
+    if there.special:
+        with there:
+            what = "a device" if there.is_device else there.special
+            raise Failure(f'invalid output path: "{local}" must be a directory or a regular file: got {what}')
+    return there
+
+
+def _place(there: Destination, local: str, base: str, is_directory: bool, content_only: bool) -> str | None:
+    """What the top entry is called in the destination's directory; None: its content goes there.  Raises Failure."""
+    if there.is_directory:
+        there.enter()
+        return None if is_directory and content_only else base
+    if there.found is not None and is_directory:
+        raise Failure("cannot copy directory")
+    if local.endswith("/") and not is_directory:
         raise Failure(f"no such directory: {local}")
-    if not os.path.isdir(parent or "."):
-        raise Failure(f"invalid output path: directory {os.path.abspath(parent)!r} does not exist")
-    return parent or ".", name
+    return there.name
 
 
 def _in(context: Context, options: Options, local: str, container: str, path: str) -> int:
@@ -122,7 +143,7 @@ def _in(context: Context, options: Options, local: str, container: str, path: st
             raise Failure(f'destination "{container}:{path}" must be a directory')
         _put(context, container, path, query, iter(lambda: os.read(0, 1 << 18), b""))
         return 0
-    from hawse.cli.tarring import pack
+    from hawse.cli.packing import pack
 
     if not os.path.lexists(local):
         raise Failure(f"lstat {local}: no such file or directory")
@@ -182,5 +203,6 @@ CP = Command(
         Flag("quiet", "q", "bool", "Do not say how much was copied"),
     ),
     completes="container-path",
-    note="'-' reads or writes a tar archive. SRC_PATH/. means the content of a directory.",
+    note="'-' reads or writes a tar archive. SRC_PATH/. means the content of a directory. A DEST_PATH of the host that is a "
+    "link is followed; links below it are replaced, and devices, FIFOs and sockets that it names are refused.",
 )

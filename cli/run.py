@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from hawse.cli import container_body
@@ -81,24 +80,26 @@ def _image(context: Context, command: Command, options: Options, arguments: list
 
 def _create(context: Context, options: Options, body: dict[str, Any]) -> str:
     """The new container's id, written to --cidfile as well.  Warnings go to stderr."""
-    if options.cidfile and os.path.lexists(options.cidfile):
-        raise Failure(
-            f"container ID file found, make sure the other container isn't running or delete {options.cidfile}",
-            USAGE_ERROR,
-        )
     if options.tty:
         from hawse.cli.terminal import size
 
         if console := size() or size(0):
             body["HostConfig"]["ConsoleSize"] = list(console)
+    if not options.cidfile:
+        return _created(context, options, body)
+    from hawse.cli.cidfile import cidfile
+
+    with cidfile(options.cidfile) as file:
+        identifier = _created(context, options, body)
+        file.write(identifier.encode())
+    return identifier
+
+
+def _created(context: Context, options: Options, body: dict[str, Any]) -> str:
     answer = context.client.post("/containers/create", body, name=options.name or None)
     for warning in answer.get("Warnings") or ():
         print(f"WARNING: {warning}", file=sys.stderr)
-    identifier = str(answer["Id"])
-    if options.cidfile:
-        with open(options.cidfile, "x") as file:
-            file.write(identifier)
-    return identifier
+    return str(answer["Id"])
 
 
 def program_error(error: Failure) -> int:
