@@ -23,6 +23,11 @@ from hawse.supervisor.model import NetworkName
 TTL = 5
 """Seconds: a container that is made anew often has another address, and programs that remember (nginx) must notice."""
 LARGEST_DATAGRAM = 1232  # what fits without fragments everywhere (the DNS flag day's figure)
+LARGEST_QUESTION = LARGEST_DATAGRAM
+"""Bytes.  A longer one has something in it that nobody asks in earnest, and to read that takes too long."""
+MOST_RECORDS = 4  # beside the question; a resolver sends one or two (EDNS, a signature)
+
+_HEADER = struct.Struct("!6H")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +48,20 @@ def respond(
     datagram: bool = True,
 ) -> bytes | Forward | None:
     """The answer; None for what deserves none.  `turn` says whose turn it is among several with one name."""
+    if len(wire) < _HEADER.size or wire[2] & 0x80:  # an answer
+        return None
+    _, _, questions, *records = _HEADER.unpack_from(wire)
+    # RFC 9619: one question.  To read thousands of anything would take the daemon's time from others.
+    if questions != 1 or sum(records) > MOST_RECORDS or len(wire) > LARGEST_QUESTION:
+        return _malformed(wire)
     try:
         query = dns.message.from_wire(wire)
     except (dns.exception.DNSException, ValueError, struct.error):
         return _malformed(wire)
-    if query.flags & dns.flags.QR:
-        return None
     answer = dns.message.make_response(query, recursion_available=True)
     asker = directory.asker(network, source)
     if query.opcode() != dns.opcode.QUERY:
         answer.set_rcode(dns.rcode.NOTIMP)
-    elif len(query.question) != 1:
-        answer.set_rcode(dns.rcode.FORMERR)
     elif asker is None:  # another network's container, or a machine outside: no names are told
         answer.set_rcode(dns.rcode.REFUSED)
     elif not _answered(directory, asker, query.question[0], answer, turn):
@@ -72,7 +79,7 @@ def _answered(
     if question.rdclass != dns.rdataclass.IN:
         return False
     if question.rdtype == dns.rdatatype.PTR and (address := _address(question.name)):
-        if name := directory.name_of(asker, address):
+        if (name := directory.name_of(asker, address)) and _is_tellable(name):
             _add(answer, question.name, dns.rdatatype.PTR, [f"{name}."])
         elif directory.is_ours(address):
             answer.set_rcode(dns.rcode.NXDOMAIN)
@@ -100,6 +107,15 @@ def _address(name: dns.name.Name) -> IPv4Address | None:
         return None
 
 
+def _is_tellable(name: str) -> bool:
+    """A container may be called what DNS has no room for: a label has at most 63 bytes (RFC 1035), and at least one."""
+    try:
+        dns.name.from_text(name)
+    except dns.exception.DNSException:
+        return False
+    return True
+
+
 def _encoded(answer: dns.message.Message, limit: int) -> bytes:
     try:
         return answer.to_wire(max_size=limit, want_shuffle=False)  # whose turn it is has been decided
@@ -109,8 +125,6 @@ def _encoded(answer: dns.message.Message, limit: int) -> bytes:
         return answer.to_wire(max_size=limit)
 
 
-def _malformed(wire: bytes) -> bytes | None:
-    """FORMERR with the question's id, for what has at least a header that says it is a question."""
-    if len(wire) < 12 or wire[2] & 0x80:
-        return None
+def _malformed(wire: bytes) -> bytes:
+    """FORMERR with the question's id."""
     return wire[:2] + struct.pack("!HHHHH", 0x8000 | dns.rcode.FORMERR, 0, 0, 0, 0)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import struct
 from ipaddress import IPv4Address, IPv4Network
 
 import dns.flags
 import dns.message
 import dns.rcode
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from hawse.supervisor.dns.directory import Directory
-from hawse.supervisor.dns.question import Forward, respond
+from hawse.supervisor.dns.question import LARGEST_DATAGRAM, Forward, respond
 from hawse.supervisor.model import Container, ContainerConfig, ContainerId, Endpoint, Network, NetworkName, State
 
 BLUE, RED = NetworkName("blue"), NetworkName("red")
@@ -122,6 +124,65 @@ def test_other_names_are_passed_on_to_the_askers_own_servers() -> None:
 
 def test_nothing_leaves_an_internal_network() -> None:
     assert code(ask(directory(internal=True), "example.org")) == dns.rcode.REFUSED
+
+
+def header(questions: int, records: int) -> bytes:
+    return struct.pack("!6H", 7, 0x0100, questions, 0, 0, records)
+
+
+ONE = b"\3web\0\0\1\0\1"
+LONG = b"\1a" * 126 + b"\0\0\1\0\1"
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        header(0, 0),
+        header(2, 0) + ONE * 2,
+        header(2000, 0) + ONE * 2000,
+        header(200, 0) + LONG + b"\xc0\x0c\0\1\0\1" * 199,
+        header(1, 100) + ONE + b"\xc0\x0c\0\1\0\1\0\0\0\0\0\0" * 100,
+        header(1, 1) + ONE + b"\0\0\x29\x04\xd0\0\0\0\0" + struct.pack("!H", 8000) + b"\0\x0a\0\0" * 2000,
+    ],
+    ids=["none", "two", "thousands", "long", "records", "options"],
+)
+@pytest.mark.parametrize("datagram", [True, False])
+def test_only_one_question_is_answered_and_nothing_long_is_read(wire: bytes, datagram: bool) -> None:
+    """An answer that repeated all the questions was too big to send, which ended the daemon."""
+    answer = respond(directory(), BLUE, IPv4Address("10.0.1.2"), wire, datagram=datagram)
+    assert isinstance(answer, bytes) and len(answer) == 12
+    assert dns.message.from_wire(answer).rcode() == dns.rcode.FORMERR
+
+
+@pytest.mark.parametrize("name", ["a" * 64, "a..b", "a.", ".".join(["a" * 60] * 5)])
+def test_an_address_whose_container_has_a_name_that_dns_cannot_tell(name: str) -> None:
+    """It ended the daemon, too."""
+    there = directory()
+    plug(there, name, BLUE, "10.0.1.3")
+    assert code(ask(there, "3.1.0.10.in-addr.arpa", "PTR")) == dns.rcode.NXDOMAIN
+    assert addresses(ask(there, "2.1.0.10.in-addr.arpa", "PTR")) == ["web.blue."]
+
+
+labels = st.one_of(st.just(b"\0"), st.just(b"\xc0\x0c"), st.just(b"\3web\0"), st.binary(min_size=1, max_size=70))
+
+
+@given(
+    flags=st.integers(0, 0x7FFF),
+    question=st.tuples(labels, st.integers(0, 260), st.sampled_from([1, 3, 254, 255])),
+    records=st.lists(
+        st.tuples(labels, st.sampled_from([1, 2, 5, 6, 12, 16, 41, 249, 250, 255]), st.binary(max_size=40)), max_size=4
+    ),
+    datagram=st.booleans(),
+)
+def test_what_looks_like_a_question_breaks_nothing(
+    flags: int, question: tuple[bytes, int, int], records: list[tuple[bytes, int, bytes]], datagram: bool
+) -> None:
+    wire = struct.pack("!6H", 7, flags, 1, 0, 0, len(records)) + question[0] + struct.pack("!2H", *question[1:])
+    for name, kind, data in records:
+        wire += name + struct.pack("!2HIH", kind, 1232, 0, len(data)) + data
+    answer = respond(directory(), BLUE, IPv4Address("10.0.1.2"), wire, datagram=datagram)
+    assert answer is not None
+    assert len(answer.failed if isinstance(answer, Forward) else answer) <= LARGEST_DATAGRAM
 
 
 @given(wire=st.binary(max_size=80))
