@@ -87,6 +87,10 @@ class Directory:
         """Who has that address on that network."""
         return self._addresses.get((network, address))
 
+    def addresses(self, network: NetworkName) -> list[IPv4Address]:
+        """Everybody's on that network."""
+        return [address for on, address in self._addresses if on == network]
+
     def find(self, asker: Member, name: str) -> list[IPv4Address]:
         """The addresses of a name (in lower case) on the asker's networks; `name.network` is on that network only."""
         found: dict[IPv4Address, None] = {}

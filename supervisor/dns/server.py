@@ -1,7 +1,12 @@
 """The name server of the networks that users make: it listens on every gateway's port 53, by UDP and TCP.
 
 Who asks is known by the address that the question comes from, on the network whose gateway was asked: a container hears
-the names on its own networks, everybody else is refused.  Other names are passed on (network/upstream.py).
+the names on its own networks, everybody else is refused.  Other names are passed on (upstream.py).
+
+Nobody keeps the daemon, or its neighbours, from their turn by asking: each asker has a quota (quota.py), what is within it
+is answered turn and turn about in a small part of the loop's time (backlog.py), and who goes beyond it is not heard by the
+kernel for a moment (linux/sockfilter.py).  So no wait in here may end without giving way to others: asyncio's sock_recv and
+its kind do, as long as there is something to read.
 
 The directory is kept in step by the journal, so a name is known before the program that has it runs, and forgotten when
 it has exited.  Sockets are bound to addresses that need not be there yet (IP_FREEBIND) and outlive their bridge: a bridge
@@ -13,26 +18,35 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
+from collections.abc import Callable
+from functools import partial
 from ipaddress import IPv4Address
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 import structlog
 
 from hawse.supervisor import events
+from hawse.supervisor.dns.backlog import Backlog
+from hawse.supervisor.dns.desk import Desk, Mutes
 from hawse.supervisor.dns.directory import Directory
 from hawse.supervisor.dns.question import Forward, respond
+from hawse.supervisor.dns.quota import Rate
 from hawse.supervisor.dns.upstream import Upstream
 from hawse.supervisor.events import Event
-from hawse.supervisor.linux.listeners import NAMES_PORT
 from hawse.supervisor.model import Container, Endpoint, Network, NetworkName
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.tx import Tx
 
-IP_FREEBIND = 15  # ip(7); the socket module does not name it
-MOST_PENDING = 256  # questions per network that wait for others' answers; one more is told SERVFAIL at once
-MOST_CONNECTIONS = 64  # per network
+QUESTIONS, QUESTIONS_AT_ONCE = 2000, 200  # per second and asker; what is beyond them is dropped, over TCP it waits
+CONNECTS, CONNECTS_AT_ONCE = 200, 50  # per second and asker
+SLICE = 0.002  # seconds of every turn of the loop in which questions are answered, however many wait
+ANOTHER_TRY = 0.01  # seconds until a connection over its quota tries again
 IDLE = 10.0  # seconds until a TCP client that asks nothing is hung up on
+
+Asker = tuple[NetworkName, IPv4Address | None]
+"""Whose quota a question counts for: an address on a network; None for all together that are not on it."""
 
 log = structlog.get_logger()
 
@@ -43,8 +57,12 @@ class NameServer:
         self._directory = Directory()
         self._upstream = Upstream(parts.random.getrandbits)
         self._turn = itertools.count()
+        self._questions = Rate(QUESTIONS, QUESTIONS_AT_ONCE)
+        self._connects = Rate(CONNECTS, CONNECTS_AT_ONCE)
+        self._backlog = Backlog[Callable[[], None]](QUESTIONS_AT_ONCE)
+        self._filled = anyio.Event()
         self._serving: dict[NetworkName, anyio.CancelScope] = {}
-        self._opened, self._to_serve = anyio.create_memory_object_stream[_Desk](float("inf"))
+        self._opened, self._to_serve = anyio.create_memory_object_stream[Desk](float("inf"))
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled; `started` is reported when every network of the records is served."""
@@ -56,6 +74,7 @@ class NameServer:
                     self._open(network)
                 for container, endpoint in plugged:
                     self._directory.connect(container, endpoint)
+                group.start_soon(self._work)
                 task_status.started()
                 async for desk in self._to_serve:
                     group.start_soon(self._serve, desk)
@@ -86,7 +105,7 @@ class NameServer:
             return
         self._directory.networks[network.name] = network
         try:
-            desk = _Desk(network.name, network.gateway)
+            desk = Desk(network.name, network.gateway)
         except OSError as e:  # another name server has port 53 of every address
             log.warning("names_not_served", network=network.name, address=str(network.gateway), error=str(e))
             return
@@ -100,7 +119,7 @@ class NameServer:
         if scope := self._serving.pop(network.name, None):
             scope.cancel()
 
-    async def _serve(self, desk: _Desk) -> None:
+    async def _serve(self, desk: Desk) -> None:
         try:
             with desk.scope:
                 async with anyio.create_task_group() as group:
@@ -111,57 +130,67 @@ class NameServer:
 
     # By UDP.
 
-    async def _datagrams(self, desk: _Desk, group: anyio.abc.TaskGroup) -> None:
-        loop = asyncio.get_running_loop()
+    async def _datagrams(self, desk: Desk, group: anyio.abc.TaskGroup) -> None:
         while True:
-            try:
-                wire, (address, port) = await loop.sock_recvfrom(desk.udp, 65_535)
-            except OSError as e:
-                log.debug("question_not_received", network=desk.network, error=str(e))
-                continue
-            answer = self._respond(desk, address, wire, datagram=True)
-            if isinstance(answer, Forward):
-                if desk.pending < MOST_PENDING:
-                    desk.pending += 1
-                    group.start_soon(self._pass_on, desk, answer, wire, (address, port))
-                else:
-                    desk.answer(answer.failed, (address, port))
-            elif answer:
-                desk.answer(answer, (address, port))
+            await anyio.wait_readable(desk.udp)
+            for wire, client in desk.datagrams():
+                asker = self._asker(desk, client[0])
+                if not self._admit(asker, partial(self._answer, desk, group, asker, wire, client)):
+                    self._mute(desk.udp_mutes, asker)
 
-    async def _pass_on(self, desk: _Desk, forward: Forward, wire: bytes, client: tuple[str, int]) -> None:
+    def _answer(
+        self, desk: Desk, group: anyio.abc.TaskGroup, asker: Asker, wire: bytes, client: tuple[str, int]
+    ) -> None:
+        if desk.scope.cancel_called:  # the network went while the question waited its turn
+            return
+        answer = self._respond(desk, client[0], wire, datagram=True)
+        if isinstance(answer, Forward):
+            if desk.pending.take(asker):
+                group.start_soon(self._pass_on, desk, asker, answer, wire, client)
+            else:
+                desk.answer(answer.failed, client)
+        elif answer:
+            desk.answer(answer, client)
+
+    async def _pass_on(self, desk: Desk, asker: Asker, forward: Forward, wire: bytes, client: tuple[str, int]) -> None:
         try:
             answer = await self._upstream.ask(wire, forward.servers, self._own_addresses(), datagram=True)
             desk.answer(answer or forward.failed, client)
         finally:
-            desk.pending -= 1
+            desk.pending.release(asker)
 
     # By TCP.
 
-    async def _connections(self, desk: _Desk, group: anyio.abc.TaskGroup) -> None:
-        loop = asyncio.get_running_loop()
+    async def _connections(self, desk: Desk, group: anyio.abc.TaskGroup) -> None:
         while True:
+            await anyio.wait_readable(desk.tcp)
             try:
-                client, (address, _) = await loop.sock_accept(desk.tcp)
+                client, (address, _) = desk.tcp.accept()
+            except BlockingIOError:  # it hung up before we came to it
+                continue
             except OSError as e:  # EMFILE above all: a moment later there may be room
                 log.warning("client_not_accepted", network=desk.network, error=str(e))
                 await anyio.sleep(0.1)
                 continue
-            if desk.connections < MOST_CONNECTIONS:
-                desk.connections += 1
-                group.start_soon(self._converse, desk, client, address)
+            asker = self._asker(desk, address)
+            if not self._connects.take(asker, anyio.current_time()):
+                client.close()
+                self._mute(desk.tcp_mutes, asker)
+            elif desk.connections.take(asker):
+                group.start_soon(self._converse, desk, asker, client, address)
             else:
                 client.close()
 
-    async def _converse(self, desk: _Desk, client: socket.socket, address: str) -> None:
+    async def _converse(self, desk: Desk, asker: Asker, client: socket.socket, address: str) -> None:
         """Questions and answers, each after its length (RFC 7766), one after the other."""
         try:
+            client.setblocking(False)
             reader, writer = await asyncio.open_connection(sock=client)
             try:
                 while True:
                     with anyio.move_on_after(IDLE) as scope:
                         wire = await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
-                        answer = self._respond(desk, address, wire, datagram=False)
+                        answer = await self._in_turn(desk, asker, address, wire)
                         if isinstance(answer, Forward):
                             own = self._own_addresses()
                             told = await self._upstream.ask(wire, answer.servers, own, datagram=False)
@@ -177,9 +206,52 @@ class NameServer:
         except (OSError, EOFError):
             pass  # it hung up
         finally:
-            desk.connections -= 1
+            desk.connections.release(asker)
 
-    def _respond(self, desk: _Desk, address: str, wire: bytes, *, datagram: bool) -> bytes | Forward | None:
+    async def _in_turn(self, desk: Desk, asker: Asker, address: str, wire: bytes) -> bytes | Forward | None:
+        """`_respond`, when the asker's quota and its turn have come; meanwhile its next questions wait in the connection."""
+        told: asyncio.Future[bytes | Forward | None] = asyncio.get_running_loop().create_future()
+
+        def respond_now() -> None:
+            if not told.done():
+                told.set_result(self._respond(desk, address, wire, datagram=False))
+
+        while not self._admit(asker, respond_now):
+            await anyio.sleep(ANOTHER_TRY)
+        return await told
+
+    # By turns.
+
+    def _asker(self, desk: Desk, address: str) -> Asker:
+        source = IPv4Address(address)
+        return desk.network, source if self._directory.asker(desk.network, source) else None
+
+    def _mute(self, mutes: Mutes, asker: Asker) -> None:
+        network, source = asker
+        if source is not None:
+            mutes.mute(source)
+        else:
+            mutes.mute_strangers(self._directory.addresses(network))
+
+    def _admit(self, asker: Asker, respond_now: Callable[[], None]) -> bool:
+        """False for one too many: it is neither read nor answered."""
+        if not self._questions.take(asker, anyio.current_time()) or not self._backlog.put(asker, respond_now):
+            return False
+        self._filled.set()
+        return True
+
+    async def _work(self) -> None:
+        """Answer what was let in, for a moment in every turn of the loop."""
+        while True:
+            await self._filled.wait()
+            until = anyio.current_time() + SLICE
+            while self._backlog and anyio.current_time() < until:
+                self._backlog.take()()
+            if not self._backlog:
+                self._filled = anyio.Event()
+            await anyio.lowlevel.checkpoint()
+
+    def _respond(self, desk: Desk, address: str, wire: bytes, *, datagram: bool) -> bytes | Forward | None:
         source = IPv4Address(address)
         return respond(self._directory, desk.network, source, wire, turn=next(self._turn), datagram=datagram)
 
@@ -190,45 +262,3 @@ class NameServer:
 def _recorded(tx: Tx) -> tuple[list[Network], list[tuple[Container, Endpoint]]]:
     containers = {c.id: c for c in tx.containers() if c.state.is_alive}
     return tx.networks(), [(containers[e.container_id], e) for e in tx.endpoints() if e.container_id in containers]
-
-
-class _Desk:
-    """The two sockets of one network's gateway.  Raises OSError when they cannot be had."""
-
-    def __init__(self, network: NetworkName, gateway: IPv4Address) -> None:
-        self.network = network
-        self.scope = anyio.CancelScope()
-        self.pending = 0
-        self.connections = 0
-        self.udp = _bound(socket.SOCK_DGRAM, gateway)
-        try:
-            self.tcp = _bound(socket.SOCK_STREAM, gateway)
-        except BaseException:
-            self.udp.close()
-            raise
-
-    def answer(self, wire: bytes, client: tuple[str, int]) -> None:
-        """A datagram that cannot be sent is lost, as any may be: the client asks again."""
-        try:
-            self.udp.sendto(wire, client)
-        except OSError as e:
-            log.debug("answer_not_sent", network=self.network, client=client[0], error=str(e))
-
-    def close(self) -> None:
-        self.udp.close()
-        self.tcp.close()
-
-
-def _bound(kind: socket.SocketKind, gateway: IPv4Address) -> socket.socket:
-    sock = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    try:
-        sock.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
-        if kind == socket.SOCK_STREAM:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((str(gateway), NAMES_PORT))
-        if kind == socket.SOCK_STREAM:
-            sock.listen(MOST_CONNECTIONS)
-    except BaseException:
-        sock.close()
-        raise
-    return sock

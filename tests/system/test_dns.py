@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import re
-import socket
+import struct
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import dns.flags
-import dns.message
-import dns.rcode
-import dns.rdatatype
-import dns.rrset
 import pytest
 
 from hawse.cli.selftest.lab import INTERNET, Lab
 from hawse.cli.selftest.waiting import eventually
+from tests.lab.internet import internet_names
 
 IDLE = ("sleep", "1000")
 
@@ -187,6 +181,25 @@ def test_port_53_can_be_published_all_the_same(blue: Lab) -> None:
     blue.hawse("network", "rm", "later")
 
 
+def test_no_question_ends_the_daemon(blue: Lab) -> None:
+    """Too many in one message, and one whose answer DNS cannot tell: a name of more than 63 bytes."""
+    long = "a" * 64
+    blue.hawse("run", "-d", "--name", long, "--network", "blue", "busybox", *IDLE)
+    many = struct.pack("!6H", 7, 0x0100, 200, 0, 0, 0) + b"\3web\0\0\1\0\1" * 200
+    gateway = blue.hawse("network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "blue").out.strip()
+    program = (
+        "import socket; sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
+        f"sock.settimeout(30); sock.sendto({many!r}, ({gateway!r}, 53)); print(sock.recv(9999)[3] & 15)"
+    )
+    daemon, pid = blue.daemon.pid, blue.inspect("web")["State"]["Pid"]
+    asked = blue.run(["nsenter", "-t", str(pid), "-n", sys.executable, "-c", program], check=False)
+    assert (asked.out, blue.daemon.pid) == ("1\n", daemon), "FORMERR"
+    address = blue.address(long, "blue")
+    assert "NXDOMAIN" in blue.hawse("exec", "web", "nslookup", address, check=False).out
+    assert lookup(blue, "web", long[:63]) == [] and blue.daemon.pid == daemon
+    blue.hawse("rm", "-f", long)
+
+
 def test_resolv_conf(blue: Lab) -> None:
     gateway = blue.hawse("network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "blue").out.strip()
     shown = blue.hawse(
@@ -209,62 +222,3 @@ def big_name(lab: Lab) -> list[str]:
     )
     pid = lab.inspect("web")["State"]["Pid"]
     return lab.run(["nsenter", "-t", str(pid), "-n", sys.executable, "-c", program]).out.split()
-
-
-@contextmanager
-def internet_names(lab: Lab) -> Iterator[list[str]]:
-    """A name server on the internet's machine that the host uses: it knows example.org and says what it was asked."""
-    asked: list[str] = []
-    host_file = lab.share / "resolv.conf"
-    sockets = [lab.internet.open_socket(kind) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM)]
-    udp, tcp = sockets
-    tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    for sock in sockets:
-        sock.bind((INTERNET, 53))
-    tcp.listen()
-
-    def answer(wire: bytes, *, whole: bool) -> bytes:
-        query = dns.message.from_wire(wire)
-        name = query.question[0].name
-        asked.append(name.to_text(omit_final_dot=True))
-        reply = dns.message.make_response(query, recursion_available=True)  # without that glibc takes it for a referral
-        if asked[-1] == "big.example.org" and not whole:
-            reply.flags |= dns.flags.TC
-        elif asked[-1].endswith("example.org"):
-            if query.question[0].rdtype != dns.rdatatype.A:
-                return reply.to_wire()
-            reply.answer.append(dns.rrset.from_text(name, 60, "IN", "A", "203.0.113.7"))
-        else:
-            reply.set_rcode(dns.rcode.NXDOMAIN)
-        return reply.to_wire()
-
-    def serve_datagrams() -> None:
-        while (received := udp.recvfrom(4096))[0] != b"end":
-            udp.sendto(answer(received[0], whole=False), received[1])
-
-    def serve_streams() -> None:
-        while True:
-            client, _ = tcp.accept()
-            with client, client.makefile("rb") as stream:
-                if not (size := stream.read(2)):
-                    return
-                wire = answer(stream.read(int.from_bytes(size, "big")), whole=True)
-                client.sendall(len(wire).to_bytes(2, "big") + wire)
-
-    threads = [threading.Thread(target=serve) for serve in (serve_datagrams, serve_streams)]
-    host_file.write_text(f"nameserver {INTERNET}\n")
-    for thread in threads:
-        thread.start()
-    try:
-        lab.run(["mount", "--bind", host_file, "/etc/resolv.conf"])  # seen in the lab only
-        yield asked
-    finally:
-        lab.run(["umount", "--lazy", "/etc/resolv.conf"], check=False)  # the daemon may just be reading it
-        host_file.unlink()
-        with lab.internet.open_socket(socket.SOCK_DGRAM) as last:
-            last.sendto(b"end", (INTERNET, 53))
-        lab.internet.connect(INTERNET, 53).close()
-        for thread in threads:
-            thread.join(30)
-        for sock in sockets:
-            sock.close()
