@@ -16,6 +16,7 @@ from hawse.supervisor.api.call import Call
 from hawse.supervisor.api.look import Seen
 from hawse.supervisor.errors import Conflict, NotFound, UserError
 from hawse.supervisor.events import rfc3339
+from hawse.supervisor.linux import threads
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.linux.cgroup_stats import Stats
 from hawse.supervisor.linux.procfs import Process, Traffic, machine_cpu_ns, machine_memory, processes, traffic
@@ -37,7 +38,8 @@ async def top(call: Call) -> web.StreamResponse:
         raise Conflict(f"container {container.id} is not running")
     pids = Cgroup.open(call.engine.parts.cgroups, container.id).pids()
     now = time.time()
-    lines = [[_cell(column, p, container, now) for column in columns] for p in processes(pids)]
+    found = await threads.run_sync(processes, pids)  # may be very many, and to read of one may take long
+    lines = [[_cell(column, p, container, now) for column in columns] for p in found]
     return call.json({"Titles": list(columns), "Processes": lines})
 
 

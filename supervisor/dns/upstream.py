@@ -7,6 +7,7 @@ Messages are passed on as they are: what we do not understand is not ours to cha
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -17,7 +18,9 @@ import anyio
 
 from hawse.supervisor.runtime.etc_files import FALLBACK_NAMESERVERS
 
+PORT = 53
 ONE = 2.0  # seconds that one server gets
+MOST_STRAY = 16  # datagrams that are no answer until a server is given up; it may be a container (--dns)
 ALL = 4.5  # seconds for all of them: programs give up or ask again after five
 _NOT_ANSWERED = (2, 5)  # SERVFAIL, REFUSED: the next one may know
 
@@ -50,12 +53,14 @@ class Upstream:
         own_id = self._random(16).to_bytes(2, "big")
         family = socket.AF_INET6 if ":" in server else socket.AF_INET
         with closing(socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)) as sock:
-            sock.connect((server, 53))  # from here on only that server is heard
+            sock.connect((server, PORT))  # from here on only that server is heard
             await loop.sock_sendall(sock, own_id + wire[2:])
-            while True:
-                answer = await loop.sock_recv(sock, 65_535)
+            for _ in range(MOST_STRAY):
+                await anyio.wait_readable(sock)  # gives way to others each time, also when it is a flood
+                answer = sock.recv(65_535)
                 if len(answer) >= 12 and answer[:2] == own_id and answer[2] & 0x80:
                     return wire[:2] + answer[2:]
+        raise OSError(errno.EPROTO, "what comes is no answer", server)
 
     def _of_host(self) -> tuple[str, ...]:
         """The host's own name servers, read again when the file has changed."""
@@ -70,7 +75,7 @@ class Upstream:
 
 
 async def _by_stream(server: str, wire: bytes) -> bytes:
-    reader, writer = await asyncio.open_connection(server, 53)
+    reader, writer = await asyncio.open_connection(server, PORT)
     try:
         writer.write(len(wire).to_bytes(2, "big") + wire)
         size = int.from_bytes(await reader.readexactly(2), "big")

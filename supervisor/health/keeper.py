@@ -166,11 +166,16 @@ class HealthKeeper:
 
 async def _read(sock: socket.socket) -> bytes:
     """Everything until the end; what is beyond the limit is read and dropped, so that the program is never held up."""
-    loop = asyncio.get_running_loop()
     kept = b""
-    while chunk := await loop.sock_recv(sock, 65_536):
+    while True:
+        await anyio.wait_readable(sock)  # gives way to others each time, also when the program writes without end
+        try:
+            chunk = sock.recv(65_536)
+        except BlockingIOError:
+            continue
+        if not chunk:
+            return kept
         kept = (kept + chunk)[: rules.MOST_OUTPUT]
-    return kept
 
 
 def _kill(pidfd: int) -> None:

@@ -61,6 +61,7 @@ def attributes(data: bytes | memoryview, offset: int = 0) -> dict[int, bytes]:
 
 ANSWER_TIMEOUT = 10  # seconds; the kernel answers inside the request, so only a lost answer is waited for
 DUMP_TRIES = 100
+NEWS_AT_ONCE = 64  # datagrams
 AT_ONCE = 100  # requests in one send: the acks of all have to fit into the socket's buffer
 
 
@@ -177,6 +178,22 @@ class Channel:
             return parse(self._socket.recv(1 << 16))
         except BlockingIOError:
             raise KernelError("netlink: answer", errno.ETIMEDOUT) from None
+
+
+def news(sock: socket.socket) -> Iterator[bytes]:
+    """Datagrams of a subscribed socket that is ready, b"" where the kernel says that some were lost.  Raises OSError.
+
+    Not all that wait: they may come faster than they are read, and the event loop calls again.
+    """
+    for _ in range(NEWS_AT_ONCE):
+        try:
+            yield sock.recv(1 << 16)
+        except BlockingIOError:
+            return
+        except OSError as e:
+            if e.errno != errno.ENOBUFS:
+                raise
+            yield b""
 
 
 def parse(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:

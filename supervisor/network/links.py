@@ -24,7 +24,7 @@ import anyio
 from hawse.supervisor.errors import Conflict, KernelError, Unavailable
 from hawse.supervisor.linux import rtnetlink
 from hawse.supervisor.linux.device import Link, Route
-from hawse.supervisor.linux.netlink import Channel, Message, parse
+from hawse.supervisor.linux.netlink import Channel, Message, news, parse
 from hawse.supervisor.linux.worker import Worker
 
 T = TypeVar("T")
@@ -175,17 +175,10 @@ class Links:
 
     def _seen(self) -> None:
         assert self._events is not None
-        while True:
-            try:
-                data = self._events.recv(1 << 16)
-            except BlockingIOError:
-                return
-            except OSError as e:
-                if e.errno != errno.ENOBUFS:
-                    raise
-                for name in list(self._waiting):  # news were lost: everybody looks again
+        for data in news(self._events):
+            if not data:  # some were lost: everybody looks again
+                for name in list(self._waiting):
                     self._tell(name)
-                continue
             for kind, _, _, payload in parse(data) if self._waiting else ():
                 # A bridge announces a port that leaves it as a deletion too, of family AF_BRIDGE; the link lives on.
                 if kind == rtnetlink.RTM_DELLINK and payload[0] != rtnetlink.AF_BRIDGE:

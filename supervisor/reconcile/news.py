@@ -8,14 +8,13 @@ netlink ports are this process's own.  Messages: rtnetlink(7); linux/netfilter/n
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from hawse.supervisor.linux.netlink import attributes
+from hawse.supervisor.linux.netlink import attributes, news
 from hawse.supervisor.linux.rtnetlink import (
     AF_BRIDGE,
     RTM_DELLINK,
@@ -27,6 +26,7 @@ from hawse.supervisor.linux.rtnetlink import (
     parse_link,
     parse_route,
 )
+from hawse.supervisor.linux.sockbuf import set_receive_buffer
 
 Damaged = Callable[[str, str], None]
 """Called with what happened and, where the kernel tells, who did it: "nft[1234]"."""
@@ -42,7 +42,6 @@ NFT_MSG_NEWGEN = 15
 NFTA_TABLE = 1  # NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE, NFTA_SET_TABLE, NFTA_SET_ELEM_LIST_TABLE
 NFTA_GEN_PROC_PID, NFTA_GEN_PROC_NAME = 2, 3
 NFGENMSG = 4  # bytes of struct nfgenmsg before the attributes
-SO_RCVBUFFORCE = 33
 BUFFER = 8 << 20
 _HEADER = struct.Struct("=IHHII")
 
@@ -79,16 +78,9 @@ class NetlinkWatch:
             sock.close()
 
     def _drain(self, sock: socket.socket, handle: Callable[[int, int, bytes], None]) -> None:
-        while True:
-            try:
-                data = sock.recv(1 << 16)
-            except BlockingIOError:
-                return
-            except OSError as e:
-                if e.errno != errno.ENOBUFS:
-                    raise
+        for data in news(sock):
+            if not data:
                 self._damaged("notifications were lost", "")  # look at everything
-                continue
             offset = 0
             while offset + _HEADER.size <= len(data):
                 length, kind, _, _, port = _HEADER.unpack_from(data, offset)
@@ -144,10 +136,7 @@ class NetlinkWatch:
 
 def _subscribed(protocol: int, *groups: int) -> socket.socket:
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, protocol)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
-    except PermissionError:  # without CAP_NET_ADMIN in the initial user namespace
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+    set_receive_buffer(sock, BUFFER)
     sock.bind((0, sum(1 << (group - 1) for group in groups)))
     return sock
 

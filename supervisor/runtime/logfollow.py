@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from hawse.supervisor.linux import threads
 from hawse.supervisor.linux.inotify import DirectoryWatch
 from hawse.supervisor.runtime.logreader import BLOCK, Entry, Parser, open_files, seek_tail, successor, timestamp
 
@@ -58,9 +59,9 @@ async def _lines(path: Path, query: LogQuery, ended: asyncio.Event | None) -> As
     with contextlib.ExitStack() as stack:
         watch = _watch(path.parent, stack) if ended else None
         files = open_files(path)
-        if query.tail is not None:
-            files = seek_tail(files, query.tail)
         stack.callback(lambda: [file.close() for file in files])
+        if query.tail is not None:
+            files = await threads.run_sync(seek_tail, files, query.tail)  # may be all of a long log
         rest = b""
         while True:
             over = ended is None or ended.is_set()  # looked at before the file is: what was written before is seen

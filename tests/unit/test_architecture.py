@@ -198,6 +198,17 @@ def test_the_daemon_never_forks() -> None:
     assert not found
 
 
+def test_no_read_keeps_the_event_loop_while_there_is_something_to_read() -> None:
+    """These return at once then, without a turn for anybody else: who writes without end has the daemon to itself."""
+    banned = {"sock_recv", "sock_recv_into", "sock_recvfrom", "sock_recvfrom_into", "sock_accept"}
+    assert not [
+        f"{path}:{node.lineno}: {node.attr}"
+        for path in MODULES.values()
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Attribute) and node.attr in banned
+    ]
+
+
 def test_no_module_named_after_nothing() -> None:
     """Rule 5: a file has one subject, and its name says which."""
     vague = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}

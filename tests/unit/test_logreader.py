@@ -151,6 +151,16 @@ def test_last_lines_are_bounded(tmp_path: Path) -> None:
     assert sum(map(len, lines)) <= 2000
 
 
+async def test_the_tail_of_a_long_log_is_sought_while_others_have_their_turn(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    fill(log, ("stdout", b"a line\n" * 1000)).close()
+    begun = asyncio.Event()
+    asyncio.get_running_loop().call_soon(begun.set)
+    async with contextlib.aclosing(read_log(log, LogQuery(tail=1000))) as batches:
+        first = await anext(batches)
+    assert len(first) == 1000 and begun.is_set()
+
+
 class Follower:
     """Collects what a follower is told, in a task."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 import struct
 from typing import Any, cast
 
@@ -25,6 +26,17 @@ def ack(sequence: int, number: int = 0, words: str = "") -> bytes:
     if not words:
         return message(netlink.NLMSG_ERROR, sequence, payload)
     return message(netlink.NLMSG_ERROR, sequence, payload + netlink.text(1, words), flags=0x300)
+
+
+def test_news_that_do_not_end_are_read_a_few_at_a_time() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        for _ in range(netlink.NEWS_AT_ONCE + 1):
+            theirs.send(b"news")
+        assert len(list(netlink.news(ours))) == netlink.NEWS_AT_ONCE
+        assert list(netlink.news(ours)) == [b"news"]
 
 
 class Kernel:
