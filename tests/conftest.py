@@ -1,6 +1,7 @@
 """Which tests run: unit always; netns and system only with --privileged, and then a missing capability is a failure.
 
-Tests are marked by their directory (tests/netns, tests/system), so nobody can forget the marker.
+Tests are marked by their directory (tests/netns, tests/system), so nobody can forget the marker.  Those of tests/machine
+boot virtual machines: they run with --machines.
 """
 
 from __future__ import annotations
@@ -24,6 +25,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="also run the netns and system tests; they need root and fail where something is missing",
     )
+    parser.addoption(
+        "--machines",
+        choices=("none", "quick", "whole"),
+        default="none",
+        help="run the tests of tests/machine in virtual machines: those marked quick, or all",
+    )
+    parser.addoption("--suite", default="trixie", help="the Debian release of those machines")
 
 
 def pytest_configure() -> None:
@@ -42,16 +50,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.path.is_relative_to(TESTS):
             kind = item.path.relative_to(TESTS).parts[0]
-            if kind in PRIVILEGED:
+            if kind in PRIVILEGED or kind == "machine":
                 item.add_marker(kind)
         if "debian" in getattr(item, "fixturenames", ()):  # the first of them may have to make it, from a mirror
             item.add_marker(pytest.mark.timeout(1800), append=False)
-    if config.getoption("--privileged"):
-        return
-    dropped = [item for item in items if any(item.get_closest_marker(m) for m in PRIVILEGED)]
+    dropped = [item for item in items if not _wanted(item, config)]
     if dropped:
         config.hook.pytest_deselected(items=dropped)
         items[:] = [item for item in items if item not in dropped]
+
+
+def _wanted(item: pytest.Item, config: pytest.Config) -> bool:
+    if item.get_closest_marker("machine"):
+        machines = config.getoption("--machines")
+        return machines == "whole" or (machines == "quick" and item.get_closest_marker("quick") is not None)
+    return bool(config.getoption("--privileged")) or not any(item.get_closest_marker(m) for m in PRIVILEGED)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -94,6 +94,12 @@ def _distribution() -> tuple[str, str, str]:
     return suite, (mirrors or [default])[0], "main,universe" if release.get("ID") == "ubuntu" else "main"
 
 
+def debian_mirror() -> str:
+    """Where this machine gets Debian's packages, of whatever release."""
+    _, mirror, _ = _distribution()
+    return mirror if "ubuntu" not in mirror else "http://deb.debian.org/debian"
+
+
 def _apt(key: str) -> str:
     shown = subprocess.run(["apt-config", "shell", "value", key], capture_output=True, text=True, check=False).stdout
     return shown.partition("'")[2].rpartition("'")[0]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.lab.wheel import build
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
@@ -37,36 +36,15 @@ def test_every_package_has_an_init() -> None:
 
 @pytest.mark.timeout(120)
 def test_the_wheel_holds_every_module(tmp_path: Path) -> None:
-    """Built from a copy: setuptools leaves build/ behind, and a stale one would hide what is missing."""
-    for name in (*ROOTS, "pyproject.toml", "README.md", "LICENSE"):
-        source = REPOSITORY / name
-        if source.is_dir():  # what interpreters write meanwhile comes and goes
-            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-        elif source.exists():
-            shutil.copy(source, tmp_path)
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "wheel",
-            "--quiet",
-            "--no-deps",
-            "--no-build-isolation",
-            "--wheel-dir",
-            tmp_path / "out",
-            tmp_path,
-        ],
-        check=True,
-        timeout=110,
-    )
-    (wheel,) = (tmp_path / "out").glob("*.whl")
+    scratch = tmp_path / "tree"
+    scratch.mkdir()
+    wheel = build(scratch, tmp_path / "out")
     with zipfile.ZipFile(wheel) as archive:
         packed = set(archive.namelist())
     expected = {
-        f"hawse/{path.relative_to(tmp_path)}"
+        f"hawse/{path.relative_to(scratch)}"
         for root in ROOTS
-        for path in (tmp_path / root).rglob("*")
+        for path in (scratch / root).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert expected <= packed, f"missing from the wheel: {sorted(expected - packed)}"
