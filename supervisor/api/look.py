@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hawse.supervisor.api.view_container import Surroundings
 from hawse.supervisor.health.rules import History
+from hawse.supervisor.lifecycle import network_files
 from hawse.supervisor.linux.diskusage import sizes as measured
 from hawse.supervisor.model import Container, ContainerId, Endpoint, ImageId
 from hawse.supervisor.store.tx import Tx
@@ -52,11 +53,13 @@ async def surroundings(
     """For one container's inspect, or for the lines of a list."""
     networks = await engine.networks.all()
     paths = engine.parts.paths(container.id) if container else None
+    owner = await engine.store.read(lambda tx: network_files.owner(tx, container)) if container else None
+    provided = engine.parts.paths(owner.id) if owner else None
     return Surroundings(
         network_ids={n.name: n.id for n in networks},
         volumes=str(engine.parts.config.root / "volumes"),
         log_path=str(paths.log) if paths and container and container.config.log_driver != "none" else "",
-        etc_files=(str(paths.resolv_conf), str(paths.hostname), str(paths.hosts)) if paths else ("", "", ""),
+        etc_files=(str(provided.resolv_conf), str(provided.hostname), str(provided.hosts)) if provided else ("",) * 3,
         sizes=size,
         execs=tuple(engine.execs.running_in(container.id)) if container else (),
         health=engine.health.history(container.id) if container else History(),

@@ -1,67 +1,92 @@
 """The three files that a container is given: written before a start, and kept true while its networks change.
 
-They are bind-mounted, so they are changed where they are.  Who shares another's network has copies of its own, which
-follow.  What they hold is decided in runtime/etc_files.py.
+They are bind-mounted, so they are changed where they are.  Who shares another's network is given that one's very files, as
+with docker; they live as long as somebody has them mounted.  What they hold is decided in runtime/etc_files.py.
+
+A program inside may write what it likes into them: nothing is read but by `_change`, which reads no more than LARGEST.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
-from hawse.supervisor.model import Container, State
+import structlog
+from msgspec.structs import replace
+
+from hawse.supervisor.lifecycle.rootview import in_thread
+from hawse.supervisor.model import Container
 from hawse.supervisor.networks import BUILTIN
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime import etc_files
 from hawse.supervisor.store.tx import Tx
 
+LARGEST = 1 << 20
+"""Bytes of such a file that are read.  A bigger one is its container's own affair until the next start."""
+
 _HOST_RESOLV = Path("/etc/resolv.conf")
-_LARGEST = 1 << 20  # bytes; a program inside may write what it likes
+_SHARED = "container:"
+
+log = structlog.get_logger()
+
+
+def owner(tx: Tx, container: Container) -> Container | None:
+    """Whose network it has, and so whose names and files: its own, or another's.  None when that one was removed."""
+    found: Container | None = container
+    while found is not None and found.config.network_mode.startswith(_SHARED):
+        found = tx.container(found.config.network_mode.removeprefix(_SHARED))
+    return found
+
+
+def named(tx: Tx, container: Container) -> Container:
+    """With the host name of whom it shares the network with, as docker has it: the files say nothing of any other."""
+    other = owner(tx, container)
+    if other is None or other is container:
+        return container
+    config = replace(container.config, hostname=_hostname(other), domainname=other.config.domainname)
+    return replace(container, config=config)
 
 
 async def write(parts: Parts, container: Container) -> None:
     """For a start: as it has to be, whatever an earlier run left."""
     paths, config = parts.paths(container.id), container.config
+    if config.network_mode.startswith(_SHARED):
+        return
     hostname = _hostname(container)
-    texts = {paths.hostname: f"{hostname}\n"}
-    if config.network_mode.startswith("container:"):  # one network, one set of names
-        target = config.network_mode.partition(":")[2]
-        other = parts.paths((await parts.store.read(lambda tx: tx.find(target))).id)
-        for own, shared in ((paths.hosts, other.hosts), (paths.resolv_conf, other.resolv_conf)):
-            texts[own] = shared.read_text() if shared.exists() else ""
-    else:
-        addresses, gateway = await parts.store.read(lambda tx: _addressed(tx, container))
-        texts[paths.hosts] = etc_files.hosts(config, hostname, addresses, gateway)
-        texts[paths.resolv_conf] = _resolv_conf(container, _name_server(parts, container))
-    for path, text in texts.items():
-        path.write_text(text)
-        path.chmod(0o644)
-        if container.uid_base is not None:
-            os.chown(path, container.uid_base, container.uid_base)
+    addresses, gateway = await parts.store.read(lambda tx: _addressed(tx, container))
+    texts = {
+        paths.hostname: f"{hostname}\n",
+        paths.hosts: etc_files.hosts(config, hostname, addresses, gateway),
+        paths.resolv_conf: _resolv_conf(container, _name_server(parts, container)),
+    }
+
+    def put() -> None:
+        for path, text in texts.items():
+            path.write_text(text)
+            path.chmod(0o644)
+            os.chown(path, 0, 0)  # id-mapped when it is mounted, into each of several containers as its own
+
+    await in_thread("write", put)  # of what a program has made huge, the disk has much to free
 
 
 async def follow(parts: Parts, container: Container) -> None:
     """Its networks have changed while it runs.  Safe to run again; what programs inside have written stays."""
     mode = container.config.network_mode
-    if mode in BUILTIN or mode.startswith("container:"):
+    if mode in BUILTIN or mode.startswith(_SHARED):
         return
-
-    def read(tx: Tx) -> tuple[list[str], list[Container]]:
-        sharing = [c for c in tx.containers() if c.config.network_mode == f"container:{container.id}"]
-        return _addressed(tx, container)[0], [c for c in sharing if c.state in (State.RUNNING, State.PAUSED)]
-
-    addresses, sharing = await parts.store.read(read)
+    addresses, _ = await parts.store.read(lambda tx: _addressed(tx, container))
     networks = await parts.store.read(lambda tx: tx.networks())
     subnets = [network.subnet for network in networks if network.subnet]
     gateways = [str(network.gateway) for network in networks]
-    hostname, config = _hostname(container), container.config
+    hostname, config, paths = _hostname(container), container.config, parts.paths(container.id)
     wanted, plain = _resolv_conf(container, _name_server(parts, container)), _resolv_conf(container, "")
-    for each in (container, *sharing):
-        paths = parts.paths(each.id)
-        if (text := _read(paths.hosts)) is not None:
-            _put(paths.hosts, text, etc_files.hosts_now(text, config, hostname, addresses, subnets))
-        if (text := _read(paths.resolv_conf)) is not None:
-            _put(paths.resolv_conf, text, etc_files.resolv_conf_now(text, wanted, plain, gateways))
+
+    def change() -> None:
+        _change(paths.hosts, lambda text: etc_files.hosts_now(text, config, hostname, addresses, subnets))
+        _change(paths.resolv_conf, lambda text: etc_files.resolv_conf_now(text, wanted, plain, gateways))
+
+    await in_thread("follow", change)
 
 
 def _addressed(tx: Tx, container: Container) -> tuple[list[str], str]:
@@ -89,18 +114,21 @@ def _hostname(container: Container) -> str:
     return container.config.hostname or container.id[:12]
 
 
-def _read(path: Path) -> str | None:
-    """None for what is not ours to change any more."""
+def _change(path: Path, changed: Callable[[str], str]) -> None:
+    """What is read is bounded by the reading itself: a size that was asked for before may be another by then."""
     try:
-        if path.stat().st_size > _LARGEST:
-            return None
-        return path.read_text(errors="surrogateescape")
+        file = path.open("r+b")
     except FileNotFoundError:
-        return None
-
-
-def _put(path: Path, old: str, new: str) -> None:
-    if new != old:
-        with path.open("r+", errors="surrogateescape") as file:
-            file.write(new)
+        return
+    with file:
+        data = file.read(LARGEST + 1)
+        if len(data) > LARGEST:
+            log.warning(
+                "file_not_changed", path=str(path), reason=f"its container has made it bigger than {LARGEST} bytes"
+            )
+            return
+        text = data.decode(errors="surrogateescape")
+        if (new := changed(text)) != text:
+            file.seek(0)
+            file.write(new.encode(errors="surrogateescape"))
             file.truncate()

@@ -26,7 +26,7 @@ from hawse.supervisor.lifecycle import network_files
 from hawse.supervisor.lifecycle.creating import lease, prepare
 from hawse.supervisor.linux import listeners
 from hawse.supervisor.linux.cgroup import Cgroup
-from hawse.supervisor.model import Container, ContainerConfig, ContainerId, NetworkName
+from hawse.supervisor.model import Container, ContainerId, NetworkName
 from hawse.supervisor.moves import move
 from hawse.supervisor.network import ports
 from hawse.supervisor.networks import UNPLUG_DEADLINE, plugged, wait_unplugged
@@ -115,7 +115,7 @@ async def _claim(parts: Parts, container: Container) -> Container:
             network = tx.network(request.network)
             if network is not None and not tx.leases(request.network, container_id=container.id):
                 lease(tx, container.id, request, network)
-        return move(tx, container, machine.StartRequested(), parts.clock())
+        return move(tx, network_files.named(tx, container), machine.StartRequested(), parts.clock())
 
     return await parts.store.transact(claim)
 
@@ -133,36 +133,44 @@ async def _prepare(parts: Parts, container: Container, undo: AsyncExitStack) -> 
     paths.run.mkdir(mode=0o700, parents=True, exist_ok=True)
     cgroup = Cgroup.create(parts.cgroups, container.id, container.config.resources)
     undo.push_async_callback(cgroup.clear)
-    await network_files.write(parts, container)
     config = container.config
+    net, provided = await _net(parts, container)
+    await network_files.write(parts, container)
     image = await parts.images.find(config.image_id) if config.image_id else None
     return shim_spec(
         container,
         Surroundings(
             paths=paths,
+            provided=parts.paths(provided),
             lower=tuple(map(str, parts.images.lower_dirs(image))) if image else (config.rootfs,),
             volumes={m.source: str(parts.volume_dir(m.source)) for m in config.mounts if m.type == "volume"},
             cgroup_v2=cgroup.v2_path,
             cgroup_v1=tuple(cgroup.v1_paths),
             seccomp=parts.seccomp_filter(config),
-            net=await _net(parts, config),
+            net=net,
         ),
     )
 
 
-async def _net(parts: Parts, config: ContainerConfig) -> str:
-    """`host`, `new`, or `pid:N` of the container whose network is shared."""
-    mode, _, target = config.network_mode.partition(":")
+async def _net(parts: Parts, container: Container) -> tuple[str, ContainerId]:
+    """`host`, `new`, or `pid:N` of the container whose network is shared; and whose files go with it."""
+    mode, _, target = container.config.network_mode.partition(":")
     if mode != "container":
-        return "host" if mode == "host" else "new"
-    other = await parts.store.read(lambda tx: tx.find(target))
+        return "host" if mode == "host" else "new", container.id
+    other, owner = await parts.store.read(lambda tx: (found := tx.find(target), network_files.owner(tx, found)))
     if other.process is None or not other.state.is_alive:
         raise StartError(
             f"cannot join network of a non running container: {other.id}",
             stage="network",
             hint=f"start {other.name} first",
         )
-    return f"pid:{other.process.pid}"
+    if owner is None:
+        raise StartError(
+            f"cannot join network of {other.name}: the container whose network it shares has been removed",
+            stage="network",
+            hint=f"make {other.name} anew",
+        )
+    return f"pid:{other.process.pid}", owner.id
 
 
 async def _ready_and_connected(dispatcher: Dispatcher, container: Container, shim: Shim, stages: Stages) -> None:

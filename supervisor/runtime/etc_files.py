@@ -48,9 +48,10 @@ def _own_names(config: ContainerConfig, hostname: str) -> str:
 
 def _within(address: str, subnets: Collection[IPv4Network]) -> bool:
     try:
-        return any(IPv4Address(address) in subnet for subnet in subnets)
+        found = IPv4Address(address)
     except ValueError:
         return False
+    return any(found in subnet for subnet in subnets)
 
 
 def resolv_conf_now(text: str, wanted: str, plain: str, gateways: Collection[str]) -> str:

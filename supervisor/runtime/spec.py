@@ -110,6 +110,7 @@ class Surroundings:
     """What a spec needs beyond the record: found or made by the engine just before the start."""
 
     paths: Paths
+    provided: Paths  # whose hosts, hostname and resolv.conf it is given: those of whose network it has
     lower: tuple[str, ...]  # top first
     volumes: dict[str, str]  # volume name → host directory
     cgroup_v2: str
@@ -140,7 +141,7 @@ def shim_spec(container: Container, around: Surroundings) -> ShimSpec:
             read_only=config.read_only,
         ),
         process=process_spec(config, hostname, around.seccomp),
-        mounts=[*_provided_files(paths), *_user_mounts(config, around.volumes)],
+        mounts=[*_provided_files(around.provided), *_user_mounts(config, around.volumes)],
         uid_base=container.uid_base,
         uid_count=ID_RANGE,
         net=around.net,
@@ -213,9 +214,8 @@ def _named(names: tuple[str, ...]) -> set[str]:
 
 
 def _provided_files(paths: Paths) -> list[MountSpec]:
-    """They belong to the container's root on the host already, so their ids are not mapped once more."""
     return [
-        MountSpec(type="bind", target=f"/etc/{source.name}", source=str(source), recursive=False, idmap=False)
+        MountSpec(type="bind", target=f"/etc/{source.name}", source=str(source), recursive=False)
         for source in (paths.hosts, paths.hostname, paths.resolv_conf)
     ]
 

@@ -102,6 +102,30 @@ def test_container_shares_anothers_network(lab: Lab) -> None:
     lab.hawse("rm", "-f", "web")
 
 
+def test_container_shares_anothers_files(lab: Lab) -> None:
+    """Hosts, hostname and resolv.conf are the very same files, as docker's: each sees what the other writes."""
+    lab.hawse("run", "-d", "--name", "web", "--hostname", "web.example", "busybox", "sleep", "1000")
+    mate = ("run", "-d", "--name", "mate", "--network", "container:web", "busybox", "sleep", "1000")
+    lab.hawse(*mate)
+    for path in ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf"):
+        for writer, reader in (("web", "mate"), ("mate", "web")):
+            lab.hawse("exec", writer, "sh", "-c", f"echo '# {writer}' >> {path}")
+            assert f"# {writer}\n" in lab.hawse("exec", reader, "cat", path).out
+        assert lab.hawse("exec", "mate", "stat", "-c", "%u:%g %a", path).out == "0:0 644\n"
+    assert lab.hawse("exec", "mate", "sh", "-c", "hostname; echo $HOSTNAME").out == "web.example\n" * 2
+    keys = ("HostsPath", "HostnamePath", "ResolvConfPath")
+    assert [lab.inspect("mate")[key] for key in keys] == [lab.inspect("web")[key] for key in keys]
+    third = lab.hawse("run", "--rm", "--network", "container:mate", "busybox", "cat", "/etc/hosts").out
+    assert "# mate\n" in third, "who joins a container that has joined another shares that one's files"
+    lab.hawse("rm", "-f", "web")
+    assert "# web\n" in lab.hawse("exec", "mate", "cat", "/etc/hosts").out, "they live as long as somebody has them"
+    orphan = lab.hawse("run", "--rm", "--network", "container:mate", "busybox", "true", check=False)
+    assert orphan.code == 125 and "mate" in orphan.err and "removed" in orphan.err
+    refused = lab.hawse("restart", "-t", "0", "mate", check=False)
+    assert refused.code == 1 and "No such container" in refused.err
+    lab.hawse("rm", "-f", "mate")
+
+
 def test_the_inside_is_set_up(lab: Lab) -> None:
     shown = lab.hawse(
         "run", "--rm", "--name", "in", "busybox", "sh", "-c", "ip -o addr show eth0; ip route; cat /etc/hosts"

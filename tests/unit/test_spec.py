@@ -26,7 +26,14 @@ def container(**settings: object) -> Container:
 
 def made(**settings: object) -> spec.ShimSpec:
     around = spec.Surroundings(
-        paths=PATHS, lower=("/l",), volumes={"v": "/volumes/v"}, cgroup_v2="", cgroup_v1=(), seccomp="/bpf", net="new"
+        paths=PATHS,
+        provided=PATHS,
+        lower=("/l",),
+        volumes={"v": "/volumes/v"},
+        cgroup_v2="",
+        cgroup_v1=(),
+        seccomp="/bpf",
+        net="new",
     )
     return spec.shim_spec(container(**settings), around)
 

@@ -1,0 +1,63 @@
+"""What containers and images can write, and the daemon reads: however much it is, the daemon stays small and answers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hawse.cli.selftest.lab import Lab
+
+IDLE = ("sleep", "1000")
+HUGE = ("sh", "-c", 'truncate -s 3G "$0" 2>/dev/null || dd if=/dev/null of="$0" bs=1M seek=3072 2>/dev/null')
+"""Grows the file that follows to 3 GB, nearly all of it a hole."""
+GROWTH = 64 << 10  # KiB
+SILENCE = 2.0  # seconds
+
+
+def memory(lab: Lab, what: str) -> int:
+    """KiB: VmRSS is what the daemon has, VmHWM the most that it had since its peak was last forgotten."""
+    text = Path(f"/proc/{lab.daemon.pid}/status").read_text()
+    return int(text.partition(f"\n{what}:")[2].split()[0])
+
+
+@contextmanager
+def small_and_awake(lab: Lab) -> Iterator[None]:
+    """Within the block the daemon neither grows much, not even for a moment, nor leaves a ping unanswered for long."""
+    Path(f"/proc/{lab.daemon.pid}/clear_refs").write_text("5")  # proc_pid_clear_refs(5): forget the peak
+    before, longest, over = memory(lab, "VmRSS"), 0.0, threading.Event()
+
+    def ask() -> None:
+        nonlocal longest
+        while not over.wait(0.05):
+            begun = time.monotonic()
+            lab.daemon.request("GET", "/_ping", timeout=60)
+            longest = max(longest, time.monotonic() - begun)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        yield
+    finally:
+        over.set()
+        asking.join()
+    assert longest < SILENCE, f"the daemon was silent for {longest:.1f} s"
+    grown = memory(lab, "VmHWM") - before
+    assert grown < GROWTH, f"the daemon grew by {grown >> 10} MiB"
+
+
+def test_a_huge_hosts_file_is_shared_and_never_read(lab: Lab) -> None:
+    """Read and copied for whoever joins its network, it cost gigabytes of memory and as many on the disk."""
+    lab.hawse("run", "-d", "--name", "owner", "busybox", *IDLE)
+    lab.hawse("exec", "owner", *HUGE, "/etc/hosts")
+    with small_and_awake(lab):
+        size = lab.hawse("run", "--rm", "--network", "container:owner", "busybox", "stat", "-c", "%s", "/etc/hosts").out
+        assert int(size) == 3 << 30
+        lab.hawse("network", "create", "more")
+        lab.hawse("network", "connect", "more", "owner")  # its files would follow: this one is not ours any more
+        lab.hawse("restart", "-t", "0", "owner")
+    assert int(lab.hawse("exec", "owner", "stat", "-c", "%s", "/etc/hosts").out) < 1000, "a start makes it anew"
+    lab.hawse("rm", "-f", "owner")
+    lab.hawse("network", "rm", "more")
