@@ -53,6 +53,7 @@ def unpack(pieces: Iterable[bytes], top: int, name: str | None, *, rooted: bool,
     try:
         with tarfile.open(fileobj=PieceReader(pieces), mode="r|", errorlevel=2) as archive:
             for member in archive:
+                archive.members.clear()  # type: ignore[attr-defined]  # it would keep them all, a kilobyte for every file
                 parts = _parts(member.name, name, rooted)
                 if not parts and not member.isdir():
                     raise Failure(f"refusing an entry without a name: {member.name!r}")

@@ -1,6 +1,7 @@
 """Reading a tar as it comes: decompressed by its first bytes, hashed, never seeking.
 
-gzip, bzip2 and xz are Python's; zstd is the `zstd` program's, because Python has it only from 3.14 on.
+gzip, bzip2 and xz are Python's; zstd is the `zstd` program's, because Python has it only from 3.14 on.  None of them takes
+much memory, whatever the archive asks for: gzip and bzip2 cannot, xz.py has a limit and so has the program (128 MiB).
 """
 
 from __future__ import annotations
@@ -17,16 +18,18 @@ import threading
 import zlib
 from collections.abc import Iterator
 from io import BufferedReader
-from typing import IO, Protocol
+from typing import IO
 
 from hawse.supervisor.errors import Unavailable, UserError
+from hawse.supervisor.images.tarstream import Archive, Readable
+from hawse.supervisor.images.xz import XzReader
 
 _PIECE = 256 * 1024
 _MAGIC = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"))
-
-
-class Readable(Protocol):
-    def read(self, size: int = -1, /) -> bytes: ...
+_DAMAGED = (
+    *(tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, ValueError, OverflowError),
+    *(IndexError, RecursionError),  # tarfile at a map of holes that is cut off, at headers upon headers
+)
 
 
 class Hashing:
@@ -54,8 +57,8 @@ def opened(source: BufferedReader) -> Iterator[tuple[tarfile.TarFile, Hashing]]:
     try:
         with contextlib.ExitStack() as stack:
             plain = Hashing(_decompressed(source, stack))
-            yield stack.enter_context(tarfile.open(fileobj=plain, mode="r|", bufsize=64 * 512)), plain  # type: ignore[call-overload]
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, ValueError, OverflowError) as e:
+            yield stack.enter_context(Archive(plain)), plain
+    except _DAMAGED as e:
         raise UserError(f"Error processing tar file: {e}", hint="tar, also with gzip, bzip2, xz or zstd") from e
 
 
@@ -67,7 +70,7 @@ def _decompressed(source: BufferedReader, stack: contextlib.ExitStack) -> Readab
     if kind == "bzip2":
         return stack.enter_context(bz2.BZ2File(source))
     if kind == "xz":
-        return stack.enter_context(lzma.LZMAFile(source))
+        return XzReader(source)
     if kind == "zstd":
         return stack.enter_context(_zstd(source))
     return source

@@ -131,7 +131,7 @@ class _Packing:
         info = self._info(found, arcname)
         if stat.S_ISDIR(found.st_mode):
             info.type = tarfile.DIRTYPE
-            self.tar.addfile(info)
+            self._add(info)
             try:
                 return self._open(parent, name, _DIRECTORY | os.O_NOFOLLOW)
             except OSError as e:
@@ -150,7 +150,7 @@ class _Packing:
             info.devmajor, info.devminor = os.major(found.st_rdev), os.minor(found.st_rdev)
         else:
             return None  # a socket means nothing elsewhere
-        self.tar.addfile(info)
+        self._add(info)
         return None
 
     def _file(self, parent: int, name: str, arcname: str) -> None:
@@ -160,7 +160,7 @@ class _Packing:
             if e.errno != errno.EXDEV:
                 raise
             # something is mounted over it: the file that is below is empty, it was made to be covered
-            self.tar.addfile(self._info(os.stat(name, dir_fd=parent, follow_symlinks=False), arcname))
+            self._add(self._info(os.stat(name, dir_fd=parent, follow_symlinks=False), arcname))
             return
         with os.fdopen(fd, "rb", buffering=0) as file:
             found = os.fstat(fd)
@@ -171,10 +171,14 @@ class _Packing:
                 first = self.links.setdefault((found.st_dev, found.st_ino), arcname)
                 if first != arcname:
                     info.type, info.linkname = tarfile.LNKTYPE, first
-                    self.tar.addfile(info)
+                    self._add(info)
                     return
             info.size = found.st_size
-            self.tar.addfile(info, _Padded(file, found.st_size))  # type: ignore[arg-type]
+            self._add(info, _Padded(file, found.st_size))
+
+    def _add(self, info: tarfile.TarInfo, data: _Padded | None = None) -> None:
+        self.tar.addfile(info, data)  # type: ignore[arg-type]
+        self.tar.members.clear()  # type: ignore[attr-defined]  # it would keep them all, a kilobyte for every file
 
     def _open(self, parent: int, name: str, flags: int) -> int:
         return openat2(parent, name, flags, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | self.resolve)
@@ -195,10 +199,11 @@ class _Padded:
 
     def read(self, size: int) -> bytes:
         wanted = min(size, self._left)
-        data = self._file.read(wanted)
-        data += bytes(wanted - len(data)) if not data else b""
-        self._left -= len(data)
-        return data if len(data) == wanted else data + self.read(wanted - len(data))
+        data = b""
+        while len(data) < wanted and (more := self._file.read(wanted - len(data))):
+            data += more
+        self._left -= wanted
+        return data + bytes(wanted - len(data))
 
 
 def unpack(root: Root, path: str, tar: tarfile.TarFile, *, keep_kind: bool = False) -> None:
@@ -213,7 +218,7 @@ def unpack(root: Root, path: str, tar: tarfile.TarFile, *, keep_kind: bool = Fal
     except NotADirectoryError as e:
         raise UserError("extraction point is not a directory", hint=path) from e
     os.close(target)
-    times: list[tuple[str, tarfile.TarInfo]] = []
+    times: list[tuple[str, float]] = []
     with files_owned_by(root.uid_base):
         for member in tar:
             name = posixpath.normpath(member.name.lstrip("/"))
@@ -222,10 +227,10 @@ def unpack(root: Root, path: str, tar: tarfile.TarFile, *, keep_kind: bool = Fal
             full = posixpath.join("/", path, name)
             _member(root, full, path, tar, member, keep_kind)
             if member.isdir():
-                times.append((full, member))
-        for full, member in reversed(times):
+                times.append((full, member.mtime))
+        for full, mtime in reversed(times):
             with _place(root, full) as (parent, entry):
-                os.utime(entry, (member.mtime, member.mtime), dir_fd=parent, follow_symlinks=False)
+                os.utime(entry, (mtime, mtime), dir_fd=parent, follow_symlinks=False)
 
 
 def _member(root: Root, full: str, top: str, tar: tarfile.TarFile, member: tarfile.TarInfo, keep_kind: bool) -> None:
