@@ -7,12 +7,12 @@ no connections from outside, the translation comes first.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import closing
 from ipaddress import IPv4Address
-from pathlib import Path
 
 from hawse.supervisor.errors import UserError
 from hawse.supervisor.model import PortBinding
@@ -20,6 +20,9 @@ from hawse.supervisor.model import PortBinding
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "sctp": socket.SOCK_STREAM}
 _TABLES = {"tcp": ("tcp", "tcp6"), "udp": ("udp", "udp6")}
 _LISTEN = "0A"
+MOST_LOOKS = 50_000
+"""Sockets that are looked at for who has a port, and descriptors for what his name is: programs may have millions of both,
+and nothing is written to the store meanwhile."""
 NAMES_PORT = 53  # the only port on which this process listens for others: dns/ on gateways
 
 
@@ -73,29 +76,48 @@ def _who(inodes: set[str]) -> str:
     if not inodes:
         return ""
     wanted = {f"socket:[{inode}]" for inode in inodes}
-    for process in Path("/proc").iterdir():
-        if not process.name.isdecimal():
-            continue
-        try:
-            for descriptor in os.listdir(process / "fd"):
-                if os.readlink(process / "fd" / descriptor) in wanted:
-                    return f"process {(process / 'comm').read_text().strip()} (pid {process.name})"
-        except OSError:  # it has ended, or is not ours to see
-            continue
+    for place in itertools.islice(_descriptors(), MOST_LOOKS):
+        if _link(place) in wanted:
+            pid = place.split("/")[2]
+            return f"process {_name(pid)} (pid {pid})"
     return ""
 
 
+def _descriptors() -> Iterator[str]:
+    """Of all processes, as /proc shows them."""
+    for process in os.listdir("/proc"):
+        if not process.isdecimal():
+            continue
+        try:
+            with os.scandir(f"/proc/{process}/fd") as entries:
+                yield from (entry.path for entry in entries)
+        except OSError:  # it has ended, or is not ours to see
+            continue
+
+
+def _name(pid: str) -> str:
+    try:
+        with open(f"/proc/{pid}/comm", errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return "?"
+
+
 def _inodes(binding: PortBinding) -> Iterator[str]:
-    """Of the sockets that listen on the port at an address which includes the binding's (proc_net_tcp: little-endian words)."""
+    """Of the sockets that listen on the port at an address which includes the binding's (proc_net_tcp: little-endian words).
+
+    Those that listen come first in the tables of TCP.
+    """
+    port = f":{binding.host_port:04X} "
     for table in _TABLES.get(binding.proto, ()):
         try:
-            lines = Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+            with open(f"/proc/net/{table}") as file:
+                lines = [line for line in itertools.islice(file, 1, MOST_LOOKS) if port in line]
         except OSError:  # no IPv6
             continue
-        for line in lines:
-            fields = line.split()
-            address, _, port = fields[1].partition(":")
-            if int(port, 16) != binding.host_port or (binding.proto == "tcp" and fields[3] != _LISTEN):
+        for fields in map(str.split, lines):
+            address, _, own_port = fields[1].partition(":")
+            if own_port != port[1:5] or (binding.proto == "tcp" and fields[3] != _LISTEN):
                 continue
             local = IPv4Address(bytes.fromhex(address[-8:])[::-1])
             if binding.host_ip is None or local.is_unspecified or local == binding.host_ip:

@@ -12,6 +12,10 @@ from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
+LONGEST_COMMAND = 128 << 10
+"""Bytes of a command line that are read: a process may show all of its memory as its own (PR_SET_MM_MAP, prctl(2))."""
+ALL_COMMANDS = 8 << 20
+"""And of all command lines together; for the processes after that, the name has to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,19 +51,25 @@ class Traffic:
 
 
 def processes(pids: Iterable[int]) -> list[Process]:
-    """Those of them that exist, by pid."""
-    boot = _boot_time()
-    found = (_process(pid, boot) for pid in sorted(pids))
-    return [process for process in found if process is not None]
+    """Those of them that exist, by pid.  For a thread: a command line is read out of the process's own memory, which
+    may be a file that does not come (FUSE).
+    """
+    boot, left = _boot_time(), ALL_COMMANDS
+    found = []
+    for pid in sorted(pids):
+        if (process := _process(pid, boot, min(left, LONGEST_COMMAND))) is not None:
+            found.append(process)
+            left = max(0, left - len(process.command))
+    return found
 
 
-def _process(pid: int, boot: float) -> Process | None:
+def _process(pid: int, boot: float, longest: int) -> Process | None:
     try:
         with open(f"/proc/{pid}/stat", "rb") as f:
             text = f.read()
         uid = os.stat(f"/proc/{pid}").st_uid
         with open(f"/proc/{pid}/cmdline", "rb") as f:
-            argv = f.read().rstrip(b"\0").replace(b"\0", b" ")
+            argv = f.read(longest).rstrip(b"\0").replace(b"\0", b" ")
     except (FileNotFoundError, ProcessLookupError):
         return None
     # proc_pid_stat(5); field 2, the name, is in parentheses and may hold spaces and parentheses itself

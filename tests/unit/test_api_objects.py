@@ -6,7 +6,9 @@ import asyncio
 import io
 import json
 import os
+import subprocess
 import tarfile
+import time
 from pathlib import Path
 
 import docker
@@ -17,6 +19,7 @@ from aiohttp import web
 from hawse.supervisor.api import upload
 from hawse.supervisor.api.usage import _CELLS, _columns
 from hawse.supervisor.errors import UserError
+from hawse.supervisor.linux import procfs
 from hawse.supervisor.linux.diskusage import apparent_size
 from hawse.supervisor.linux.features import kernel_version
 from hawse.supervisor.linux.procfs import machine_cpu_ns, processes, traffic
@@ -193,6 +196,24 @@ def test_our_own_process_as_ps_shows_it() -> None:
     assert machine_cpu_ns() > 0 and traffic("no-such-device").rx_bytes == 0
     assert kernel_version("6.18.0-rc1+") == (6, 18) and kernel_version("strange") == (0, 0)
     assert set(_columns("aux")) <= set(_CELLS)
+
+
+def test_command_lines_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs can make them as long as they like: each is cut, and what all of them take together."""
+    argv = ["sleep", *["0" * 100_000] * 8, "30"]
+    sleepers = [subprocess.Popen(argv) for _ in range(3)]
+    pids = sorted(sleeper.pid for sleeper in sleepers)
+    try:
+        while any(len(p.command) < 100 for p in processes(pids)):  # its memory is still being made
+            time.sleep(0.01)
+        assert [len(p.command) for p in processes(pids)] == [procfs.LONGEST_COMMAND] * 3
+        monkeypatch.setattr(procfs, "ALL_COMMANDS", procfs.LONGEST_COMMAND + 1000)
+        commands = [p.command for p in processes(pids)]
+        assert [len(c) for c in commands[:2]] == [procfs.LONGEST_COMMAND, 1000] and commands[2] == "[sleep]"
+    finally:
+        for sleeper in sleepers:
+            sleeper.kill()
+            sleeper.wait()
 
 
 async def test_stats_once_and_as_a_stream(api: Api) -> None:
