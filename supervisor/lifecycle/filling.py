@@ -64,7 +64,7 @@ def drop(volume: Path) -> None:
 def _fill(volume: Path, layers: list[Path], mount: MountSpec) -> None:
     place = volume.parent / PLACE
     unfinished, whole = place / f"{_UNFINISHED}{secrets.token_hex(8)}", place / volume.name
-    if not whole.is_dir() and os.listdir(volume):
+    if not whole.is_dir() and not _is_empty(volume):
         return
     source = _open(layers, mount.target)
     if source is None:
@@ -81,6 +81,11 @@ def _fill(volume: Path, layers: list[Path], mount: MountSpec) -> None:
     finally:
         os.close(source)
         remove_tree(unfinished)
+
+
+def _is_empty(volume: Path) -> bool:
+    with os.scandir(volume) as entries:
+        return next(entries, None) is None
 
 
 def _move_in(copy: Path, volume: Path) -> None:

@@ -26,7 +26,7 @@ def remove_tree(path: Path) -> None:
             return
     except FileNotFoundError:
         return
-    errors: list[OSError] = []
+    errors: list[OSError] = []  # the first is enough
     top = os.open(path, _DIRECTORY)
     try:
         # Each directory further down is moved up to the top before it is emptied, so there are never more than two levels.
@@ -42,7 +42,7 @@ def remove_tree(path: Path) -> None:
                     os.close(below)
                 os.rmdir(name, dir_fd=top)
             except OSError as e:
-                errors.append(e)
+                _note(errors, e)
     finally:
         os.close(top)
     if errors:
@@ -53,21 +53,27 @@ def remove_tree(path: Path) -> None:
 def _clear(directory: int, top: int, numbers: Iterator[int], errors: list[OSError]) -> list[str]:
     """Unlink the files of one directory and move its directories to the top; the names that they have there."""
     moved = []
-    with os.scandir(directory) as listing:
-        entries = list(listing)
-    for entry in entries:
-        try:
-            if not entry.is_dir(follow_symlinks=False):
-                os.unlink(entry.name, dir_fd=directory)
-            elif directory == top:
-                moved.append(entry.name)
-            else:
-                moved.append(_move_up(entry.name, directory, top, numbers))
-        except FileNotFoundError:
-            continue
-        except OSError as e:
-            errors.append(e)
+    # What is removed while the directory is read is no reason to miss what is still to come (readdir(3p)); nothing is kept
+    # of the files, there may be millions.
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            try:
+                if not entry.is_dir(follow_symlinks=False):
+                    os.unlink(entry.name, dir_fd=directory)
+                elif directory == top:
+                    moved.append(entry.name)
+                else:
+                    moved.append(_move_up(entry.name, directory, top, numbers))
+            except FileNotFoundError:
+                continue
+            except OSError as e:
+                _note(errors, e)
     return moved
+
+
+def _note(errors: list[OSError], error: OSError) -> None:
+    if not errors:
+        errors.append(error)
 
 
 def _move_up(name: str, directory: int, top: int, numbers: Iterator[int]) -> str:
