@@ -80,10 +80,19 @@ def _number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else None
 
 
+def _lines(text: str) -> Iterator[str]:
+    """One by one: the container's memory, in which this runs, may be little.  Only a newline ends one (passwd(5))."""
+    start = 0
+    while (end := text.find("\n", start)) >= 0:
+        yield text[start:end]
+        start = end + 1
+    yield text[start:]
+
+
 def _passwd_entries(passwd: str, who: str) -> Iterator[tuple[str, int, int, str]]:
     """(name, uid, gid, home) of the entries that have `who` as their name or, if it is a number, as their uid."""
     number = _number(who)
-    for line in passwd.splitlines():
+    for line in _lines(passwd):
         parts = line.strip().split(":")
         if len(parts) < 4 or line.startswith("#"):
             continue
@@ -95,7 +104,7 @@ def _passwd_entries(passwd: str, who: str) -> Iterator[tuple[str, int, int, str]
 
 
 def _group_entries(group: str) -> Iterator[tuple[str, int, list[str]]]:
-    for line in group.splitlines():
+    for line in _lines(group):
         parts = line.strip().split(":")
         if len(parts) < 3 or line.startswith("#"):
             continue

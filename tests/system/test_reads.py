@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import tarfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hawse.cli.selftest.busybox import busybox_tar
 from hawse.cli.selftest.lab import Lab
 
 IDLE = ("sleep", "1000")
@@ -61,3 +64,21 @@ def test_a_huge_hosts_file_is_shared_and_never_read(lab: Lab) -> None:
     assert int(lab.hawse("exec", "owner", "stat", "-c", "%s", "/etc/hosts").out) < 1000, "a start makes it anew"
     lab.hawse("rm", "-f", "owner")
     lab.hawse("network", "rm", "more")
+
+
+def test_a_huge_passwd_in_the_root(lab: Lab) -> None:
+    """Refused with its limit, by a start and by an exec; who is given as a number is no exception, his home is in it."""
+    root = lab.share / "root"
+    root.mkdir()
+    with tarfile.open(busybox_tar()) as archive:
+        archive.extractall(root, filter="tar")
+    (root / "etc").mkdir(exist_ok=True)
+    lab.hawse("run", "-d", "--name", "app", "--rootfs", root, *IDLE)
+    lab.hawse("exec", "app", *HUGE, "/etc/passwd")
+    with small_and_awake(lab):
+        refused = lab.hawse("exec", "--user", "app", "app", "true", check=False)
+        assert refused.code == 126 and "/etc/passwd is not a plain file of at most 16 MiB" in refused.err, refused
+        again = lab.hawse("restart", "-t", "0", "app", check=False)
+        assert again.code == 1 and "/etc/passwd is not a plain file of at most 16 MiB" in again.err, again
+    lab.hawse("rm", "-f", "app")
+    shutil.rmtree(root)

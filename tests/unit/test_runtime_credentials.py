@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,24 @@ def test_a_database_must_be_a_plain_file(tmp_path: Path) -> None:
         read_database(str(tmp_path / "huge"))
     (tmp_path / "good").write_bytes(b"r\xff:x:0:0")
     assert read_database(str(tmp_path / "good")) == "r\udcff:x:0:0"
+
+
+def test_a_database_of_nothing_but_lines_takes_no_memory() -> None:
+    """It is read in the container's own memory, of which there may be little."""
+    text = "\n" * (1 << 20) + "late:x:5:6::/:\n"
+    tracemalloc.start()
+    try:
+        assert resolve("late", (), text, text).uid == 5
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("separator", ["\v", "\f", "\x1c", "\x85", "\u2028", "\r"])
+def test_only_a_newline_ends_an_entry(separator: str) -> None:
+    """Who may choose what is in his own entry's comment must not write another."""
+    with pytest.raises(UnknownUser):
+        resolve("toor", (), f"ann:x:5:5:Ann{separator}toor:x:0:0::/:\n", "")
 
 
 def test_capability_masks() -> None:
