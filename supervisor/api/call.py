@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ HEADERS = {
     "Ostype": "linux",
     "Server": f"Hawse/{wire.VERSION} (linux)",
 }
+_LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 _encoder = msgspec.json.Encoder(enc_hook=encode_hook)
 
 
@@ -116,4 +118,19 @@ class Stream:
 
 
 def encode(view: Any) -> bytes:
-    return _encoder.encode(view)
+    """JSON.  A name in a container's file system may be any bytes: what is no UTF-8 is shown as U+FFFD, as by docker."""
+    try:
+        return _encoder.encode(view)
+    except UnicodeEncodeError:
+        return _encoder.encode(_readable(msgspec.to_builtins(view, enc_hook=encode_hook)))
+
+
+def _readable(value: Any) -> Any:
+    match value:
+        case str():
+            return _LONE_SURROGATES.sub("\ufffd", value)
+        case dict():
+            return {_readable(key): _readable(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_readable(inner) for inner in value]
+    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tarfile
 import threading
@@ -82,3 +83,18 @@ def test_a_huge_passwd_in_the_root(lab: Lab) -> None:
         assert again.code == 1 and "/etc/passwd is not a plain file of at most 16 MiB" in again.err, again
     lab.hawse("rm", "-f", "app")
     shutil.rmtree(root)
+
+
+def test_names_that_are_no_text(lab: Lab) -> None:
+    """What of them cannot be shown is shown as such; they ended diff and cp with an internal error."""
+    odd = r"mkdir /odd; touch $(printf '/odd/\377file'); ln -s $(printf '\377goal') /odd/link"
+    lab.hawse("run", "--name", "odd", "busybox", "sh", "-c", odd)
+    assert lab.hawse("diff", "odd").out.endswith("A /odd\nA /odd/link\nA /odd/\ufffdfile\n")
+    lab.hawse("cp", "odd:/odd", lab.share / "copy")
+    assert os.readlink(os.fsencode(lab.share / "copy" / "link")) == b"\xffgoal"
+    assert os.path.isfile(os.fsencode(lab.share / "copy") + b"/\xfffile")
+    lab.hawse("cp", "odd:/odd/link", lab.share / "alone")
+    assert os.readlink(os.fsencode(lab.share / "alone")) == b"\xffgoal"
+    shutil.rmtree(lab.share / "copy")
+    (lab.share / "alone").unlink()
+    lab.hawse("rm", "odd")
