@@ -63,6 +63,11 @@ async def test_what_is_not_there_is_404_and_what_hawse_lacks_is_501(api: Api) ->
     assert status == 501 and "swarm" in answer["message"]
 
 
+async def test_a_body_has_an_end(api: Api) -> None:
+    status, answer = await api.json("POST", "/v1.47/containers/create", b'{"Image": "' + b"a" * (9 << 20) + b'"}')
+    assert status == 400 and "larger than 8 MiB" in answer["message"]
+
+
 async def test_an_unexpected_error_is_a_500_that_names_the_request(
     api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from msgspec.structs import replace
 
-from hawse.supervisor.health import rules
+from hawse.supervisor.health import keeper, rules
 from hawse.supervisor.health.rules import History, Result
 from hawse.supervisor.model import Container, ContainerConfig, ContainerId, Healthcheck, State
 
@@ -74,3 +76,12 @@ def test_the_program() -> None:
     assert rules.argv(Healthcheck(test=("CMD", "a", "b"))) == ("a", "b")
     assert rules.argv(Healthcheck(test=("CMD-SHELL", "a b"))) == ("/bin/sh", "-c", "a b")
     assert rules.argv(Healthcheck(test=("NONE",))) == ()
+
+
+async def test_of_its_output_the_beginning_is_kept() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.sendall(b"x" * 50_000)
+        theirs.shutdown(socket.SHUT_WR)
+        assert await keeper._read(ours) == b"x" * rules.MOST_OUTPUT
