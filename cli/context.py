@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from hawse.cli.client import Client
+from hawse.cli.client import Client, absent
 from hawse.cli.errors import Failure
 from hawse.supervisor.api import wire
 
@@ -28,10 +28,15 @@ class Context:
     @property
     def client(self) -> Client:
         if self._client is None:
-            self._client = Client(self.socket_path, self._start_daemon if self.autostart else None)
+            self._client = Client(self.socket_path, self._on_absent)
         return self._client
 
-    def _start_daemon(self) -> None:
+    def _on_absent(self) -> None:
+        from hawse.cli.running import refuse_removed
+
+        refuse_removed(self.run_dir, self.socket_path)
+        if not self.autostart:
+            raise absent(self.socket_path)
         from hawse.cli.daemon import start_detached
 
         start_detached(self)

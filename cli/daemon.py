@@ -11,6 +11,7 @@ from hawse.cli.client import absent
 from hawse.cli.context import FLAGS, Context
 from hawse.cli.errors import NoDaemon
 from hawse.cli.flags import Command, Flag, Options
+from hawse.cli.running import holder
 
 DEADLINE = 30.0
 """Seconds that a daemon started by us has to answer."""
@@ -31,9 +32,14 @@ def _daemon(context: Context, options: Options, _: list[str]) -> int:
 
 
 def start_detached(context: Context) -> None:
-    """Start a daemon and return when it answers.  Raises NoDaemon with the end of its log."""
+    """Start a daemon and return when it answers; one that is about to answer is waited for instead.
+
+    Raises NoDaemon, with the end of its log when it is ours.
+    """
     if os.geteuid() != 0:
         raise absent(context.socket_path)
+    if _another_answers(context):
+        return
     import subprocess
 
     log = os.path.join(context.run_dir, "daemon.log")
@@ -61,6 +67,22 @@ def start_detached(context: Context) -> None:
     if process.poll() is None:
         process.returncode = 0  # it outlives us on purpose; Popen need not warn about it
         print(f"hawse: started the daemon (pid {process.pid}); stop it with 'hawse system shutdown'", file=sys.stderr)
+
+
+def _another_answers(context: Context) -> bool:
+    """Wait for a daemon that is there already: true when it answers, false when there is none (any more)."""
+    deadline = time.monotonic() + DEADLINE
+    while pid := holder(context.run_dir):
+        if _answers(context.socket_path):
+            return True
+        if time.monotonic() > deadline:
+            raise NoDaemon(
+                f"a hawse daemon (pid {pid}) uses {context.run_dir}, but does not answer on "
+                f"unix://{context.socket_path} after {DEADLINE:g} s\n"
+                "If it listens elsewhere, name its socket with --host or HAWSE_HOST."
+            )
+        time.sleep(0.02)
+    return False
 
 
 def _answers(path: str) -> bool:

@@ -12,6 +12,7 @@ import itertools
 import os
 import socket
 import stat
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -37,6 +38,8 @@ log = structlog.get_logger()
 BACKLOG = 1024
 SHUTDOWN_GRACE = 5.0  # seconds, twice, that requests may still take when the daemon ends; streams end at once
 _FIRST_PASSED_FD = 3  # sd_listen_fds(3)
+# From Python 3.13 on asyncio removes the path of a socket that it closes, also of one that belongs to a service manager.
+_LEAVE_PATH: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
 
 def make_app(engine: Engine, config: Config) -> Api:
@@ -129,7 +132,7 @@ async def serve(api: Api, config: Config) -> AsyncIterator[None]:
     passed = _passed_sockets(os.environ)
     path = None if passed else config.socket_path
     sockets = passed or [_listen(config.socket_path, _group_id(config.group))]
-    servers = [await loop.create_unix_server(api, sock=sock, backlog=BACKLOG) for sock in sockets]
+    servers = [await loop.create_unix_server(api, sock=sock, backlog=BACKLOG, **_LEAVE_PATH) for sock in sockets]
     try:
         yield
     finally:

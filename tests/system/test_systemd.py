@@ -23,7 +23,7 @@ from hawse.cli.selftest.lab import REPOSITORY, Lab
 from hawse.cli.selftest.waiting import PATIENCE, eventually
 
 ACTIVATE = """
-import os, socket, sys
+import os, socket, subprocess, sys
 path = sys.argv[1]
 os.makedirs(os.path.dirname(path), exist_ok=True)
 listener = socket.socket(socket.AF_UNIX)
@@ -31,9 +31,41 @@ listener.bind(path)
 listener.listen()
 os.dup2(listener.fileno(), 3)
 os.set_inheritable(3, True)
-os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
-os.execvp("hawse", ["hawse", "daemon"])
+print("listening", flush=True)
+for start in sys.stdin:
+    daemon = ["sh", "-c", "LISTEN_FDS=1 LISTEN_PID=$$ exec hawse daemon"]
+    print(subprocess.call(daemon, close_fds=False), flush=True)
 """
+
+
+class Activator:
+    """A service manager that keeps the socket and starts a daemon with it as often as it is told to."""
+
+    def __init__(self, lab: Lab) -> None:
+        with (lab.state / "activated.log").open("wb") as log:
+            program = [sys.executable, "-c", ACTIVATE, f"{lab.run_dir}/hawse.sock"]
+            self._process = lab.popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+        self._hear(b"listening")
+
+    def start(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"start\n")
+        self._process.stdin.flush()
+
+    def wait_ended(self) -> None:
+        """Until the daemon has ended in order."""
+        self._hear(b"0")
+
+    def _hear(self, wanted: bytes) -> None:
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline().strip() == wanted
+
+    def close(self) -> None:
+        self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
+        self._process.wait()
 
 
 class Manager:
@@ -130,23 +162,42 @@ def test_a_watchdog_for_another_process_is_not_fed(bare_lab: Lab, manager: Manag
     assert manager.next() == "STOPPING=1"
 
 
-def test_sockets_that_are_passed(bare_lab: Lab) -> None:
-    """What connects before the daemon is ready waits in the manager's socket; the daemon leaves that where it is."""
+@pytest.fixture
+def activator(bare_lab: Lab) -> Iterator[Activator]:
+    made = Activator(bare_lab)
+    yield made
+    made.close()
+
+
+def test_sockets_that_are_passed(bare_lab: Lab, activator: Activator) -> None:
+    """What connects before a daemon is ready waits in the manager's socket; the daemon leaves that to the next one."""
     lab = bare_lab
-    path = f"{lab.run_dir}/hawse.sock"
-    program = [sys.executable, "-c", ACTIVATE, path]
-    with (lab.state / "activated.log").open("wb") as log:
-        daemon = lab.popen(program, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        try:
-            eventually(lambda: lab.daemon.socket_path.exists())
-            assert json.loads(lab.hawse("version", "--format", "json").out)["Server"]
-            said = lab.hawse("system", "shutdown")
-            assert "has ended; running containers go on" in said.err
-            assert daemon.wait(PATIENCE) == 0
-            assert lab.daemon.socket_path.exists(), "it is the manager's"
-        finally:
-            daemon.kill()
-            daemon.wait()
+    socket_file = lab.daemon.socket_path.stat().st_ino
+    for _ in range(2):
+        activator.start()
+        assert json.loads(lab.hawse("version", "--format", "json").out)["Server"]
+        said = lab.hawse("system", "shutdown")
+        assert "has ended; running containers go on" in said.err
+        activator.wait_ended()
+        assert lab.daemon.socket_path.exists(), "it is the manager's"
+    assert lab.daemon.socket_path.stat().st_ino == socket_file
+
+
+@pytest.mark.parametrize("autostart", ["0", "1"])
+def test_a_passed_socket_whose_file_was_removed_is_named(bare_lab: Lab, activator: Activator, autostart: str) -> None:
+    """Not even a daemon that is started anew would be found there; a second one beside it is not tried."""
+    lab = bare_lab
+    activator.start()
+    lab.hawse("version")
+    pid = (lab.inside / "run/hawse/daemon.lock").read_text().strip()
+    lab.daemon.socket_path.unlink()
+    said = lab.hawse("ps", env={"HAWSE_AUTOSTART": autostart}, check=False)
+    assert said.code == 1
+    assert f"the hawse daemon (pid {pid}) runs, but its socket {lab.run_dir}/hawse.sock is missing" in said.err
+    assert "systemctl restart hawse.socket hawse.service" in said.err
+    assert not (lab.inside / "run/hawse/daemon.log").exists(), "no other one was started"
+    lab.run(["kill", pid])
+    activator.wait_ended()
 
 
 def test_a_dead_spawner_ends_the_daemon_and_nothing_else(lab: Lab) -> None:

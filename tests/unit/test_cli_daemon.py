@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -129,6 +132,52 @@ def test_it_can_be_turned_off(fake: dict[str, str], tmp_path: Path, off: str) ->
     assert said.returncode == 1
     assert f"no hawse daemon answers on unix://{tmp_path}/run/hawse.sock" in said.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def daemon_lock(tmp_path: Path) -> Iterator[IO[str]]:
+    """The lock that a daemon with tmp_path/run holds; the test is that daemon until it closes the file."""
+    (tmp_path / "run").mkdir()
+    with (tmp_path / "run/daemon.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lock
+
+
+@pytest.mark.parametrize("flags", [[], ["--no-autostart"]])
+def test_a_daemon_whose_socket_was_removed_is_named(
+    fake: dict[str, str], tmp_path: Path, daemon_lock: IO[str], flags: list[str]
+) -> None:
+    path = tmp_path / "run/hawse.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        path.unlink()
+        said = hawse(fake, *flags, f"--run-dir={tmp_path}/run", "ps")
+    assert said.returncode == 1
+    assert f"the hawse daemon (pid {os.getpid()}) runs, but its socket {path} is missing" in said.stderr
+    assert "systemctl restart hawse.socket hawse.service" in said.stderr
+    assert not (tmp_path / "run/daemon.log").exists(), "no other one was started"
+
+
+@as_root
+@pytest.mark.parametrize("ends", [False, True], ids=["which comes up", "which ends"])
+def test_a_daemon_that_does_not_listen_is_waited_for(
+    fake: dict[str, str], tmp_path: Path, daemon_lock: IO[str], ends: bool
+) -> None:
+    """It is starting, or about to end; a second one beside it would be refused."""
+    run_dir = f"--run-dir={tmp_path}/run"
+    with subprocess.Popen([*PROGRAM, run_dir, "ps", "-q"], env=fake, stderr=subprocess.PIPE, text=True) as waiting:
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(0.5)
+        assert not (tmp_path / "run/daemon.log").exists()
+        if ends:
+            daemon_lock.close()
+            assert "started the daemon" in waiting.communicate(timeout=100)[1]
+        else:
+            with subprocess.Popen([sys.executable, "-I", "-S", str(tmp_path / "fake.py"), "other", run_dir]) as other:
+                assert waiting.communicate(timeout=100)[1] == ""
+                other.kill()
+        assert waiting.returncode == 0
 
 
 @pytest.mark.parametrize("verb", [["version"], ["system", "shutdown"], ["__complete", "rm", ""]])
