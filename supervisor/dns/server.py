@@ -3,10 +3,11 @@
 Who asks is known by the address that the question comes from, on the network whose gateway was asked: a container hears
 the names on its own networks, everybody else is refused.  Other names are passed on (upstream.py).
 
-Nobody keeps the daemon, or its neighbours, from their turn by asking: each asker has a quota (quota.py), what is within it
-is answered turn and turn about in a small part of the loop's time (backlog.py), and who goes beyond it is not heard by the
-kernel for a moment (linux/sockfilter.py).  So no wait in here may end without giving way to others: asyncio's sock_recv and
-its kind do, as long as there is something to read.
+Nobody keeps the daemon, or its neighbours, from their turn by asking: of each asker so many questions wait, they are
+answered turn and turn about in a small part of the loop's time (backlog.py), and who asks more than that is not heard by the
+kernel for a moment (linux/sockfilter.py).  Who waits for each answer before it asks again may ask as fast as it can: an
+answer that is dropped would cost it the five seconds after which resolvers ask again.  So no wait in here may end without
+giving way to others: asyncio's sock_recv and its kind do, as long as there is something to read.
 
 The directory is kept in step by the journal, so a name is known before the program that has it runs, and forgotten when
 it has exited.  Sockets are bound to addresses that need not be there yet (IP_FREEBIND) and outlive their bridge: a bridge
@@ -39,7 +40,7 @@ from hawse.supervisor.model import Container, Endpoint, Network, NetworkName
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.tx import Tx
 
-QUESTIONS, QUESTIONS_AT_ONCE = 2000, 200  # per second and asker; what is beyond them is dropped, over TCP it waits
+QUESTIONS = 200  # of one asker that wait for their turn; what is beyond them is dropped, over TCP it waits
 CONNECTS, CONNECTS_AT_ONCE = 200, 50  # per second and asker
 SLICE = 0.002  # seconds of every turn of the loop in which questions are answered, however many wait
 ANOTHER_TRY = 0.01  # seconds until a connection over its quota tries again
@@ -57,9 +58,8 @@ class NameServer:
         self._directory = Directory()
         self._upstream = Upstream(parts.random.getrandbits)
         self._turn = itertools.count()
-        self._questions = Rate(QUESTIONS, QUESTIONS_AT_ONCE)
         self._connects = Rate(CONNECTS, CONNECTS_AT_ONCE)
-        self._backlog = Backlog[Callable[[], None]](QUESTIONS_AT_ONCE)
+        self._backlog = Backlog[Callable[[], None]](QUESTIONS)
         self._filled = anyio.Event()
         self._serving: dict[NetworkName, anyio.CancelScope] = {}
         self._opened, self._to_serve = anyio.create_memory_object_stream[Desk](float("inf"))
@@ -235,7 +235,7 @@ class NameServer:
 
     def _admit(self, asker: Asker, respond_now: Callable[[], None]) -> bool:
         """False for one too many: it is neither read nor answered."""
-        if not self._questions.take(asker, anyio.current_time()) or not self._backlog.put(asker, respond_now):
+        if not self._backlog.put(asker, respond_now):
             return False
         self._filled.set()
         return True

@@ -101,10 +101,9 @@ def _distribution(suite: str) -> tuple[str, str, str]:
     return suite or own, (mirrors or [default])[0], "main,universe" if release.get("ID") == "ubuntu" else "main"
 
 
-def debian_mirror() -> str:
-    """Where this machine gets Debian's packages, of whatever release."""
-    _, mirror, _ = _distribution()
-    return mirror if "ubuntu" not in mirror else "http://deb.debian.org/debian"
+def debian_mirror(suite: str) -> str:
+    """Where this machine gets the packages of that release of Debian."""
+    return _distribution(suite)[1]
 
 
 def _apt(key: str) -> str:

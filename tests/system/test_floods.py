@@ -213,3 +213,31 @@ print(sock.makefile("rb").read(14)[5] & 15)
     with running(crowd, "flooder", keep) as said:
         assert int(said.readline()) > 100
         assert crowd.run(inside(crowd, "neighbour", ask)).out == "0\n"
+
+
+def test_who_waits_for_each_answer_may_ask_as_fast_as_it_can(crowd: Lab) -> None:
+    """A resolver asks again after five seconds: one answer that is dropped costs a build that long."""
+    ask = f"""
+lost = asked = 0
+def one():
+    global lost, asked
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.connect((gateway, 53))
+    sock.settimeout(5)
+    until = time.monotonic() + 3
+    while time.monotonic() < until:
+        sock.send({QUESTION!r})
+        asked += 1
+        try:
+            sock.recv(4096)
+        except OSError:
+            lost += 1
+threads = [threading.Thread(target=one) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(asked, lost)
+"""
+    asked, lost = map(int, crowd.run(inside(crowd, "neighbour", ask)).out.split())
+    assert (lost, asked > 300) == (0, True), (asked, lost)

@@ -105,5 +105,5 @@ def _mmdebstrap(suite: str, tree: Path) -> list[str]:
         f' && printf "%s\\n" {modules} >"$1/etc/initramfs-tools/modules"',
         f'--customize-hook=cp -rT "{GUEST}" "$1"',
         '--customize-hook=chroot "$1" /usr/local/lib/machine-settle',
-        *(suite, str(tree), debian_mirror()),
+        *(suite, str(tree), debian_mirror(suite)),
     ]
