@@ -125,11 +125,13 @@ def _tmpfs(given: Body) -> list[MountSpec]:
             name, _, value = option.partition("=")
             if name in ("size", "nr_inodes", "nr_blocks") and re.fullmatch(r"\d{1,18}[kmgKMG%]?", value):
                 kept.append(f"{name}={value.lower()}")
-            elif (name == "mode" and re.fullmatch(r"[0-7]{1,5}", value)) or (
-                name in ("uid", "gid") and re.fullmatch(r"\d{1,9}", value)
+            elif (
+                (name == "mode" and re.fullmatch(r"[0-7]{1,5}", value))
+                or (name in ("uid", "gid") and re.fullmatch(r"\d{1,9}", value))
+                or option in ("exec", "noexec", "suid", "nosuid")  # the last word counts
             ):
                 kept.append(option)
-            elif option not in ("ro", "rw", "noexec", "nosuid", "nodev", "exec", "suid", "dev", "noatime", "relatime"):
+            elif option not in ("ro", "rw", "nodev", "dev", "noatime", "relatime"):
                 raise invalid(given.path(key), options, f"tmpfs options; {option!r} is not one")
         found.append(
             MountSpec(

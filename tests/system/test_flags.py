@@ -16,6 +16,8 @@ SHOWN_INSIDE = [
     (("--env-file", "env", "-e", "TWO=mine"), "env", r"(?ms)(?=.*^ONE=1 and more$)(?=.*^TWO=mine$)(?=.*^PASSED=on$)(?!.*#)"),
     (("--entrypoint", "echo"), "said", r"^said$"),
     (("--tmpfs", "/scratch:size=64k,mode=700"), "grep /scratch /proc/mounts", r"tmpfs .*size=64k,.*mode=700"),
+    (("--tmpfs", "/scratch:exec,suid,size=8m"), "cp /bin/busybox /scratch/echo; /scratch/echo ran; grep /scratch /proc/mounts",
+     r"^ran\ntmpfs /scratch tmpfs rw,nodev,relatime"),
     (("--mount", "type=tmpfs,target=/scratch,tmpfs-size=65536"), "grep /scratch /proc/mounts", r"tmpfs .*size=64k"),
     (("--mount", "type=bind,source={share},target=/there,readonly"), "cat /there/env; touch /there/new || echo no",
      r"(?s)ONE=1.*no"),
