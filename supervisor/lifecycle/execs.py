@@ -242,4 +242,5 @@ def process(container: Container, config: ExecConfig, seccomp: str) -> ProcessSp
         no_new_privileges=own.no_new_privileges and not privileged,
         seccomp="" if privileged else seccomp,
         rlimits={u.name: [u.soft, u.hard] for u in own.ulimits},
+        oom_score_adj=own.oom_score_adj,
     )

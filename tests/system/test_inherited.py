@@ -37,5 +37,8 @@ def test_the_oom_score_adjustment(bare_lab: Lab) -> None:
         bare_lab.hawse("run", "--rm", "--oom-score-adj", "0", "busybox", *SHOW),
     ):
         assert shown.out == "0\n"
+    bare_lab.hawse("run", "-d", "--name", "own", "--oom-score-adj", "77", "busybox", "sleep", "600")
+    assert bare_lab.hawse("exec", "own", *SHOW).out == "77\n", "an exec has the container's, as docker's"
+    bare_lab.hawse("rm", "-f", "own")
     assert bare_lab.hawse("run", "--rm", "--oom-score-adj", "77", "busybox", *SHOW).out == "77\n"
     bare_lab.hawse("rm", "-f", "app")
