@@ -78,6 +78,8 @@ def _out(context: Context, options: Options, container: str, path: str, local: s
     clean = posixpath.normpath("/" + path.lstrip("/"))
     base = posixpath.basename(clean)
     content_only = path.endswith("/.") or not base
+    if base and path.endswith(("/", "/.")):  # the daemon then goes through a link at the end
+        clean += "/"
     if local == "-":
         clean = _followed(context, options, container, clean)
         with context.client.open("GET", _archive(container), {"path": clean}) as response:
@@ -147,7 +149,8 @@ def _in(context: Context, options: Options, local: str, container: str, path: st
 
     if not os.path.lexists(local):
         raise Failure(f"lstat {local}: no such file or directory")
-    source_is_directory = os.path.isdir(local) and (options.follow_link or not os.path.islink(local.rstrip("/")))
+    follow = options.follow_link or local.endswith(("/", "/."))
+    source_is_directory = os.path.isdir(local) and (follow or not os.path.islink(local))
     directory, name = path, os.path.basename(os.path.abspath(local))
     if is_directory:
         name = "." if source_is_directory and local.endswith("/.") else name
@@ -158,7 +161,7 @@ def _in(context: Context, options: Options, local: str, container: str, path: st
             raise Failure(f'destination directory "{container}:{path}" does not exist')
         directory, name = posixpath.split(path.rstrip("/"))
     top = local if not source_is_directory else local.rstrip("/").removesuffix("/.") or "/"
-    counted = _Counted(pack(top, name, keep_owner=options.archive, follow=options.follow_link))
+    counted = _Counted(pack(top, name, keep_owner=options.archive, follow=follow))
     _put(context, container, directory, query, counted)
     _done(options, counted.total, f"{container}:{path}")
     return 0

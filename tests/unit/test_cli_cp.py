@@ -43,6 +43,10 @@ def files(directory: Path) -> dict[str, int]:
         ("/a", "out", {"a": 1}),
         ("/a", "out/renamed", {"renamed": 1}),
         ("etc", "out/new", {"new/a": 1, "new/sub/b": 100_000}),
+        ("/link/", "out/new", {"new/a": 1, "new/sub/b": 100_000}),
+        ("/link/.", "out/new", {"new/a": 1, "new/sub/b": 100_000}),
+        ("/link/", "out", {"link/a": 1, "link/sub/b": 100_000}),
+        ("/link/.", "out", {"a": 1, "sub/b": 100_000}),
     ],
 )
 def test_out_of_a_container(
@@ -92,6 +96,9 @@ def names(data: bytes) -> dict[str, bytes]:
         ("tree/f", "/etc", "/etc", {"f"}),
         ("tree/f", "/etc/renamed", "/etc", {"renamed"}),
         ("tree/f", "/link", "/etc", {"f"}),
+        ("to-tree/", "/etc", "/etc", {"to-tree", "to-tree/f", "to-tree/l"}),
+        ("to-tree/.", "/etc", "/etc", {".", "./f", "./l"}),
+        ("to-tree/.", "/new", "/", {"new", "new/f", "new/l"}),
     ],
 )
 def test_into_a_container(
@@ -100,6 +107,7 @@ def test_into_a_container(
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree/f").write_bytes(b"x" * 700)
     (tmp_path / "tree/l").symlink_to("/etc/passwd")
+    (tmp_path / "to-tree").symlink_to("tree")
     said = daemon.run("cp", f"{tmp_path}/{source}", f"web:{target}")
     assert (said.code, said.err) == (0, "")
     ((where, data),) = inside.put
