@@ -61,15 +61,15 @@ class Destination:
         above, self.directory = self.directory, os.open(self.name, HOLD | os.O_NOFOLLOW, dir_fd=self.directory)
         os.close(above)
 
-    def create(self) -> BinaryIO:
+    def create(self, mode: int = 0o666) -> BinaryIO:
         """A new file.  Raises FileExistsError."""
-        return open(os.open(self.name, NEW, 0o666, dir_fd=self.directory), "wb")
+        return open(os.open(self.name, NEW, mode, dir_fd=self.directory), "wb")
 
     @contextmanager
     def replaced(self) -> Iterator[BinaryIO]:
-        """A file that takes the place of what is there when the block ends well: whole or not at all."""
+        """A file that takes the place of what is there when the block ends well: whole or not at all, and its owner's alone."""
         unfinished = Destination(self.directory, f".hawse-{os.urandom(4).hex()}.part", None)
-        with unfinished.create() as file:
+        with unfinished.create(0o600) as file:
             try:
                 yield file
                 file.flush()

@@ -152,6 +152,14 @@ def test_an_empty_path_names_nothing(daemon: CliDaemon, argv: tuple[str, str]) -
     assert not daemon.seen
 
 
+def test_an_export_is_its_owner_s_alone(daemon: CliDaemon, host: Path) -> None:
+    """As docker's: a container's files may be secret, and a file that was must not be opened up by being replaced."""
+    (host / "regular").chmod(0o600)
+    for name in ("regular", "new"):
+        assert daemon.run("export", "-o", f"{host}/{name}", "web").code == 0
+        assert stat.S_IMODE((host / name).stat().st_mode) == 0o600
+
+
 def test_standard_output_s_own_name_is_not_written_over(daemon: CliDaemon, host: Path) -> None:
     """/dev/stdout is a link to /proc/self/fd/1, whose text leads nowhere when that is a pipe."""
     (host / "stdout").symlink_to("/proc/self/fd/1")
