@@ -51,9 +51,11 @@ def container_config(body: Body) -> Decoded:
     mode, endpoints = _networks(body, outer)
     published = ports.bindings(outer)
     exposed = ports.exposed(body, published)
-    if mode.startswith("container:") and (published or body.text("Hostname")):
-        what = "port publishing" if published else "hostname"
-        raise UserError(f"conflicting options: {what} and the container type network mode")
+    if mode.startswith("container:"):
+        own = {"port publishing": published, "hostname": body.text("Hostname")}
+        own |= {"dns": outer.strings("Dns"), "custom host-to-IP mapping": outer.strings("ExtraHosts")}
+        for what in (what for what, given in own.items() if given):
+            raise UserError(f"conflicting options: {what} and the container type network mode")
     security = host.security(outer)
     policy = host.restart_policy(outer)
     auto_remove = outer.flag("AutoRemove")

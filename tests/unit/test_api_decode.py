@@ -120,10 +120,25 @@ def test_the_older_quota_is_a_number_of_cpus() -> None:
     assert (resources.cpus, resources.cpu_quota, resources.cpu_period) == (None, 25_000, 50_000)
 
 
+@pytest.mark.parametrize(
+    ("asked", "what"),
+    [
+        (host(PortBindings={"80/tcp": [{"HostPort": "80"}]}), "port publishing"),
+        ({"Hostname": "web", **host()}, "hostname"),
+        (host(Dns=["192.0.2.53"]), "dns"),
+        (host(ExtraHosts=["far:192.0.2.9"]), "custom host-to-IP mapping"),
+    ],
+)
+def test_who_has_another_s_files_has_no_say_in_them(asked: dict[str, Any], what: str) -> None:
+    asked["HostConfig"]["NetworkMode"] = "container:web"
+    with pytest.raises(UserError, match=f"conflicting options: {what} and the container type network mode"):
+        decode(asked)
+
+
 def test_tmpfs_and_mounts() -> None:
     config = decode(
         host(
-            Tmpfs={"/run": "size=64m,mode=1777,ro,noexec"},
+            Tmpfs={"/run": "size=64m,mode=1777,ro,noexec", "/tmp": "exec,suid"},
             Mounts=[
                 {"Type": "bind", "Source": "/a/../b", "Target": "/b", "BindOptions": {"Propagation": "rslave"}},
                 {"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"SizeBytes": 1024, "Mode": 0o700}},
@@ -132,7 +147,8 @@ def test_tmpfs_and_mounts() -> None:
         )
     ).config
     assert set(config.mounts) == {
-        MountSpec(type="tmpfs", target="/run", read_only=True, options="size=64m,mode=1777"),
+        MountSpec(type="tmpfs", target="/run", read_only=True, options="size=64m,mode=1777,noexec"),
+        MountSpec(type="tmpfs", target="/tmp", options="exec,suid"),
         MountSpec(type="bind", source="/b", target="/b", options="rslave"),
         MountSpec(type="tmpfs", target="/t", options="size=1024,mode=700"),
         MountSpec(type="volume", target="/v"),
