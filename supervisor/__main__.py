@@ -17,6 +17,7 @@ import contextlib
 import fcntl
 import os
 import random
+import resource
 import signal
 import sys
 import threading
@@ -120,6 +121,7 @@ async def _parts(config: Config, rebuild_state: bool) -> AsyncIterator[Parts]:
         stack.push_async_callback(network.close)
         spawner = await Spawner.start(config.run_dir / "spawner")
         stack.callback(spawner.close)
+        _raise_descriptor_limit()  # for us: the spawner, and so the containers, keep what we were given
         yield Parts(
             config=config,
             store=store,
@@ -132,6 +134,12 @@ async def _parts(config: Config, rebuild_state: bool) -> AsyncIterator[Parts]:
             random=random.SystemRandom(),
             waits=Waits(lambda: store.journal.head),
         )
+
+
+def _raise_descriptor_limit() -> None:
+    """As many descriptors as may be had: containers, clients and pending questions of containers have one or more each."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @contextlib.contextmanager

@@ -10,19 +10,16 @@ T = TypeVar("T")
 
 
 class Backlog(Generic[T]):
-    """At most `each` things of one asker."""
-
-    def __init__(self, each: int) -> None:
-        self._each = each
+    def __init__(self) -> None:
         self._waiting: OrderedDict[Hashable, deque[T]] = OrderedDict()  # the front one's turn is next
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def put(self, asker: Hashable, thing: T) -> bool:
+    def put(self, asker: Hashable, thing: T, most: int) -> bool:
         """False when it has as many waiting as it may."""
         own = self._waiting.setdefault(asker, deque())
-        if len(own) >= self._each:
+        if len(own) >= most:
             return False
         own.append(thing)
         return True

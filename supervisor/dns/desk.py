@@ -17,12 +17,14 @@ from hawse.supervisor.linux.sockbuf import set_receive_buffer
 from hawse.supervisor.model import NetworkName
 
 IP_FREEBIND = 15  # ip(7); the socket module does not name it
-PENDING, MOST_PENDING = 128, 512
-"""Questions that wait for others' answers, of one asker and on the network; one more is told SERVFAIL at once."""
+PENDING, MOST_PENDING = 512, 1024
+"""Questions that wait for others' answers, of one asker and on the network; one more is told SERVFAIL at once.  Each has a
+descriptor of ours."""
 CONNECTIONS, MOST_CONNECTIONS = 16, 128  # of one asker and on the network; one more is hung up on
 BUFFER = 1 << 20  # bytes of questions that may wait: room for neighbours' until a flood is noticed
 BATCH = 256  # datagrams that are taken in one turn of the loop
-MUTE = 0.1  # seconds
+MUTE = 0.5  # seconds; in half a second some two thousand questions can be answered
+MUTE_STRANGERS = 0.1  # seconds in which a container that has just come is not heard either
 MOST_MUTED = 64  # addresses; every packet of everybody is compared with all of them
 
 log = structlog.get_logger()
@@ -84,20 +86,20 @@ class Mutes:
     def mute(self, source: IPv4Address) -> None:
         """Twice is once; and when there are too many of them, not at all."""
         if source not in self._ends and len(self._ends) < MOST_MUTED:
-            self._begin(source)
+            self._begin(source, MUTE)
 
     def mute_strangers(self, known: Collection[IPv4Address]) -> None:
         """All but the known: who invents addresses to ask from has no end of them.  When too many are known, not at all."""
         if None not in self._ends and len(known) < sockfilter.MOST - MOST_MUTED:
             self._known = known
-            self._begin(None)
+            self._begin(None, MUTE_STRANGERS)
 
     def close(self) -> None:
         for end in self._ends.values():
             end.cancel()
 
-    def _begin(self, source: IPv4Address | None) -> None:
-        self._ends[source] = asyncio.get_running_loop().call_later(MUTE, self._hear, source)
+    def _begin(self, source: IPv4Address | None, seconds: float) -> None:
+        self._ends[source] = asyncio.get_running_loop().call_later(seconds, self._hear, source)
         self._apply()
 
     def _hear(self, source: IPv4Address | None) -> None:

@@ -40,7 +40,9 @@ from hawse.supervisor.model import Container, Endpoint, Network, NetworkName
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.tx import Tx
 
-QUESTIONS = 200  # of one asker that wait for their turn; what is beyond them is dropped, over TCP it waits
+QUESTIONS, STRANGERS = 1000, 200
+"""Questions that wait for their turn, of one asker and of all who are not on the network; what is beyond them is dropped, over
+TCP it waits."""
 CONNECTS, CONNECTS_AT_ONCE = 200, 50  # per second and asker
 SLICE = 0.002  # seconds of every turn of the loop in which questions are answered, however many wait
 ANOTHER_TRY = 0.01  # seconds until a connection over its quota tries again
@@ -59,7 +61,7 @@ class NameServer:
         self._upstream = Upstream(parts.random.getrandbits)
         self._turn = itertools.count()
         self._connects = Rate(CONNECTS, CONNECTS_AT_ONCE)
-        self._backlog = Backlog[Callable[[], None]](QUESTIONS)
+        self._backlog = Backlog[Callable[[], None]]()
         self._filled = anyio.Event()
         self._serving: dict[NetworkName, anyio.CancelScope] = {}
         self._opened, self._to_serve = anyio.create_memory_object_stream[Desk](float("inf"))
@@ -235,7 +237,8 @@ class NameServer:
 
     def _admit(self, asker: Asker, respond_now: Callable[[], None]) -> bool:
         """False for one too many: it is neither read nor answered."""
-        if not self._backlog.put(asker, respond_now):
+        _, source = asker
+        if not self._backlog.put(asker, respond_now, STRANGERS if source is None else QUESTIONS):
             return False
         self._filled.set()
         return True

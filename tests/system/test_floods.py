@@ -172,7 +172,7 @@ def test_questions_that_nobody_answers_are_the_askers_own_trouble(crowd: Lab) ->
 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 sock.connect((gateway, 53))
 question = {dns.message.make_query("www.example.org", "A").to_wire()!r}
-for _ in range(6):
+for _ in range(10):
     for _ in range(100):
         sock.send(question)
     time.sleep(0.1)
@@ -241,3 +241,24 @@ print(asked, lost)
 """
     asked, lost = map(int, crowd.run(inside(crowd, "neighbour", ask)).out.split())
     assert (lost, asked > 300) == (0, True), (asked, lost)
+
+
+def test_a_burst_of_questions_is_answered(crowd: Lab) -> None:
+    """Four hundred resolvers at once, which ask for both families each."""
+    ask = f"""
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 21)
+sock.connect((gateway, 53))
+for _ in range(800):
+    sock.send({QUESTION!r})
+sock.settimeout(5)
+answered = 0
+try:
+    while answered < 800:
+        sock.recv(4096)
+        answered += 1
+except OSError:
+    pass
+print(answered)
+"""
+    assert int(crowd.run(inside(crowd, "neighbour", ask)).out) == 800

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,3 +43,16 @@ def test_the_oom_score_adjustment(bare_lab: Lab) -> None:
     bare_lab.hawse("rm", "-f", "own")
     assert bare_lab.hawse("run", "--rm", "--oom-score-adj", "77", "busybox", *SHOW).out == "77\n"
     bare_lab.hawse("rm", "-f", "app")
+
+
+def test_the_limit_of_descriptors(bare_lab: Lab) -> None:
+    """The daemon takes what it may have; a container begins with what the daemon was started with."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (700, before[1]))
+    try:
+        bare_lab.daemon.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert resource.prlimit(bare_lab.daemon.pid, resource.RLIMIT_NOFILE) == (before[1], before[1])
+    bare_lab.hawse("image", "import", busybox_tar(), "busybox")
+    assert bare_lab.hawse("run", "--rm", "busybox", "sh", "-c", "ulimit -Sn").out == "700\n"

@@ -52,13 +52,13 @@ def test_places_of_one_and_of_all() -> None:
 
 
 def test_turn_and_turn_about() -> None:
-    backlog = Backlog[int](each=3)
-    assert [backlog.put("loud", number) for number in range(5)] == [True, True, True, False, False]
-    assert backlog.put("quiet", 10) and backlog.put("other", 20) and backlog.put("quiet", 11)
+    backlog = Backlog[int]()
+    assert [backlog.put("loud", number, 3) for number in range(5)] == [True, True, True, False, False]
+    assert backlog.put("quiet", 10, 3) and backlog.put("other", 20, 1) and backlog.put("quiet", 11, 3)
     order = []
     while backlog:
         order.append(backlog.take())
     assert order == [0, 10, 20, 1, 11, 2]
-    assert backlog.put("loud", 5) and backlog.take() == 5
+    assert backlog.put("loud", 5, 1) and backlog.take() == 5
     with pytest.raises(KeyError):
         backlog.take()
