@@ -26,6 +26,8 @@ LARGEST = 1 << 20
 """Bytes of such a file that are read.  A bigger one is its container's own affair until the next start."""
 
 _HOST_RESOLV = Path("/etc/resolv.conf")
+_RESOLVED = Path("/run/systemd/resolve/resolv.conf")
+"""Whom systemd-resolved asks, where the first file names only itself (systemd-resolved.service(8))."""
 _SHARED = "container:"
 
 log = structlog.get_logger()
@@ -107,6 +109,8 @@ def _name_server(parts: Parts, container: Container) -> str:
 def _resolv_conf(container: Container, name_server: str) -> str:
     host_text = _HOST_RESOLV.read_text() if _HOST_RESOLV.exists() else ""
     shares = container.config.network_mode == "host"
+    if not shares and etc_files.is_local(host_text) and _RESOLVED.exists():
+        host_text = _RESOLVED.read_text()
     return etc_files.resolv_conf(container.config, host_text, shares_host_network=shares, name_server=name_server)
 
 

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 from hawse.supervisor.model import ContainerConfig
 
 FALLBACK_NAMESERVERS = ("8.8.8.8", "8.8.4.4")  # docker's, when the host only has resolvers on its loopback
+LOOPBACK = ("127.", "::1")
 
 
 def hosts(config: ContainerConfig, hostname: str, addresses: Iterable[str], host_gateway: str = "") -> str:
@@ -70,6 +71,16 @@ def resolv_conf_now(text: str, wanted: str, plain: str, gateways: Collection[str
     return text
 
 
+def is_local(host_text: str) -> bool:
+    """Whether the host asks nobody but a resolver on its own loopback, which no other network namespace reaches."""
+    servers = [
+        rest.strip()
+        for word, _, rest in (line.strip().partition(" ") for line in host_text.splitlines())
+        if word == "nameserver"
+    ]
+    return bool(servers) and all(server.startswith(LOOPBACK) for server in servers)
+
+
 def resolv_conf(config: ContainerConfig, host_text: str, *, shares_host_network: bool, name_server: str = "") -> str:
     """The host's own, with --dns* laid over it.
 
@@ -85,7 +96,7 @@ def resolv_conf(config: ContainerConfig, host_text: str, *, shares_host_network:
     for line in host_text.splitlines():
         word, _, rest = line.partition("#")[0].strip().partition(" ")
         if word == "nameserver" and not config.dns:
-            if shares_host_network or not rest.strip().startswith(("127.", "::1")):
+            if shares_host_network or not rest.strip().startswith(LOOPBACK):
                 servers.append(rest.strip())
         elif word in ("search", "domain") and not config.dns_search:
             search = rest.split()

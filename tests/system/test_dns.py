@@ -213,6 +213,24 @@ def test_resolv_conf(blue: Lab) -> None:
     assert f"nameserver {INTERNET}" in plain
 
 
+def test_the_machines_resolvers_behind_systemd_resolved(blue: Lab) -> None:
+    """The stub is on the host's loopback: on the default network the container is told whom it asks, and not 8.8.8.8."""
+    (blue.share / "stub.conf").write_text("nameserver 127.0.0.53\noptions edns0\nsearch house.example\n")
+    blue.run(["mount", "--bind", blue.share / "stub.conf", "/etc/resolv.conf"])
+    blue.run(["mkdir", "-p", "/run/systemd/resolve"])
+    found = blue.inside / "run/systemd/resolve/resolv.conf"
+    try:
+        show = ("run", "--rm", "busybox", "cat", "/etc/resolv.conf")
+        assert "nameserver 8.8.8.8" in blue.hawse(*show).out
+        found.write_text(f"nameserver {INTERNET}\nsearch house.example\n")
+        assert blue.hawse(*show).out == f"search house.example\nnameserver {INTERNET}\n"
+        host = blue.hawse("run", "--rm", "--network", "host", "busybox", "cat", "/etc/resolv.conf").out
+        assert "nameserver 127.0.0.53" in host
+    finally:
+        blue.run(["umount", "/etc/resolv.conf"])
+        blue.run(["rm", "-r", "/run/systemd", blue.share / "stub.conf"])
+
+
 def big_name(lab: Lab) -> list[str]:
     """What a resolver in web's network namespace learns when it asks by UDP, and by TCP because that was cut short."""
     gateway = lab.hawse("network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "blue").out.strip()
