@@ -6,9 +6,10 @@ import pytest
 
 from tests.vm.machine import Machine
 
-pytestmark = [pytest.mark.quick, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 
+@pytest.mark.quick
 def test_run(machine: Machine) -> None:
     """On Debian 13 nothing started: / is shared, and overlay does not take our descriptors before 6.15."""
     before = machine.run("cat /proc/1/mountinfo").out
@@ -17,6 +18,7 @@ def test_run(machine: Machine) -> None:
     assert machine.run("cat /proc/1/mountinfo").out == before
 
 
+@pytest.mark.quick
 def test_publish(machine: Machine) -> None:
     machine.run(
         "hawse run -d --name web -p 8080:80 busybox sh -c 'mkdir /www; echo page >/www/index.html; httpd -f -h /www'"
@@ -28,6 +30,7 @@ def test_publish(machine: Machine) -> None:
     assert machine.run("curl --silent --retry 9 --retry-connrefused --max-time 60 127.0.0.1:8080").out == "page\n"
 
 
+@pytest.mark.quick
 def test_a_container_has_nothing_of_the_units(machine: Machine) -> None:
     machine.run("hawse run -d --name app busybox sleep 600")
     pid = machine.run("hawse inspect -f '{{.State.Pid}}' app").out.strip()
@@ -35,7 +38,15 @@ def test_a_container_has_nothing_of_the_units(machine: Machine) -> None:
     assert machine.run(f"cat /proc/{pid}/oom_score_adj").out == "0\n"
 
 
-@pytest.mark.parametrize("how", ["restart hawse", "kill --signal KILL --kill-whom main hawse", "daemon-reexec"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param("restart hawse", marks=pytest.mark.quick),
+        "kill --signal KILL --kill-whom main hawse",
+        "daemon-reload",
+        "daemon-reexec",
+    ],
+)
 def test_the_unit_restarts(machine: Machine, how: str) -> None:
     """The socket is systemd's and stays; the container does not notice."""
     machine.run("hawse run -d --name app busybox sleep 600")
@@ -52,6 +63,7 @@ def test_the_unit_stops_and_starts(machine: Machine) -> None:
     assert machine.run("hawse ps --format '{{.Names}} {{.State}}'").out == "app running\n", "started by its socket"
 
 
+@pytest.mark.quick
 def test_reboot(machine: Machine) -> None:
     """What has a policy is back, with its address; what has none is told to have ended."""
     machine.run("hawse run -d --name stays --restart always -p 8080:80 busybox httpd -f")
