@@ -48,7 +48,7 @@ class Inside:
             request.answer(None)
             return
         if path.endswith("/"):  # what a link leads to
-            path = {"/link/": "/etc"}.get(path, path.rstrip("/"))
+            path = {"/link/": "/etc"}.get(path, path.rstrip("/") or "/")
         if path not in self.stats:
             request.answer(None if request.method == "HEAD" else {"message": f"Could not find the file {path}"}, 404)
             return
