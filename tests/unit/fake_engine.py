@@ -240,11 +240,10 @@ class FakeEngine:
 
     @asynccontextmanager
     async def waiting(self, ref: str, condition: str) -> AsyncIterator[Callable[[], Awaitable[Exit]]]:
+        before = self.store.journal.head  # an exit while the container is read is not missed
         container = await self.container(ref)
         wanted = "container.removed" if condition == "removed" else "container.exited"
-        coming = self.store.journal.follow_seq(
-            self.store.journal.head, types=(wanted,), subject=f"container/{container.id}"
-        )
+        coming = self.store.journal.follow_seq(before, types=(wanted,), subject=f"container/{container.id}")
 
         async def wait() -> Exit:
             if condition == "not-running" and not container.state.is_alive:
