@@ -17,6 +17,7 @@ from tests.vm import wheels
 from tests.vm.image import SUITES, image
 from tests.vm.install import install
 from tests.vm.machine import Machine
+from tests.vm.suite import KINDS, place, run_suite
 
 LEAVE = b"\x1d"  # Ctrl-]
 
@@ -26,12 +27,22 @@ def main() -> int:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     test = verbs.add_parser("test", help="run tests/machine; further arguments go to pytest, such as -k reboot")
     shell = verbs.add_parser("shell", help="a throwaway machine with hawse installed; its console is yours")
-    for verb in (test, shell):
+    inside = verbs.add_parser("suite", help="run the other tests inside one; further arguments go to pytest")
+    inside.add_argument(
+        "places", nargs="+", type=place, metavar="WHICH", help=f"{', '.join(KINDS)}, or a file of theirs"
+    )
+    for verb in (test, shell, inside):
         verb.add_argument("--suite", choices=SUITES, default=SUITES[0], help="the Debian release (%(default)s)")
     options, rest = parser.parse_known_args()
-    if rest and options.verb != "test":
+    match options.verb:
+        case "test":
+            return run_tests(options.suite, rest)
+        case "suite":
+            with tempfile.TemporaryDirectory(prefix="hawse-vm-") as scratch:
+                return run_suite(options.suite, options.places, rest, Path(scratch) / options.suite)
+    if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    return run_tests(options.suite, rest) if options.verb == "test" else run_shell(options.suite)
+    return run_shell(options.suite)
 
 
 def run_tests(suite: str, arguments: list[str]) -> int:

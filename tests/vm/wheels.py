@@ -15,19 +15,23 @@ from tests.vm.image import CACHE, PYTHON
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "any")
 
 
-def put(suite: str, target: Path) -> None:
-    """Fill the directory `target`.  Raises CalledProcessError where a dependency cannot be had."""
+def put(suite: str, target: Path, extra: str = "") -> None:
+    """Fill the directory `target`, also with what `extra` (one of pyproject.toml's) needs.
+
+    Raises CalledProcessError where a dependency cannot be had.
+    """
     target.mkdir()
-    for wheel in dependencies(PYTHON[suite]).glob("*.whl"):
+    for wheel in dependencies(PYTHON[suite], extra).glob("*.whl"):
         shutil.copy(wheel, target)
     with tempfile.TemporaryDirectory() as scratch:
         build(Path(scratch), target)
 
 
-def dependencies(python: str) -> Path:
+def dependencies(python: str, extra: str) -> Path:
     """A directory with the dependencies' wheels for that Python, kept; pip sees to it that it is complete."""
-    wanted = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["dependencies"]
-    kept = CACHE / "wheels" / python
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + (project["optional-dependencies"][extra] if extra else [])
+    kept = CACHE / "wheels" / (f"{python}-{extra}" if extra else python)
     kept.mkdir(parents=True, exist_ok=True)
     stamp = kept / "complete"
     if not stamp.exists() or stamp.read_text() != "\n".join(wanted):
