@@ -16,6 +16,7 @@ import pytest
 from hawse.cli.selftest.lab import Lab, Result
 from hawse.cli.selftest.terminal import Terminal
 from hawse.cli.selftest.waiting import PATIENCE, eventually
+from tests.system.cgroups import setting
 
 pytestmark = pytest.mark.skipif(shutil.which("docker") is None, reason="the docker command line is not installed")
 
@@ -195,8 +196,7 @@ def test_update_reaches_the_cgroup(docker: Docker, lab: Lab, web: str) -> None:
     docker("update", "--memory", "64m", "--memory-swap", "64m", "--pids-limit", "33", web)
     ref = docker("inspect", "-f", "{{.Id}} {{.HostConfig.Memory}}", web).out.split()
     assert ref[1] == str(64 << 20)
-    found = lab.run(["sh", "-c", f"cat /sys/fs/cgroup/*/hawse_{lab.instance}/{ref[0]}/pids.max"]).out.split()
-    assert found == ["33"]
+    assert setting(lab, ref[0], "pids/pids.max", "pids.max") == "33"
 
 
 def test_commit_history_diff_export_import(docker: Docker, lab: Lab, web: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import pytest
 
 from hawse.cli.selftest.lab import HOST, Lab
 from hawse.cli.selftest.waiting import eventually
+from tests.system.cgroups import directories
 
 HTTPD = ("httpd", "-f", "-p", "80", "-h", "/www")
 PAGE = b"hello from busybox\n"
@@ -97,10 +97,11 @@ def test_the_periodic_check_finds_what_no_news_tell(lab: Lab, web: str) -> None:
 def test_audit_finds_orphans_of_each_kind_and_leaves_foreign_things_alone(lab: Lab) -> None:
     nobody, tag = "e" * 64, f"hawse_{lab.instance}"
     lab.hawse("network", "create", "audited")
+    group = next(path for path in directories(lab, nobody, "memory") if path.parent.is_dir())
     planted = [
         f"ip link add h{lab.instance}-feed type veth peer name orphan1 && "
         f"ip link set h{lab.instance}-feed alias {tag}:{nobody}:audited",
-        f"mkdir /sys/fs/cgroup/memory/{tag}/{nobody}",
+        f"mkdir {group}",
         f"mkdir {lab.root}/containers/{nobody} {lab.run_dir}/containers/{nobody}",
         # not ours, whatever they look like
         "ip link add hawse9 type bridge",
@@ -122,7 +123,7 @@ def test_audit_finds_orphans_of_each_kind_and_leaves_foreign_things_alone(lab: L
     eventually(lambda: "9999" not in lab.run(["nft", "list", "table", "inet", tag]).out)  # its news woke the keeper
     links = lab.run(["ip", "-br", "link"]).out
     assert f"h{lab.instance}-feed" not in links and "hawse9" in links and "foreign1" in links
-    assert not os.path.exists(f"/sys/fs/cgroup/memory/{tag}/{nobody}")
+    assert not group.exists()
     assert (lab.root / "containers" / "keep-me").exists() and not (lab.root / "containers" / nobody).exists()
     lab.run(["sh", "-c", f"ip link del hawse9; ip link del foreign1; rmdir {lab.root}/containers/keep-me"])
     lab.hawse("network", "rm", "audited")

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from hawse.cli.selftest.lab import Lab
 from hawse.cli.selftest.waiting import eventually
-
-
-def cgroup_file(lab: Lab, identifier: str, v1: str, v2: str) -> str:
-    """What the kernel has for a container, in whichever hierarchy governs; pids are the lab's."""
-    hierarchies = Path("/sys/fs/cgroup")
-    places = [hierarchies / v1.split("/")[0] / f"hawse_{lab.instance}" / identifier / v1.split("/")[1]]
-    places += [top / f"hawse_{lab.instance}" / identifier / v2 for top in (hierarchies, hierarchies / "unified")]
-    return lab.run(["cat", next(p for p in places if p.exists())]).out.strip()
+from tests.system.cgroups import setting
 
 
 def test_too_much_memory_is_death_and_recorded(lab: Lab) -> None:
@@ -70,15 +61,15 @@ def test_the_kernel_is_told(lab: Lab, flags: str, v1: str, v2: str, shown: set[s
     """By `run`, and by `update` of one that was made without."""
     given = lab.hawse("run", "-d", *flags.split(), "busybox", "sleep", "100").out.strip()
     later = lab.hawse("run", "-d", "busybox", "sleep", "100").out.strip()
-    assert cgroup_file(lab, later, v1, v2) not in shown
+    assert setting(lab, later, v1, v2) not in shown
     lab.hawse("update", *flags.split(), later)
     for identifier in (given, later):
-        assert cgroup_file(lab, identifier, v1, v2) in shown
-        assert str(lab.inspect(identifier)["State"]["Pid"]) in cgroup_file(
+        assert setting(lab, identifier, v1, v2) in shown
+        assert str(lab.inspect(identifier)["State"]["Pid"]) in setting(
             lab, identifier, v1.split("/")[0] + "/cgroup.procs", "cgroup.procs"
         )
     lab.hawse("restart", "-t", "0", later)
-    assert cgroup_file(lab, later, v1, v2) in shown, "kept for the next start"
+    assert setting(lab, later, v1, v2) in shown, "kept for the next start"
     lab.hawse("rm", "-f", given, later)
 
 
@@ -88,8 +79,8 @@ def test_quota_and_period(lab: Lab, verb: str) -> None:
     identifier = lab.hawse("run", "-d", *(flags if verb == "run" else ()), "busybox", "sleep", "100").out.strip()
     if verb == "update":
         lab.hawse("update", *flags, identifier)
-    told = cgroup_file(lab, identifier, "cpu/cpu.cfs_quota_us", "cpu.max").split()
-    told += [] if len(told) == 2 else [cgroup_file(lab, identifier, "cpu/cpu.cfs_period_us", "")]
+    told = setting(lab, identifier, "cpu/cpu.cfs_quota_us", "cpu.max").split()
+    told += [] if len(told) == 2 else [setting(lab, identifier, "cpu/cpu.cfs_period_us", "")]
     assert told == ["10000", "50000"]
     shown = lab.inspect(identifier)["HostConfig"]
     assert (shown["CpuQuota"], shown["CpuPeriod"], shown["NanoCpus"]) == (10000, 50000, 0)
@@ -108,7 +99,7 @@ def test_half_a_cpu_is_half_a_cpu(lab: Lab) -> None:
     identifier = lab.inspect("spinner")["Id"]
 
     def throttled() -> bool:
-        told = cgroup_file(lab, identifier, "cpu/cpu.stat", "cpu.stat")
+        told = setting(lab, identifier, "cpu/cpu.stat", "cpu.stat")
         return int(told.partition("nr_throttled ")[2].split()[0]) > 2
 
     eventually(throttled)
@@ -123,8 +114,8 @@ def test_an_update_that_a_crash_cuts_off_has_not_been(lab: Lab) -> None:
         lab.daemon.start(env={"HAWSE_FAULT": "update.limited"})
         assert lab.hawse("update", "-m", "96m", "--memory-swap", "96m", name, check=False).code != 0
         lab.daemon.wait_dead()
-        assert cgroup_file(lab, identifier, "memory/memory.limit_in_bytes", "memory.max") == str(96 << 20)
+        assert setting(lab, identifier, "memory/memory.limit_in_bytes", "memory.max") == str(96 << 20)
         lab.daemon.start()
-        assert cgroup_file(lab, identifier, "memory/memory.limit_in_bytes", "memory.max") in limit.split()
+        assert setting(lab, identifier, "memory/memory.limit_in_bytes", "memory.max") in limit.split()
         assert lab.inspect(name)["HostConfig"]["Memory"] == (64 << 20 if given else 0)
         lab.hawse("rm", "-f", name)

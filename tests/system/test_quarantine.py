@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from hawse.cli.selftest.lab import Lab
 from hawse.cli.selftest.waiting import eventually
+from tests.system.cgroups import directories
 from tests.system.test_faults import running
 
 __all__ = ["running"]
@@ -28,7 +28,7 @@ def test_a_process_that_will_not_die(running: tuple[Lab, int]) -> None:
     (lab.state / "hawse.toml").write_text("audit_interval = 0.5\n")
     lab.daemon.start()
     box = lab.inspect("box")["Id"]
-    group = Path(f"/sys/fs/cgroup/pids/hawse_{lab.instance}/{box}")
+    group = directories(lab, box, "pids")[0]
     if not group.is_dir():
         pytest.skip("cgroup.kill of cgroup v2 reaches processes without a pid, too")
     with subprocess.Popen(["sleep", "1000"]) as stubborn:

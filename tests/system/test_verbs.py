@@ -18,6 +18,7 @@ import pytest
 from hawse.cli.selftest.lab import HOST, REPOSITORY, Lab
 from hawse.cli.selftest.snapshot import pid_inside
 from hawse.cli.selftest.waiting import PATIENCE, eventually
+from tests.system.cgroups import frozen
 
 LISTENS = "trap 'exit 4' USR1; trap '' TERM; echo up; while :; do sleep 0.05; done"
 
@@ -112,21 +113,13 @@ def test_pause_stops_the_processes(lab: Lab, box: str) -> None:
     ticks = eventually(lambda: [*written.rglob("ticks")].pop())
     lab.hawse("pause", box)
     seen = ticks.stat().st_size
-    assert _freezer(lab, box) in ("FROZEN", "1")
+    assert frozen(lab, box)
     refused = lab.hawse("exec", box, "true", check=False)
     assert refused.code == 1 and "is paused" in refused.err
     assert ticks.stat().st_size == seen
     lab.hawse("unpause", box)
     eventually(lambda: ticks.stat().st_size > seen)
-    assert _freezer(lab, box) in ("THAWED", "0")
-
-
-def _freezer(lab: Lab, ref: str) -> str:
-    own = f"hawse_{lab.instance}/{lab.inspect(ref)['Id']}"
-    for name in (f"freezer/{own}/freezer.state", f"{own}/cgroup.freeze", f"unified/{own}/cgroup.freeze"):
-        if (path := Path("/sys/fs/cgroup") / name).exists():
-            return path.read_text().strip()
-    raise AssertionError("no freezer")
+    assert not frozen(lab, box)
 
 
 @pytest.mark.parametrize("verb", ["stop", "restart"])
@@ -279,11 +272,11 @@ def test_an_image_s_configuration_is_honoured(lab: Lab, verb: str) -> None:
 def test_commit_of_a_running_one_leaves_it_so(lab: Lab, box: str, pause: bool) -> None:
     lab.hawse("exec", box, "touch", "/made")
     lab.hawse("commit", f"--pause={pause}".lower(), box, "twin:1")
-    assert lab.inspect(box)["State"]["Status"] == "running" and _freezer(lab, box) in ("THAWED", "0")
+    assert lab.inspect(box)["State"]["Status"] == "running" and not frozen(lab, box)
     eventually(lambda: lab.client.get(HOST, 8080) == b"hello from busybox\n")
     lab.hawse("pause", box)
     lab.hawse("commit", box, "twin:2")
-    assert lab.inspect(box)["State"]["Status"] == "paused" and _freezer(lab, box) in ("FROZEN", "1")
+    assert lab.inspect(box)["State"]["Status"] == "paused" and frozen(lab, box)
     assert lab.hawse("run", "--rm", "twin:2", "ls", "/made").out == "/made\n"
     lab.hawse("rmi", "twin:1", "twin:2")
 
