@@ -38,7 +38,7 @@ from hawse.supervisor.engine import Engine
 from hawse.supervisor.errors import HawseError, KernelError, Unavailable
 from hawse.supervisor.events import DaemonStarted
 from hawse.supervisor.images.images import Images
-from hawse.supervisor.linux import cgroup, process
+from hawse.supervisor.linux import cgroup_hierarchy, process
 from hawse.supervisor.network.core import NetworkCore
 from hawse.supervisor.notify import notify, watchdog_interval
 from hawse.supervisor.parts import Parts
@@ -128,7 +128,7 @@ async def _parts(config: Config, rebuild_state: bool) -> AsyncIterator[Parts]:
             network=network,
             spawner=spawner,
             images=await Images.open(config.root, store),
-            cgroups=cgroup.detect(config.instance),
+            cgroups=cgroup_hierarchy.detect(config.instance),
             seccomp=str(seccomp.default_profile(config.root)),
             clock=time.time_ns,
             random=random.SystemRandom(),

@@ -17,7 +17,7 @@ from typing import Protocol
 from hawse.supervisor.config import Config
 from hawse.supervisor.images.images import Images
 from hawse.supervisor.lifecycle.attaching import Attachments
-from hawse.supervisor.linux.cgroup import Hierarchy
+from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy
 from hawse.supervisor.locks import KeyedLocks
 from hawse.supervisor.model import Container, ContainerConfig, ContainerId, NetworkName
 from hawse.supervisor.network.core import NetworkCore

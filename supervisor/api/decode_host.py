@@ -49,7 +49,10 @@ def refuse_unsupported(outer: Body, warnings: list[str]) -> None:
         raise UserError("could not select device driver: hawse has none (HostConfig.DeviceRequests)")
     if outer.text("CgroupParent"):
         raise invalid(
-            outer.path("CgroupParent"), outer.text("CgroupParent"), "absent: each container has its own cgroup"
+            outer.path("CgroupParent"),
+            outer.text("CgroupParent"),
+            "absent: all containers are below one cgroup, by which hawse knows its own; for limits of all together see "
+            "`systemctl edit hawse-containers.service`",
         )
     for field, text in (
         ("BlkioWeight", "block I/O weight"),

@@ -24,7 +24,8 @@ import structlog
 
 from hawse.supervisor import faults
 from hawse.supervisor.errors import UserError
-from hawse.supervisor.linux.cgroup import Cgroup, Hierarchy
+from hawse.supervisor.linux.cgroup import Cgroup
+from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy
 from hawse.supervisor.model import Resources
 
 CGROUP_PREFIX = "hook-"

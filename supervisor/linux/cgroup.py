@@ -1,9 +1,7 @@
 """Control groups: one per container, made before its processes and removed after them.
 
-v2 where it has the controllers, v1 for those that are mounted there instead (a hybrid machine).  A container's directories
-are `<mount>/<hawse[_instance]>/<container id>`; the path is the owner's tag, so whatever is below our directory and belongs
-to no record is ours to remove.  Everything here is a few small file operations (some 10 µs each), hence sync; only an end
-can take longer (`clear`).
+Where they are is `cgroup_hierarchy.py`'s.  Everything here is a few small file operations (some 10 µs each), hence sync; only
+an end can take longer (`clear`).
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -22,82 +19,14 @@ from anyio import CancelScope
 
 from hawse.supervisor.errors import HawseError, KernelError, UserError
 from hawse.supervisor.linux import cgroup_limits, cgroup_stats, process, threads
+from hawse.supervisor.linux.cgroup_hierarchy import CONTROLLERS, Hierarchy, make_v1, write
 from hawse.supervisor.linux.cgroup_limits import Setting
 from hawse.supervisor.linux.cgroup_stats import Account, Stats
 from hawse.supervisor.model import Resources
 
-CONTROLLERS = ("memory", "cpu", "cpuacct", "cpuset", "pids", "freezer", "blkio", "io")
-"""What we use.  On v2 cpuacct and freezer are part of the core, and v1's blkio is called io."""
-
 REMOVE_DEADLINE = FREEZE_DEADLINE = 10.0
 """Seconds.  Who is killed or frozen has to run once more for that, and a busy machine lets it wait."""
 KILL_BATCH = 128  # pidfds open at a time
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hierarchy:
-    """Where our cgroups are on this machine."""
-
-    name: str  # our directory's, "hawse" or "hawse_<instance>"
-    v2: Path | None  # the mount point, None where v1 has all the controllers
-    v2_controllers: frozenset[str] = frozenset()
-    v1: tuple[tuple[str, Path], ...] = ()  # (controller, mount point)
-
-    def missing(self) -> list[str]:
-        """Controllers whose limits this machine cannot enforce."""
-        have = self.v2_controllers | {name for name, _ in self.v1}
-        return [name for name in ("memory", "cpu", "cpuset", "pids") if name not in have]
-
-    def tops(self) -> list[Path]:
-        """Our directory in each hierarchy, each once: cpu and cpuacct are often mounted together."""
-        mounts = ([self.v2] if self.v2 else []) + [mount for _, mount in self.v1]
-        return [mount / self.name for mount in dict.fromkeys(mounts)]
-
-    def owners(self) -> set[str]:
-        """Ids of the containers that have a cgroup, in any hierarchy."""
-        found: set[str] = set()
-        for top in self.tops():
-            try:
-                with os.scandir(top) as entries:
-                    found.update(
-                        entry.name
-                        for entry in entries
-                        if entry.is_dir(follow_symlinks=False)
-                        and not entry.name.startswith("hook-")  # hooks/execute.py's
-                    )
-            except FileNotFoundError:
-                pass
-        return found
-
-    def remove(self) -> None:
-        """Take our own directories away when no container is left in them.  Gone is success."""
-        for top in self.tops():
-            try:
-                os.rmdir(top)
-            except OSError as e:
-                if e.errno not in (errno.ENOENT, errno.EBUSY, errno.ENOTEMPTY):
-                    raise
-
-
-def detect(instance: str = "", mountinfo: Path = Path("/proc/self/mountinfo")) -> Hierarchy:
-    """What this machine has mounted (proc_pid_mountinfo(5))."""
-    v2, v2_controllers = None, frozenset[str]()
-    v1: dict[str, Path] = {}
-    for line in mountinfo.read_text().splitlines():
-        ours, _, rest = line.partition(" - ")
-        kind, _, options = rest.split(" ", 2)
-        mount = Path(ours.split(" ")[4].replace("\\040", " "))
-        if kind == "cgroup2" and v2 is None:
-            controllers = cgroup_stats.read(mount / "cgroup.controllers").split()
-            v2, v2_controllers = mount, frozenset(controllers) & frozenset(CONTROLLERS)
-        elif kind == "cgroup":
-            v1.update((c, mount) for c in options.split(",") if c in CONTROLLERS and c not in v1)
-    return Hierarchy(
-        name=f"hawse_{instance}" if instance else "hawse",
-        v2=v2 if v2_controllers or not v1 else None,  # its core alone can kill, freeze and count time
-        v2_controllers=v2_controllers,
-        v1=tuple(sorted(v1.items())),
-    )
 
 
 class Cgroup:
@@ -105,7 +34,7 @@ class Cgroup:
 
     def __init__(self, hierarchy: Hierarchy, container_id: str) -> None:
         self.hierarchy, self.id = hierarchy, container_id
-        self._v2 = hierarchy.v2 / hierarchy.name / container_id if hierarchy.v2 else None
+        self._v2 = hierarchy.top / container_id if hierarchy.top else None
         self._v1 = {c: mount / hierarchy.name / container_id for c, mount in hierarchy.v1}
 
     @classmethod
@@ -122,9 +51,10 @@ class Cgroup:
         cgroup._check(limits)
         try:
             if cgroup._v2:
-                _make_v2(cgroup._v2, hierarchy.v2_controllers)
+                hierarchy.make_top()
+                cgroup._v2.mkdir(exist_ok=True)
             for controller, path in cgroup._v1.items():
-                _make_v1(path, controller)
+                make_v1(path, controller)
             cgroup.update(limits, fresh=True)
         except BaseException as e:
             cgroup.remove()
@@ -152,7 +82,7 @@ class Cgroup:
             self._check(limits)
         for path, setting in self._settings(limits, fresh):
             try:
-                _write(path, setting.value)
+                write(path, setting.value)
             except FileNotFoundError:
                 if "swap" not in setting.file and "memsw" not in setting.file:  # no swap accounting: none to limit
                     raise
@@ -171,7 +101,7 @@ class Cgroup:
         """SIGKILL to everybody in it, whatever it forks meanwhile."""
         if self._v2 and (self._v2 / "cgroup.kill").exists():
             try:
-                _write(self._v2 / "cgroup.kill", "1")
+                write(self._v2 / "cgroup.kill", "1")
             except FileNotFoundError:
                 pass
             return
@@ -261,7 +191,7 @@ class Cgroup:
 
     def _available_cpus(self) -> str:
         if "cpuset" in self.hierarchy.v2_controllers and self.hierarchy.v2:
-            return cgroup_stats.read(self.hierarchy.v2 / "cpuset.cpus.effective")
+            return cgroup_stats.read((self.hierarchy.unit or self.hierarchy.v2) / "cpuset.cpus.effective")
         return cgroup_stats.read(dict(self.hierarchy.v1)["cpuset"] / "cpuset.effective_cpus")
 
     def _settings(self, limits: Resources, fresh: bool) -> Iterator[tuple[Path, Setting]]:
@@ -286,9 +216,9 @@ class Cgroup:
     def _set_frozen(self, *, frozen: bool) -> None:
         try:
             if self._v2 and (self._v2 / "cgroup.freeze").exists():
-                _write(self._v2 / "cgroup.freeze", "1" if frozen else "0")
+                write(self._v2 / "cgroup.freeze", "1" if frozen else "0")
             elif "freezer" in self._v1:
-                _write(self._v1["freezer"] / "freezer.state", "FROZEN" if frozen else "THAWED")
+                write(self._v1["freezer"] / "freezer.state", "FROZEN" if frozen else "THAWED")
         except FileNotFoundError:
             pass
 
@@ -311,26 +241,6 @@ class Cgroup:
                     pass
 
 
-def _make_v2(path: Path, controllers: frozenset[str]) -> None:
-    """Controllers are handed down from each level to the next (cgroup-v2.rst, "Top-down Constraint")."""
-    top = path.parent
-    for directory in (top.parent, top):
-        directory.mkdir(exist_ok=True)
-        enabled = set(cgroup_stats.read(directory / "cgroup.subtree_control").split())
-        if missing := sorted(controllers - enabled):
-            _write(directory / "cgroup.subtree_control", " ".join(f"+{name}" for name in missing))
-    path.mkdir(exist_ok=True)
-
-
-def _make_v1(path: Path, controller: str) -> None:
-    for directory in (path.parent, path):
-        directory.mkdir(exist_ok=True)
-        if controller == "cpuset":  # a new one is empty, and nobody can join it (cpusets.rst)
-            for name in ("cpuset.cpus", "cpuset.mems"):
-                if not cgroup_stats.read(directory / name).strip():
-                    _write(directory / name, cgroup_stats.read(directory.parent / name).strip())
-
-
 def _tree(path: Path) -> list[Path]:
     """The directory and those below it, children first.  Programs with privileges make sub-groups of their own."""
     return [Path(directory) for directory, _, _ in os.walk(path, topdown=False)]
@@ -347,15 +257,6 @@ def _rmdir(path: Path) -> bool:
             raise KernelError("rmdir", e.errno or 0, str(path)) from e
         return False
     return True
-
-
-def _write(path: Path, value: str) -> None:
-    """One write(2), which is what a control file takes.  Never creates it."""
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, value.encode())
-    finally:
-        os.close(fd)
 
 
 def _refused(setting: Setting, error: OSError) -> HawseError:

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from hawse.supervisor.linux.cgroup import Hierarchy
+from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from hawse.supervisor.errors import UserError
-from hawse.supervisor.linux.cgroup import Cgroup, Hierarchy, detect
+from hawse.supervisor.linux.cgroup import Cgroup
+from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy, detect
 from hawse.supervisor.model import Resources
 
 MB = 1 << 20

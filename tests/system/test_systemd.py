@@ -21,6 +21,7 @@ import pytest
 from hawse.cli.selftest.busybox import busybox_tar
 from hawse.cli.selftest.lab import REPOSITORY, Lab
 from hawse.cli.selftest.waiting import PATIENCE, eventually
+from hawse.supervisor.linux.cgroup_hierarchy import UNIT
 
 ACTIVATE = """
 import os, socket, subprocess, sys
@@ -236,12 +237,15 @@ def test_a_stop_lets_requests_finish(lab: Lab) -> None:
 
 
 def test_the_units_say_what_the_daemon_relies_on() -> None:
-    service, sockets = ConfigParser(strict=False), ConfigParser(strict=False)
-    for parser in (service, sockets):
+    service, containers, sockets = (ConfigParser(strict=False) for _ in range(3))
+    for parser in (service, containers, sockets):
         parser.optionxform = str  # type: ignore[assignment,method-assign]
     service.read(REPOSITORY / "packaging/hawse.service")
+    containers.read(REPOSITORY / f"packaging/{UNIT}")
     sockets.read(REPOSITORY / "packaging/hawse.socket")
-    wanted = {"Type": "notify", "KillMode": "process", "Delegate": "yes", "Restart": "always"}
+    wanted = {"Type": "notify", "KillMode": "process", "OOMPolicy": "continue", "Restart": "always"}
     assert {key: service["Service"][key] for key in wanted} == wanted
+    assert UNIT in service["Unit"]["Wants"].split() and UNIT in service["Unit"]["After"].split()
+    assert containers["Service"]["Delegate"] == "yes" and containers["Service"]["OOMPolicy"] == "continue"
     assert int(service["Service"]["WatchdogSec"]) > 0
     assert sockets["Socket"]["ListenStream"] == "/run/hawse/hawse.sock"

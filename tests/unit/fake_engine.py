@@ -28,7 +28,7 @@ from hawse.supervisor.errors import Conflict, Forbidden, NotFound, NotModified, 
 from hawse.supervisor.health.rules import History
 from hawse.supervisor.images.images import Images
 from hawse.supervisor.lifecycle.execs import Exec, ExecConfig
-from hawse.supervisor.linux.cgroup import Hierarchy
+from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy
 from hawse.supervisor.model import (
     Container,
     ContainerConfig,

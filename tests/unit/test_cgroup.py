@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from hawse.supervisor.errors import UserError
 from hawse.supervisor.linux import cgroup_limits, cgroup_stats
-from hawse.supervisor.linux.cgroup import Cgroup, Hierarchy, detect
+from hawse.supervisor.linux.cgroup import Cgroup
+from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy, detect
 from hawse.supervisor.linux.cgroup_limits import parse_cpus, settings_v1, settings_v2
 from hawse.supervisor.linux.cgroup_stats import Account, Blocks
 from hawse.supervisor.model import Resources
@@ -149,6 +151,30 @@ def v2(tmp_path: Path) -> Hierarchy:
         ) in "memory.max memory.swap.max cpu.max cpu.weight pids.max cpuset.cpus cgroup.kill cgroup.freeze".split():
             (directory / name).write_text("untouched")
     return detect("", tmp_path / "mountinfo")
+
+
+def _delegate(mount: Path) -> Path:
+    unit = mount / "system.slice/hawse-containers.service"
+    unit.mkdir(parents=True)
+    (unit / "cgroup.controllers").write_text("cpu memory pids\n")
+    (unit / "cgroup.subtree_control").write_text("")
+    return unit
+
+
+def test_below_the_unit_where_systemd_delegates_one(v2: Hierarchy, tmp_path: Path) -> None:
+    unit = _delegate(tmp_path / "cg")
+    assert detect("", tmp_path / "mountinfo") == v2, "a daemon keeps to the place where its containers are"
+    shutil.rmtree(tmp_path / "cg/hawse/abc")
+    found = detect("", tmp_path / "mountinfo")
+    assert found.top == unit and found.missing() == ["cpuset"]
+    group = Cgroup.create(found, "def", Resources())
+    assert group.v2_path == f"{unit}/def"
+    assert (unit / "cgroup.subtree_control").read_text() == "+cpu +memory +pids"
+    assert (tmp_path / "cg/cgroup.subtree_control").read_text() == "cpu\n", "systemd's"
+    for other in ("shims", "init", "hook-1"):
+        (unit / other).mkdir()
+    assert found.owners() == {"def"}
+    assert detect("t1", tmp_path / "mountinfo").top == tmp_path / "cg/hawse_t1"
 
 
 def test_create_on_v2(v2: Hierarchy) -> None:

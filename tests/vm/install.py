@@ -14,7 +14,7 @@ ln -s /opt/hawse/bin/hawse /usr/local/bin/hawse
 """
 UNITS = """\
 sed 's#/usr/bin/hawse#/usr/local/bin/hawse#' -i /share/packaging/hawse.service
-cp /share/packaging/hawse.service /share/packaging/hawse.socket /etc/systemd/system/
+cp /share/packaging/hawse.service /share/packaging/hawse-containers.service /share/packaging/hawse.socket /etc/systemd/system/
 systemctl daemon-reload
 systemctl enable --now hawse.socket hawse.service
 """
