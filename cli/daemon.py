@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import time
@@ -28,6 +29,8 @@ def _daemon(context: Context, options: Options, _: list[str]) -> int:
     more = [f"--{name}={getattr(options, name.replace('-', '_'))}" for name in _PASSED if options.given(name)]
     more += [f"--{name}" for name in ("rebuild-state", "stop-all") if options.given(name)]
     argv = _arguments(context) + more
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # outlives exec: until the daemon's interpreter hears them itself
     os.execv(argv[0], argv)
 
 

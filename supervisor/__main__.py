@@ -10,9 +10,15 @@ from __future__ import annotations
 
 import gc
 
+from hawse.supervisor.signals import Signals
+
+signals = Signals()
+signals.hold()  # a SIGHUP that comes during the imports ends nothing, either
+
 gc.disable()  # what imports and recovery make stays: looking for garbage in it is a tenth of a start (`_daemon` enables it)
 
 import argparse
+import asyncio
 import contextlib
 import fcntl
 import os
@@ -29,10 +35,10 @@ import anyio.abc
 import structlog
 
 from hawse.handlers import BUILTIN
-from hawse.supervisor import faults, version
+from hawse.supervisor import faults, stacks, version
 from hawse.supervisor import log as logging
 from hawse.supervisor.api.server import make_app, serve
-from hawse.supervisor.config import Config, load
+from hawse.supervisor.config import LOG_FORMATS, LOG_LEVELS, Config
 from hawse.supervisor.dispatch import pyhandlers
 from hawse.supervisor.engine import Engine
 from hawse.supervisor.errors import HawseError, KernelError, Unavailable
@@ -40,9 +46,10 @@ from hawse.supervisor.events import DaemonStarted
 from hawse.supervisor.images.images import Images
 from hawse.supervisor.linux import cgroup_hierarchy, process
 from hawse.supervisor.network.core import NetworkCore
-from hawse.supervisor.notify import notify, watchdog_interval
+from hawse.supervisor.notify import notify, notify_reloading, watchdog_interval
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.reconcile import copies, rebuild
+from hawse.supervisor.reload import Settings, reload
 from hawse.supervisor.runtime import seccomp
 from hawse.supervisor.runtime.launcher import Spawner
 from hawse.supervisor.store.store import Store
@@ -58,15 +65,15 @@ def main(argv: list[str] | None = None) -> int:
     flags = vars(_parser().parse_args(argv))
     stop_all, rebuild_state = flags.pop("stop_all"), flags.pop("rebuild_state")
     try:
-        config = load(flags, os.environ)
+        settings = Settings.read(flags, os.environ)
     except HawseError as e:
         print(f"hawse daemon: {e}", file=sys.stderr)  # noqa: T201
         return 2
     faults.arm(os.environ.get(faults.VARIABLE, ""))
-    logging.configure(config.log_level, config.log_format)
+    logging.configure(settings.config.log_level, settings.config.log_format)
     failed = False
     try:
-        anyio.run(_daemon, config, stop_all, rebuild_state)
+        anyio.run(_daemon, settings, stop_all, rebuild_state)
     except* (HawseError, OSError) as group:
         failed = True
         for error in _leaves(group):
@@ -77,13 +84,19 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-async def _daemon(config: Config, stop_all: bool, rebuild_state: bool) -> None:
+async def _daemon(settings: Settings, stop_all: bool, rebuild_state: bool) -> None:
+    config = settings.config
     if os.geteuid() != 0:
         raise Unavailable("the hawse daemon needs root", hint="run it with sudo")
     with _only_one(config):
         others = pyhandlers.Loader()
         handlers = (*BUILTIN, *others.load(config.handlers_dir))
-        async with _parts(config, rebuild_state) as parts, Engine.running(parts, handlers) as engine:
+        hangup = asyncio.Event()
+        async with (
+            _hearing_requests(hangup),
+            _parts(settings, rebuild_state) as parts,
+            Engine.running(parts, handlers) as engine,
+        ):
             await others.forget_gone(engine.dispatcher)
             await parts.store.transact(lambda tx: tx.append(DaemonStarted(version=version.VERSION, pid=os.getpid())))
             async with serve(make_app(engine, config), config), anyio.create_task_group() as group:
@@ -93,18 +106,52 @@ async def _daemon(config: Config, stop_all: bool, rebuild_state: bool) -> None:
                 log.info("daemon_ready", socket=str(config.socket_path), root=str(config.root))
                 notify("READY=1")
                 group.start_soon(_spawner_lives, parts.spawner)
-                group.start_soon(_watchdog)
+                group.start_soon(_reload, hangup, settings, engine)
                 await engine.told_to_end.wait()
                 log.info("daemon_stopping")
-                notify("STOPPING=1")
+                if not (stop_all or engine.stops_all):
+                    notify("STOPPING=1")
                 group.cancel_scope.cancel()
             if stop_all or engine.stops_all:
                 await engine.stop_all()
+                notify("STOPPING=1")  # not before: the manager bounds what comes after it, and graces may be longer
 
 
 @contextlib.asynccontextmanager
-async def _parts(config: Config, rebuild_state: bool) -> AsyncIterator[Parts]:
+async def _hearing_requests(hangup: asyncio.Event) -> AsyncIterator[None]:
+    """Answer signals that end nothing, and the service manager's watchdog, through start and end as well.
+
+    SIGHUP sets `hangup`, for whoever can reload; SIGUSR2 means nothing.
+    """
+
+    async def hear() -> None:
+        async for number in signals.heard():
+            match number:
+                case signal.SIGHUP:
+                    hangup.set()
+                case signal.SIGUSR1:
+                    stacks.tell(asyncio.all_tasks())
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(hear)
+        group.start_soon(_watchdog)
+        yield
+        group.cancel_scope.cancel()
+
+
+async def _reload(hangup: asyncio.Event, settings: Settings, engine: Engine) -> None:
+    while True:
+        await hangup.wait()
+        hangup.clear()
+        notify_reloading()
+        problem = await reload(settings, engine.hooks.load)
+        notify("READY=1\nSTATUS=" + (f"Not reloaded: {problem}" if problem else "Reloaded"))
+
+
+@contextlib.asynccontextmanager
+async def _parts(settings: Settings, rebuild_state: bool) -> AsyncIterator[Parts]:
     """Every edge, opened in order and closed in reverse."""
+    config = settings.config
     for directory in (config.root, config.root / "containers", config.root / "volumes", config.run_dir / "containers"):
         directory.mkdir(mode=0o710, parents=True, exist_ok=True)
     copies.make_directories(config.root)
@@ -123,7 +170,7 @@ async def _parts(config: Config, rebuild_state: bool) -> AsyncIterator[Parts]:
         stack.callback(spawner.close)
         _raise_descriptor_limit()  # for us: the spawner, and so the containers, keep what we were given
         yield Parts(
-            config=config,
+            settings=settings,
             store=store,
             network=network,
             spawner=spawner,
@@ -204,12 +251,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", help="configuration file (default /etc/hawse/hawse.toml)")
     parser.add_argument("--host", "-H", help="API socket (default RUN_DIR/hawse.sock)")
     parser.add_argument("--hooks-dir", help="directory of scripted hooks (default /etc/hawse/hooks.d)")
-    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
-    parser.add_argument("--log-format", choices=("auto", "console", "json"))
+    parser.add_argument("--log-level", choices=LOG_LEVELS)
+    parser.add_argument("--log-format", choices=LOG_FORMATS)
     parser.add_argument("--rebuild-state", action="store_true", help="make a lost or damaged state database anew")
     parser.add_argument("--stop-all", action="store_true", help="stop all containers on SIGTERM")
     return parser
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    signals.ignore()
+    sys.exit(code)

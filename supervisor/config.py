@@ -9,6 +9,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from hawse.supervisor.errors import UserError
 DEFAULT_ROOT = Path("/var/lib/hawse")
 DEFAULT_RUN_DIR = Path("/run/hawse")
 DEFAULT_CONFIG = Path("/etc/hawse/hawse.toml")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("auto", "console", "json")
 INSTANCE = re.compile(r"[a-z0-9]{1,4}\Z")
 
 
@@ -97,9 +100,18 @@ def _typed(key: str, value: Any, default: Any) -> Any:
                 raise ValueError("an absolute path")
             return Path(text)
         if isinstance(default, tuple):
-            return tuple(value.split(",") if isinstance(value, str) else map(str, value))
+            values = tuple(value.split(",") if isinstance(value, str) else map(str, value))
+            for subnet in values if key == "address_pools" else ():
+                IPv4Network(subnet)
+            return values
         if isinstance(default, bool | int | float):
-            return type(default)(value)
+            number = type(default)(value)
+            if not 0 < number < float("inf"):
+                raise ValueError("a number above 0")
+            return number
+        for name, choices in (("log_level", LOG_LEVELS), ("log_format", LOG_FORMATS)):
+            if key == name and value not in choices:
+                raise ValueError(f"one of {', '.join(choices)}")
         return str(value)
     except (TypeError, ValueError) as e:
         raise UserError(f"configuration {key} = {value!r} is not valid: {e}") from e

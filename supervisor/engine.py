@@ -108,13 +108,10 @@ class Engine:
             tasks.cancel_scope.cancel()
 
     async def _keep_store(self) -> None:
-        config = self.parts.config
-        await upkeep(
-            self.store,
-            max_age=config.journal_max_age,
-            max_bytes=config.journal_max_bytes,
-            before=self.dispatcher.write_cursors,
-        )
+        def bounds() -> tuple[int, int]:
+            return self.parts.config.journal_max_age, self.parts.config.journal_max_bytes
+
+        await upkeep(self.store, bounds, before=self.dispatcher.write_cursors)
 
     def watch(self, shim: Shim) -> None:
         """Follow a running container to its end."""

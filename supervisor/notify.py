@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 
 
 def watchdog_interval() -> float | None:
@@ -12,6 +13,11 @@ def watchdog_interval() -> float | None:
     if not microseconds.isdecimal() or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     return int(microseconds) / 2_000_000
+
+
+def notify_reloading() -> None:
+    """READY=1 is to follow.  The time tells Type=notify-reload of systemd 253 which request this answers (sd_notify(3))."""
+    notify(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
 
 def notify(message: str) -> None:

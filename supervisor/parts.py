@@ -21,6 +21,7 @@ from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy
 from hawse.supervisor.locks import KeyedLocks
 from hawse.supervisor.model import Container, ContainerConfig, ContainerId, NetworkName
 from hawse.supervisor.network.core import NetworkCore
+from hawse.supervisor.reload import Settings
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.launcher import Spawner
 from hawse.supervisor.runtime.seccomp import default_profile
@@ -31,7 +32,7 @@ from hawse.supervisor.waits import Waits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    config: Config
+    settings: Settings
     store: Store
     network: NetworkCore
     spawner: Spawner
@@ -47,6 +48,11 @@ class Parts:
     attachments: Attachments = field(default_factory=Attachments)
     name_servers: dict[NetworkName, IPv4Address] = field(default_factory=dict)  # networks whose names we answer for
     removals: dict[NetworkName, threading.Event] = field(default_factory=dict)  # set: nobody is plugged in any more
+
+    @property
+    def config(self) -> Config:
+        """In force at this moment: a reload may put another in its place."""
+        return self.settings.config
 
     def paths(self, container_id: ContainerId) -> Paths:
         return Paths(

@@ -13,22 +13,24 @@ from hawse.supervisor.store.store import Store
 
 INTERVAL: Final = 300.0  # seconds between two prunings, less when events are kept for less than 50 minutes
 
+Bounds = Callable[[], tuple[int, int]]
+"""Seconds that events are kept for, and bytes of them; asked each time, since a reload may change them."""
+
 log = structlog.get_logger()
 
 
-async def upkeep(store: Store, *, max_age: int, max_bytes: int, before: Callable[[], None]) -> None:
+async def upkeep(store: Store, bounds: Bounds, *, before: Callable[[], None]) -> None:
     """Both, for ever.  A store that cannot be written is tried again the next time."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(keep_checkpointed, store)
-        interval = max(1.0, min(INTERVAL, max_age / 10))
-        await retain(store, max_age=max_age, max_bytes=max_bytes, interval=interval, before=before)
+        interval = max(1.0, min(INTERVAL, bounds()[0] / 10))
+        await retain(store, bounds, interval=interval, before=before)
 
 
 async def retain(
     store: Store,
+    bounds: Bounds,
     *,
-    max_age: int,
-    max_bytes: int,
     interval: float = INTERVAL,
     before: Callable[[], None] = lambda: None,
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
@@ -38,6 +40,7 @@ async def retain(
         await sleep(interval)
         before()
         try:
+            max_age, max_bytes = bounds()
             pruned = await store.prune(max_age=max_age, max_bytes=max_bytes)
         except HawseError as e:
             log.warning("journal_not_pruned", reason=str(e))

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from configparser import ConfigParser
 from pathlib import Path
@@ -117,6 +118,21 @@ def test_ready_when_it_answers_and_stopping_when_told(bare_lab: Lab, manager: Ma
     bare_lab.daemon.terminate()
     assert manager.next() == "STOPPING=1"
     assert bare_lab.daemon.ended == 0
+
+
+def test_a_reload_is_told_from_its_beginning_to_its_end(bare_lab: Lab, manager: Manager) -> None:
+    """What sd_notify(3) asks for, so that `systemctl reload` of Type=notify-reload would work as well."""
+    file = bare_lab.share / "hawse.toml"
+    file.write_text("")
+    bare_lab.daemon.launch(f"--config={file}", env=manager.env)
+    manager.hear("READY=1")
+    for text, end in (("", "READY=1\nSTATUS=Reloaded"), ("no", "READY=1\nSTATUS=Not reloaded: ")):
+        file.write_text(text)
+        os.kill(bare_lab.daemon.pid, signal.SIGHUP)
+        begin, _, now = manager.next().partition("\nMONOTONIC_USEC=")
+        assert begin == "RELOADING=1"
+        assert abs(int(now) - time.monotonic_ns() // 1000) < PATIENCE * 1_000_000
+        assert manager.next().startswith(end)
 
 
 def test_ready_only_after_recovery(bare_lab: Lab, manager: Manager) -> None:

@@ -66,6 +66,11 @@ def test_the_host_may_be_written_as_docker_does():
         ({"host": "tcp://1.2.3.4"}, "an absolute path"),
         ({"subid_base": "many"}, "subid_base = 'many'"),
         ({"audit_interval": "often"}, "audit_interval = 'often'"),
+        ({"audit_interval": "0"}, "audit_interval = '0' is not valid: a number above 0"),
+        ({"journal_max_age": -1}, "journal_max_age = -1 is not valid"),
+        ({"log_level": "loud"}, "log_level = 'loud' is not valid: one of debug, info"),
+        ({"log_format": "xml"}, "log_format = 'xml' is not valid: one of auto"),
+        ({"address_pools": ["10.0.0.0/8", "10.0.0.1/8"]}, "10.0.0.1/8 has host bits set"),
     ],
 )
 def test_a_bad_value_is_named(flags, said):

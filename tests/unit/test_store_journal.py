@@ -429,6 +429,6 @@ async def test_retention_prunes_now_and_then_and_survives_a_full_disk(store, clo
             raise Enough
 
     with pytest.raises(Enough):
-        await retain(store, max_age=35, max_bytes=1 << 30, interval=7.0, sleep=sleep)
+        await retain(store, lambda: (35, 1 << 30), interval=7.0, sleep=sleep)
     assert naps == [7.0] * 4
     assert store.journal.oldest == 5
