@@ -44,7 +44,7 @@ from hawse.supervisor.engine import Engine
 from hawse.supervisor.errors import HawseError, KernelError, Unavailable
 from hawse.supervisor.events import DaemonStarted
 from hawse.supervisor.images.images import Images
-from hawse.supervisor.linux import cgroup_hierarchy, process
+from hawse.supervisor.linux import cgroup_hierarchy, cgroup_shims, process
 from hawse.supervisor.network.core import NetworkCore
 from hawse.supervisor.notify import notify, notify_reloading, watchdog_interval
 from hawse.supervisor.parts import Parts
@@ -166,7 +166,8 @@ async def _parts(settings: Settings, rebuild_state: bool) -> AsyncIterator[Parts
         network = NetworkCore(instance=config.instance, table=config.table, tag=config.tag)
         await network.start()
         stack.push_async_callback(network.close)
-        spawner = await Spawner.start(config.run_dir / "spawner")
+        cgroups = cgroup_hierarchy.detect(config.instance)
+        spawner = await Spawner.start(config.run_dir / "spawner", cgroup_shims.place(cgroups))
         stack.callback(spawner.close)
         _raise_descriptor_limit()  # for us: the spawner, and so the containers, keep what we were given
         yield Parts(
@@ -175,7 +176,7 @@ async def _parts(settings: Settings, rebuild_state: bool) -> AsyncIterator[Parts
             network=network,
             spawner=spawner,
             images=await Images.open(config.root, store),
-            cgroups=cgroup_hierarchy.detect(config.instance),
+            cgroups=cgroups,
             seccomp=str(seccomp.default_profile(config.root)),
             clock=time.time_ns,
             random=random.SystemRandom(),

@@ -15,13 +15,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from hawse.supervisor.linux import cgroup_stats
+from hawse.supervisor.linux import cgroup_shims, cgroup_stats
 
 CONTROLLERS = ("memory", "cpu", "cpuacct", "cpuset", "pids", "freezer", "blkio", "io")
 """What we use.  On v2 cpuacct and freezer are part of the core, and v1's blkio is called io."""
 
 UNIT = "hawse-containers.service"
-SHIMS, KEEPER = "shims", "init"
+SHIMS, KEEPER = cgroup_shims.NAME, "init"
 """Beside the containers' directories: their shims', and that of who was in a directory before it got children."""
 
 
@@ -64,9 +64,9 @@ class Hierarchy:
     def remove(self) -> None:
         """Take our own directories away when no container is left in them.  Gone is success."""
         for top in self.tops():
-            if top != self.unit:
+            for directory in (top / SHIMS, top) if top != self.unit else ():
                 try:
-                    os.rmdir(top)
+                    os.rmdir(directory)
                 except OSError as e:
                     if e.errno not in (errno.ENOENT, errno.EBUSY, errno.ENOTEMPTY):
                         raise

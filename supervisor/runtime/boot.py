@@ -16,16 +16,17 @@ for name, path in (("hawse", []), ("hawse.supervisor", [{supervisor!r}])):
     module.__path__ = path
     sys.modules[name] = module
 from hawse.supervisor.runtime import spawner
-spawner.main({fd}, {scratch!r})
+spawner.main({fd}, {scratch!r}, {shims!r})
 """
 
 
-def command_line(fd: int, scratch: Path) -> list[str]:
+def command_line(fd: int, scratch: Path, shims: str) -> list[str]:
     """The spawner's argv.
 
-    `fd` is its end of a SEQPACKET socketpair to the daemon, which it must inherit; `scratch` a directory for its rehearsal.
+    `fd` is its end of a SEQPACKET socketpair to the daemon, which it must inherit; `scratch` a directory for its rehearsal,
+    `shims` the cgroup that shims are forked into.
     """
     supervisor = str(Path(__file__).resolve().parent.parent)
-    boot = BOOT.format(supervisor=supervisor, fd=fd, scratch=str(scratch))
+    boot = BOOT.format(supervisor=supervisor, fd=fd, scratch=str(scratch), shims=shims)
     # UTF-8 mode: arguments and paths come as JSON text and must not depend on the daemon's locale.
     return [sys.executable, "-I", "-S", "-X", "utf8", "-c", boot]

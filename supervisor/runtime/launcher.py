@@ -37,17 +37,18 @@ class Spawner:
         self._channel = Channel(sock, "the spawner", self._on_event, self._on_lost)
 
     @classmethod
-    async def start(cls, scratch: Path) -> Self:
+    async def start(cls, scratch: Path, shims: str = "") -> Self:
         """Exec the spawner.  It is not waited for: it gets ready beside the daemon.  Raises Unavailable.
 
-        `scratch` is a directory of its own; what a spawner that was killed left there is removed.
+        `scratch` is a directory of its own; what a spawner that was killed left there is removed.  `shims`: the
+        cgroup that shims are forked into, "" for none of their own.
         """
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             popen = subprocess.Popen(  # noqa: ASYNC220  once, before anything is served; a vfork and exec
-                boot.command_line(theirs.fileno(), scratch),
+                boot.command_line(theirs.fileno(), scratch, shims),
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 cwd="/",

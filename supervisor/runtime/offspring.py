@@ -86,12 +86,34 @@ def tie_to_parent(channel: Socket) -> None:
         pass
 
 
+NONE = resource.RLIM_INFINITY
+DEFAULT_LIMITS = {
+    **dict.fromkeys(("core", "nproc", "cpu", "fsize", "data", "rss", "as", "rttime"), (NONE, NONE)),
+    "nofile": (1024, 524288),
+    "stack": (8 << 20, NONE),
+    "memlock": (8 << 20, 8 << 20),
+    "msgqueue": (819200, 819200),
+    "nice": (0, 0),
+    "rtprio": (0, 0),
+}
+"""Of every container, by whatever the daemon was started and limited: what docker's unit passes on (core, nproc; nofile as
+systemd's default, which docker's containers have since its 29), else what the kernel gives to the first process
+(include/asm-generic/resource.h).  All but sigpending, which depends on the machine's memory and which nobody sets."""
+
+
 def set_limits(pid: int, rlimits: dict[str, list[int]], oom_score_adj: int) -> None:
     """Resource limits and the OOM score adjustment, which only the host's root may lower.  Raises Failure.
 
     The adjustment is inherited (proc_pid_oom_score_adj(5)): without being set it would be the daemon's, whom its unit
     protects, and the kernel would end everything else on the machine before the container that eats the memory.
     """
+    for name, (soft, hard) in DEFAULT_LIMITS.items():
+        if name not in rlimits and (number := getattr(resource, f"RLIMIT_{name.upper()}", None)) is not None:
+            try:
+                resource.prlimit(pid, number, (soft, hard))
+            except PermissionError:  # less than root of the host: what may be had of it
+                most = resource.prlimit(pid, number)[1]
+                resource.prlimit(pid, number, (_lower(soft, most), _lower(hard, most)))
     for name, (soft, hard) in rlimits.items():
         number = getattr(resource, f"RLIMIT_{name.upper()}", None)
         if number is None:
@@ -114,3 +136,10 @@ def set_limits(pid: int, rlimits: dict[str, list[int]], oom_score_adj: int) -> N
         # protects nobody, and nobody has asked for 0.
         if oom_score_adj or not isinstance(e, PermissionError):
             raise Failure("exec", f"oom_score_adj {oom_score_adj}: {os.strerror(e.errno or 0)}", e.errno or 0) from None
+
+
+def _lower(limit: int, most: int) -> int:
+    """Infinity is -1 in Python, and so no number to compare."""
+    if limit == NONE or most == NONE:
+        return most if limit == NONE else limit
+    return min(limit, most)

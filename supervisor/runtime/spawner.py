@@ -17,17 +17,29 @@ import socket
 import sys
 
 from hawse.supervisor import faults
-from hawse.supervisor.linux import mounts, syscalls
+from hawse.supervisor.linux import cgroup_shims, mounts, syscalls
 from hawse.supervisor.runtime import protocol, waiting
 from hawse.supervisor.runtime.protocol import Socket
 from hawse.supervisor.runtime.rehearsal import rehearse
 
 READ_ONLY_SELF = "hawse-read-only-self"
 MSG_PEEK = int(socket.MSG_PEEK)
+IGNORED = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGPIPE,
+    signal.SIGTERM,
+)
+"""By the spawner, and so by shims; programs get the defaults back (program.reset_signals).  What ends everything on a machine
+(systemd-shutdown, killall5) would else end the shims first, and each takes its container with it, unrecorded."""
 SIGCHLD, SIG_DFL = int(signal.SIGCHLD), int(signal.SIG_DFL)
 
 
-def main(fd: int, scratch: str) -> None:
+def main(fd: int, scratch: str, shims: str) -> None:
+    """`shims` is the cgroup that shims are forked into, "" for none of their own."""
     protect_executable()
     daemon = Socket(fileno=fd)
     os.set_inheritable(fd, False)
@@ -39,21 +51,21 @@ def main(fd: int, scratch: str) -> None:
     for number in (0, 1):
         os.dup2(null, number)
     os.close(null)
-    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+    for ignored in IGNORED:
         signal.signal(ignored, signal.SIG_IGN)
     rehearse(scratch)
     # The kernel reaps shims by itself; a shim has children of its own to wait for, and undoes this.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     faults.arm(os.environ.get(faults.VARIABLE, ""))
     gc.freeze()
-    serve(daemon)
+    serve(daemon, shims)
 
 
-def serve(daemon: Socket) -> None:
+def serve(daemon: Socket, shims: str) -> None:
     while True:
         read, write = os.pipe()
         try:
-            pid = fork(daemon)
+            pid = fork(daemon, shims)
         except OSError as e:
             os.close(read)
             os.close(write)
@@ -74,13 +86,13 @@ def serve(daemon: Socket) -> None:
             return
 
 
-def fork(daemon: Socket) -> int:
+def fork(daemon: Socket, shims: str) -> int:
     """One that fails ahead of time is tried again when somebody asks: there may be room by then.  Raises OSError."""
     try:
-        return os.fork()
+        return cgroup_shims.fork_into(shims)
     except OSError:
         daemon.recv(1, MSG_PEEK)
-        return os.fork()
+        return cgroup_shims.fork_into(shims)
 
 
 def refuse(daemon: Socket, error: OSError) -> bool:

@@ -13,8 +13,8 @@ python3 -m venv /opt/hawse
 ln -s /opt/hawse/bin/hawse /usr/local/bin/hawse
 """
 UNITS = """\
-sed 's#/usr/bin/hawse#/usr/local/bin/hawse#' -i /share/packaging/hawse.service
-cp /share/packaging/hawse.service /share/packaging/hawse-containers.service /share/packaging/hawse.socket /etc/systemd/system/
+sed 's#/usr/bin/hawse#/usr/local/bin/hawse#' -i /share/packaging/*.service
+cp /share/packaging/*.service /share/packaging/*.socket /etc/systemd/system/
 systemctl daemon-reload
 systemctl enable --now hawse.socket hawse.service
 """
