@@ -115,12 +115,13 @@ def _tail(log: str, begin: int) -> str:
     return ":\n" + "\n".join(f"  {line}" for line in lines[-_LOG_LINES:]) if lines else f"; see {log}"
 
 
-_PASSED = ("hooks-dir", "log-level", "log-format")
+_PASSED = ("hooks-dir", "durable", "log-level", "log-format")
 DAEMON = Command(
     _daemon,
     most=0,
     flags=(
         Flag("hooks-dir", help="Directory of scripted hooks"),
+        Flag("durable", help="on (default): answer when a change is on the disk; off: a power cut may undo it"),
         Flag("log-level", help="debug, info, warning or error"),
         Flag("log-format", help="auto, console or json"),
         Flag(

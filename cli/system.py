@@ -76,6 +76,7 @@ def _info(context: Context, options: Options, _: list[str]) -> int:
                 ("State directory", native["root"]),
                 ("Run directory", native["run_dir"]),
                 ("Instance", native["instance"] or "(the default one)"),
+                ("Durable answers", "on" if native["durable"] else "off"),
                 ("Newest event", native["cursor"]),
                 ("Oldest event kept", native["oldest_cursor"]),
             ]

@@ -35,7 +35,7 @@ import anyio.abc
 import structlog
 
 from hawse.handlers import BUILTIN
-from hawse.supervisor import faults, stacks, version
+from hawse.supervisor import faults, stacks, version, volumes
 from hawse.supervisor import log as logging
 from hawse.supervisor.api.server import make_app, serve
 from hawse.supervisor.config import LOG_FORMATS, LOG_LEVELS, Config
@@ -163,6 +163,7 @@ async def _parts(settings: Settings, rebuild_state: bool) -> AsyncIterator[Parts
         if lost:
             await rebuild.rebuild(config, store)
         await rebuild.refuse(config, store)  # before anything is swept
+        await volumes.put_back(config.root, store)
         network = NetworkCore(instance=config.instance, table=config.table, tag=config.tag)
         await network.start()
         stack.push_async_callback(network.close)
@@ -252,6 +253,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", help="configuration file (default /etc/hawse/hawse.toml)")
     parser.add_argument("--host", "-H", help="API socket (default RUN_DIR/hawse.sock)")
     parser.add_argument("--hooks-dir", help="directory of scripted hooks (default /etc/hawse/hooks.d)")
+    parser.add_argument("--durable", choices=("on", "off"), help="answer when a change is on the disk (default on)")
     parser.add_argument("--log-level", choices=LOG_LEVELS)
     parser.add_argument("--log-format", choices=LOG_FORMATS)
     parser.add_argument("--rebuild-state", action="store_true", help="make a lost or damaged state database anew")

@@ -47,6 +47,7 @@ class Config:
     journal_max_bytes: int = 1 << 30
     audit_interval: float = 30.0  # seconds between two periodic audits
     group: str = ""  # group of the API socket; "" = root's
+    durable: bool = True  # an answer that tells of a change is held until that is on the disk
 
     @property
     def socket_path(self) -> Path:
@@ -104,7 +105,9 @@ def _typed(key: str, value: Any, default: Any) -> Any:
             for subnet in values if key == "address_pools" else ():
                 IPv4Network(subnet)
             return values
-        if isinstance(default, bool | int | float):
+        if isinstance(default, bool):
+            return _switch(value)
+        if isinstance(default, int | float):
             number = type(default)(value)
             if not 0 < number < float("inf"):
                 raise ValueError("a number above 0")
@@ -115,3 +118,11 @@ def _typed(key: str, value: Any, default: Any) -> Any:
         return str(value)
     except (TypeError, ValueError) as e:
         raise UserError(f"configuration {key} = {value!r} is not valid: {e}") from e
+
+
+def _switch(value: Any) -> bool:
+    """A flag and the environment have words, the file may have TOML's own."""
+    known = {"on": True, "off": False, True: True, False: False}
+    if value not in known:
+        raise ValueError('"on" or "off"')
+    return known[value]

@@ -1,11 +1,13 @@
 """Named and anonymous volumes: a row and a directory each, made before the container that uses them and kept after it.
 
 The row is written first; the directory is made again wherever it is missing.  Removal takes the row and moves the directory
-aside in one transaction, so that a container created meanwhile gets a new one, never half of the old.
+aside in one transaction, so that a container created meanwhile gets a new one, never half of the old.  A crash or a power cut
+before the transaction counts has the directory put back (`put_back`); after that it is rubbish.
 """
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 from collections.abc import Callable, Collection
@@ -14,7 +16,7 @@ from random import Random
 
 from msgspec.structs import replace
 
-from hawse.supervisor import events, leaving
+from hawse.supervisor import events, faults, leaving
 from hawse.supervisor.errors import Conflict, HawseError, KernelError, NotFound, UserError
 from hawse.supervisor.lifecycle import filling
 from hawse.supervisor.linux import threads
@@ -22,6 +24,7 @@ from hawse.supervisor.linux.diskusage import apparent_size
 from hawse.supervisor.model import Container, ContainerConfig, Volume
 from hawse.supervisor.names import VALID
 from hawse.supervisor.parts import Parts
+from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx
 
 TRASH = "trash"  # the images' too (images/layers.py), who sweep it at the start
@@ -75,6 +78,15 @@ class Volumes:
         return await discard(self._parts, names)
 
 
+async def put_back(root: Path, store: Store) -> None:
+    """The directories of volumes whose removal was never committed.  At the start, before the trash is emptied."""
+    for volume in await store.read(lambda tx: tx.volumes()):
+        place = root / "volumes" / volume.name
+        aside = (root / TRASH).glob(f"{_stamp(volume)}-*/{glob.escape(volume.name)}")
+        if not place.exists() and (found := next(aside, None)):
+            os.rename(found, place)
+
+
 async def discard(parts: Parts, names: Collection[str]) -> int:
     """Remove them, all or none; the bytes that this frees."""
     leaving = Leaving(parts, names)
@@ -88,6 +100,7 @@ async def discard(parts: Parts, names: Collection[str]) -> int:
         leaving.forget(tx)
 
     await leaving.transact(forget)
+    await parts.store.durable()
     return await leaving.delete()
 
 
@@ -96,35 +109,37 @@ class Leaving:
 
     def __init__(self, parts: Parts, names: Collection[str]) -> None:
         self._parts = parts
-        self._places = {name: parts.config.root / TRASH / _invented(parts.random) for name in names}
-        self._moved: list[str] = []
+        self._names = names
+        self._moved: dict[str, Path] = {}
 
     def forget(self, tx: Tx) -> None:
         """Those that are there and that nobody uses; what can refuse has to come before it in the transaction."""
-        used = _users(tx) if self._places else {}  # which decodes every container: not for each of a hundred removals
-        for name, place in self._places.items():
+        used = _users(tx) if self._names else {}  # which decodes every container: not for each of a hundred removals
+        for name in self._names:
             if (volume := tx.volume(name)) and name not in used:
                 tx.delete_volume(name)
                 tx.append(events.VolumeRemoved(volume=volume))
+                self._moved[name] = place = _aside(self._parts, volume)
                 _move(self._parts.volume_dir(name), place)
-                self._moved.append(name)
+                faults.point("volume.moved")
                 filling.drop(self._parts.volume_dir(name))
 
-    async def transact(self, forget: Callable[[Tx], None]) -> None:
+    async def transact(self, forget: Callable[[Tx], None], *, owed: bool = True) -> None:
         """What is not committed (a full disk) has its files back."""
         try:
-            await self._parts.store.transact(forget)
+            await self._parts.store.transact(forget, owed=owed)
         except HawseError:
-            for name in self._moved:  # the others may be no names of volumes at all: ".."
-                _move(self._places[name], self._parts.volume_dir(name))
+            for name, place in self._moved.items():
+                _move(place, self._parts.volume_dir(name))
+                place.parent.rmdir()
             raise
 
     async def delete(self) -> int:
         """Their files, and the bytes that this frees."""
-        if not self._places:
+        if not self._moved:
             return 0
         try:
-            return await threads.run_sync(_delete, list(self._places.values()))
+            return await threads.run_sync(_delete, list(self._moved.values()))
         except KernelError:  # they are in the trash, which the next start empties
             return 0
 
@@ -195,6 +210,17 @@ def _invented(random: Random) -> str:
     return f"{random.getrandbits(256):064x}"
 
 
+def _aside(parts: Parts, volume: Volume) -> Path:
+    """A place in the trash that says whose it was; not to be taken for that of a later volume of the same name."""
+    place = parts.config.root / TRASH / f"{_stamp(volume)}-{_invented(parts.random)[:16]}"
+    place.mkdir(mode=0o700)
+    return place / volume.name
+
+
+def _stamp(volume: Volume) -> str:
+    return f"volume-{volume.created_at}"
+
+
 def _move(path: Path, place: Path) -> None:
     try:
         os.rename(path, place)
@@ -206,5 +232,5 @@ def _delete(places: Collection[Path]) -> int:
     freed = 0
     for place in places:
         freed += apparent_size(place)
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(place.parent, ignore_errors=True)
     return freed

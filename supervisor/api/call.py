@@ -49,6 +49,7 @@ class Call:
     query: Query
     version: tuple[int, int]
     id: str
+    kept: bool = field(default=False)  # no power cut may take back what the answer tells of
     streaming: bool = field(default=False)  # the head of a streamed answer is out: errors can no longer be told
 
     @property
@@ -87,9 +88,15 @@ class Call:
         """After a hijack there is nothing to answer; the connection knows that this is not sent."""
         return web.Response()
 
+    async def on_disk(self) -> None:
+        """To be awaited before the answer's first byte.  Raises Unavailable: what was asked is done, but not safe."""
+        if self.kept:
+            await self.engine.store.durable()
+
     @asynccontextmanager
     async def stream(self, content_type: str, headers: Mapping[str, str] | None = None) -> AsyncIterator[Stream]:
         """An answer in parts.  Its head goes out at once, and the block is cancelled when the client goes away."""
+        await self.on_disk()
         response = web.StreamResponse(headers={**HEADERS, "Content-Type": content_type, **(headers or {})})
         if self.request.version >= (1, 1):
             response.enable_chunked_encoding()

@@ -47,6 +47,7 @@ async def info(call: Call) -> web.StreamResponse:
         "run_dir": str(engine.parts.config.run_dir),
         "instance": engine.parts.config.instance,
         "socket": str(engine.parts.config.socket_path),
+        "durable": engine.parts.config.durable,
         "cursor": engine.store.journal.cursor,
         "oldest_cursor": engine.store.journal.oldest_cursor,
         "counts": await counts(engine),

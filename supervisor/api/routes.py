@@ -42,13 +42,22 @@ Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`lacks` says what of Docker's endpoint is not served; with `absent` nothing of it is, and why."""
+    """`lacks` says what of Docker's endpoint is not served; with `absent` nothing of it is, and why.
+
+    The answer of a `passing` one says what goes on at this moment, not that something was changed for good.
+    """
 
     method: str
     path: str
     handle: Handler
     lacks: str = ""
     absent: str = ""
+    passing: bool = False
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether its answer tells of a change that a power cut must not take back."""
+        return self.method not in ("GET", "HEAD") and not self.passing
 
 
 def _absent(why: str, *endpoints: str) -> Iterator[Route]:
@@ -91,9 +100,9 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/containers/{ref}/rename", containers.rename),
     Route("POST", "/containers/{ref}/update", containers.update),
     Route("DELETE", "/containers/{ref}", containers.remove),
-    Route("POST", "/containers/{ref}/wait", streams.wait),
-    Route("POST", "/containers/{ref}/attach", streams.attach),
-    Route("POST", "/containers/{ref}/resize", streams.resize),
+    Route("POST", "/containers/{ref}/wait", streams.wait, passing=True),
+    Route("POST", "/containers/{ref}/attach", streams.attach, passing=True),
+    Route("POST", "/containers/{ref}/resize", streams.resize, passing=True),
     Route("GET", "/containers/{ref}/logs", logs.stream),
     Route("GET", "/containers/{ref}/top", usage.top, lacks="forms of ps other than -ef, aux and -o"),
     Route("GET", "/containers/{ref}/stats", usage.stats),
@@ -102,9 +111,9 @@ ROUTES: tuple[Route, ...] = (
     Route("PUT", "/containers/{ref}/archive", files.put_archive),
     Route("GET", "/containers/{ref}/export", files.export),
     Route("GET", "/containers/{ref}/changes", files.changes),
-    Route("POST", "/containers/{ref}/exec", exec_.create),
-    Route("POST", "/exec/{ref}/start", exec_.start),
-    Route("POST", "/exec/{ref}/resize", exec_.resize),
+    Route("POST", "/containers/{ref}/exec", exec_.create, passing=True),
+    Route("POST", "/exec/{ref}/start", exec_.start, passing=True),
+    Route("POST", "/exec/{ref}/resize", exec_.resize, passing=True),
     Route("GET", "/exec/{ref}/json", exec_.inspect),
     Route("POST", "/commit", images.commit),
     Route("GET", "/images/json", images.listing),
@@ -149,7 +158,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", f"{NATIVE}/subscriptions/{{ref}}/pause", subscriptions.pause),
     Route("POST", f"{NATIVE}/subscriptions/{{ref}}/resume", subscriptions.resume),
     Route("POST", f"{NATIVE}/subscriptions/{{ref}}/replay", subscriptions.replay),
-    Route("POST", f"{NATIVE}/subscriptions/{{ref}}/ack", subscriptions.acknowledge),
+    Route("POST", f"{NATIVE}/subscriptions/{{ref}}/ack", subscriptions.acknowledge, passing=True),  # else redelivered
     Route("GET", f"{NATIVE}/subscriptions/{{ref}}/events", subscriptions.events),
     Route("GET", f"{NATIVE}/containers/{{ref}}", native.container),
     Route("GET", f"{NATIVE}/hooks", hooks.listing),

@@ -55,11 +55,23 @@ def make_app(engine: Engine, config: Config) -> Api:
             call.query = Query.parse(request.rel_url.raw_query_string)
             if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
                 request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            return await found.route.handle(call)
+            call.kept = config.durable and found.route.is_kept
+            answer = await found.route.handle(call)
         except Exception as e:
-            return _failed(call, _cause(e))
+            answer = _failed(call, _cause(e))
+        return await _kept(call, answer)
 
     return Api(handle, _guard(config.group))
+
+
+async def _kept(call: Call, answer: web.StreamResponse) -> web.StreamResponse:
+    """The answer when it may leave.  Refusals too: "not modified" and "not found" tell of what another request has done."""
+    if not call.streaming:
+        try:
+            await call.on_disk()
+        except HawseError as e:
+            return _failed(call, e)
+    return answer
 
 
 def _cause(error: Exception) -> Exception:

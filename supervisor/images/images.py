@@ -1,7 +1,8 @@
 """Images: made from archives and containers, named, found, removed; and the directories of containers beside them.
 
 A layer's directory is renamed into place before the row that names it, and renamed away after the row that named it is
-gone: a crash leaves directories without a row, which `open` sweeps, and never a row without its directory.
+gone: a crash leaves directories without a row, which `open` sweeps, and never a row without its directory.  For power cuts each
+step waits for the one before to be on the disk: else an image could come back with files that are empty, or without a layer.
 """
 
 from __future__ import annotations
@@ -180,8 +181,10 @@ class Images:
     async def _publish(
         self, directory: Path, layer: str, image: Image, name: str, container: Container | None = None
     ) -> Image:
+        await _in_thread("syncfs", lambda: self._layers.flush(directory))  # before the lock: it may take seconds
         async with self._publishing:
             self._layers.publish(directory, layer)
+            await _in_thread("fsync", self._layers.flush_names)
             faults.point("image.layer-published")
             try:
                 return await self._store.transact(lambda tx: _put(tx, image, name, container))
@@ -205,6 +208,7 @@ class Images:
         """
         async with self._publishing:
             removal = await self._store.transact(lambda tx: naming.remove(tx, ref, force=force))
+            await self._store.durable()
             faults.point("image.row-gone")
             rubbish = [self._layers.discard(self._layers.path(layer)) for layer in removal.layers]
         faults.point("image.layers-gone")

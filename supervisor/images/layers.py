@@ -14,6 +14,7 @@ import os
 import secrets
 from pathlib import Path
 
+from hawse.supervisor.linux.flush import flush_directory, flush_tree
 from hawse.supervisor.linux.tree import remove_tree
 
 _UNFINISHED = "new-"
@@ -48,6 +49,14 @@ class Layers:
         except OSError:
             if not self.path(layer).is_dir():
                 raise
+
+    def flush(self, unfinished: Path) -> None:
+        """Its files are on the disk."""
+        flush_tree(unfinished)
+
+    def flush_names(self) -> None:
+        """Which layers there are is on the disk."""
+        flush_directory(self.directory)
 
     def discard(self, path: Path) -> Path | None:
         """Take it out of the way at once; the answer is what `remove_tree` may then take its time for.  Gone: None."""

@@ -91,8 +91,8 @@ async def prepare(parts: Parts, container: Container) -> None:
     await filling.fill(parts, container)
 
 
-async def forget(parts: Parts, container: Container, own_volumes: volumes.Leaving) -> None:
-    """Every row of a container and of its own volumes goes, and its last event is written.
+async def forget(parts: Parts, container: Container, own_volumes: volumes.Leaving, *, owed: bool = True) -> None:
+    """Every row of a container and of its own volumes goes, and its last event is written; `owed` as in the store.
 
     A volume that another container has come to use is that one's now.
     """
@@ -102,7 +102,7 @@ async def forget(parts: Parts, container: Container, own_volumes: volumes.Leavin
         tx.append(events.ContainerRemoved(container=container))
         own_volumes.forget(tx)
 
-    await own_volumes.transact(rows)
+    await own_volumes.transact(rows, owed=owed)
 
 
 def lease(tx: Tx, container_id: ContainerId, request: EndpointRequest, network: Network) -> None:

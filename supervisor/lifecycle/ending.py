@@ -119,19 +119,28 @@ async def remove(parts: Parts, container: Container, *, volumes: bool = False) -
     if container.state is State.DEAD:
         container = await step(parts, container, machine.RemoveRequested(volumes=volumes))
     own_volumes = Leaving(parts, await anonymous_of(parts, container.config) if volumes else [])
-    await forget(parts, container, own_volumes)
+    # Nobody needs to wait for this one: that it is being removed is on the disk, and is carried through after a power cut.
+    await forget(parts, container, own_volumes, owed=False)
     parts.attachments.drop(container.id)
     faults.point("remove.forgotten")
     await own_volumes.delete()
 
 
 async def _obstacle(parts: Parts, container_id: ContainerId) -> str:
-    """Wait for its cables, end what is left in its cgroup, remove its files; what stands in the way, "" for nothing."""
+    """Wait for its cables, end what is left in its cgroup, remove its files; what stands in the way, "" for nothing.
+
+    Its files go when a power cut cannot bring its record back without them.
+    """
     if not await wait_unplugged(parts, container_id, UNPLUG_DEADLINE):
         return f"its network is still connected after {UNPLUG_DEADLINE:.0f} s; see `hawse inspect`"
     faults.point("remove.unplugged")
     if not await Cgroup.open(parts.cgroups, container_id).clear():
         return f"processes in its cgroup do not die; see cgroup.procs in {parts.cgroups.name}/{container_id}"
+    try:
+        await parts.store.durable()
+    except HawseError as e:
+        return f"its removal must be on the disk before its files go: {e.message}"
+    faults.point("remove.durable")
     paths = parts.paths(container_id)
     try:
         await parts.images.discard(paths)

@@ -3,9 +3,9 @@
     ROOT/volumes/.filling/.new-*      the copy being made
     ROOT/volumes/.filling/<volume>    the whole copy: what it holds is being moved into the volume
 
-So a volume never holds half a file, and whoever finds a whole copy, the same daemon or the next, moves the rest.  A
-container whose volumes have been seen to has a mark in its directory: a start after that leaves them alone, even empty
-ones.  Volumes and layers have the same 0-based owners, so nothing is mapped.
+The copy is on the disk before it counts as whole.  So a volume never holds half a file, and whoever finds a whole copy, the
+same daemon or the next, moves the rest.  A container whose volumes have been seen to has a mark in its directory: a start
+after that leaves them alone, even empty ones.  Volumes and layers have the same 0-based owners, so nothing is mapped.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from hawse.supervisor.errors import UserError
 from hawse.supervisor.images.diff import copy_tree
 from hawse.supervisor.lifecycle.rootview import in_thread, lowers
 from hawse.supervisor.linux import rooted
+from hawse.supervisor.linux.flush import flush_tree
 from hawse.supervisor.linux.mounts import MOUNT_ATTR_NODEV, MOUNT_ATTR_RDONLY, Filesystem
 from hawse.supervisor.linux.syscalls import rename_noreplace
 from hawse.supervisor.linux.tree import remove_tree
@@ -74,6 +75,7 @@ def _fill(volume: Path, layers: list[Path], mount: MountSpec) -> None:
             unfinished.mkdir(mode=0o700)
             copy_tree(source, unfinished, None)
             faults.point("create.volume-copied")
+            flush_tree(unfinished)
             os.rename(unfinished, whole)
         faults.point("create.volume-whole")
         _move_in(whole, volume)

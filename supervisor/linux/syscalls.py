@@ -126,6 +126,12 @@ def rename_noreplace(old: str | os.PathLike[str], new: str | os.PathLike[str]) -
     syscall("rename", _NR_RENAMEAT2, AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_NOREPLACE, target=str(new))
 
 
+def syncfs(fd: int) -> None:
+    """Return when all that was written to the file system of `fd` is on its disk (syncfs(2)).  Raises OSError."""
+    if libc.syncfs(fd) < 0:
+        raise failure("syncfs")
+
+
 def set_hostname(name: str) -> None:
     raw = os.fsencode(name)
     if libc.sethostname(raw, len(raw)) < 0:

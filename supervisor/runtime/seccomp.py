@@ -106,6 +106,8 @@ def default_profile(root: Path, capabilities: Iterable[str] = ()) -> str:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as f:
             f.write(program)
+            f.flush()
+            os.fsync(f.fileno())  # it is believed from now on: a power cut must not leave it empty
         os.rename(f.name, path)
     return str(path)
 

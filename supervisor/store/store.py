@@ -5,9 +5,10 @@ database transaction, each function in its own savepoint (group commit): under l
 one function's failure takes nothing of the others with it.  Readers have connections of their own, so that a long read
 never holds up a change (WAL).
 
-synchronous = NORMAL: a crash of any process loses nothing.  A power failure may lose the last commits, up to the last
-checkpoint, but never part of one and never corrupts.  Because readers may have seen events that are then gone, a boot
-that follows an unclean end begins a new epoch of the journal (epochs.py).
+synchronous = NORMAL: a crash of any process loses nothing.  A power failure may lose the last commits, those since the last
+flush or checkpoint, but never part of one and never corrupts.  Who must not say what a power failure could take back waits
+for `durable` first (barrier.py).  Because readers may have seen events that are then gone, a boot that follows an unclean end
+begins a new epoch of the journal (epochs.py).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from hawse.supervisor import cause
 from hawse.supervisor.errors import Bug, Unavailable
 from hawse.supervisor.events import Event
 from hawse.supervisor.model import Container, Endpoint, Image, Lease, Network, Volume
+from hawse.supervisor.store.barrier import Barrier
 from hawse.supervisor.store.connection import Connection, translate
 from hawse.supervisor.store.journal import Journal
 from hawse.supervisor.store.opening import Opened, mark_clean, prepare
@@ -44,10 +46,12 @@ PRUNE_BATCH = 250  # events deleted in one transaction, so that nobody waits lon
 class Work(Generic[T]):
     """One caller's function and what became of it."""
 
-    __slots__ = ("cause", "error", "fn", "future", "result")
+    __slots__ = ("cause", "changed", "error", "fn", "future", "owed", "result")
 
-    def __init__(self, fn: Callable[[Tx], T], future: asyncio.Future[T]) -> None:
+    def __init__(self, fn: Callable[[Tx], T], future: asyncio.Future[T], *, owed: bool) -> None:
         self.fn = fn
+        self.owed = owed
+        self.changed = False
         self.cause = cause.current()
         self.future = future
         self.result: T | None = None
@@ -99,6 +103,7 @@ class Store:
         self._commits = 0  # since the last checkpoint
         self._wal_grown = anyio.Event()
         self._closed = False
+        self._barrier: Barrier
         self._loop = asyncio.get_running_loop()
         self.journal = Journal(self._read_journal, opened.epochs, oldest=opened.oldest, head=opened.head)
 
@@ -118,8 +123,11 @@ class Store:
             for _ in range(1 + READERS):
                 readers.append(await Connection.open(path, writable=False))
                 undo.push_async_callback(readers[-1].close)
+            store = cls(path, clock, writer, checkpointer, readers, opened)
+            # Also the new epoch: else a power failure might begin it again, under events that were heard of.
+            store._barrier = await Barrier.open(path, store._copy_back)
             undo.pop_all()
-            return cls(path, clock, writer, checkpointer, readers, opened)
+            return store
 
     async def __aenter__(self) -> Store:
         return self
@@ -134,12 +142,15 @@ class Store:
         self._closed = True
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._writer.close)
+            stack.callback(self._barrier.close)
             for other in (self._checkpointer, self._follower, *self._readers):
                 stack.push_async_callback(other.close)
             await self._writer.run(mark_clean)
 
-    async def transact(self, fn: Callable[[Tx], T]) -> T:
+    async def transact(self, fn: Callable[[Tx], T], *, owed: bool = True) -> T:
         """Run `fn` in one transaction: what it changes and appends is committed when this returns, or not at all.
+
+        `owed`: `durable` waits for it.  Not so what the next daemon would do again by itself.
 
         Its exceptions roll it back and come out here.  It runs in another thread: it must only use its Tx and its
         arguments.  A cancelled caller does not know whether it was committed; it never is by half.
@@ -147,7 +158,7 @@ class Store:
         """
         if self._closed:
             raise Unavailable("the state database is closed")
-        work = Work(fn, self._loop.create_future())
+        work = Work(fn, self._loop.create_future(), owed=owed)
         self._waiting.append(work)
         try:
             # The thread clears the flag before it collects: work added while it is set will be collected by that drain.
@@ -159,6 +170,10 @@ class Store:
         except BaseException:
             work.future.cancel()
             raise
+
+    async def durable(self) -> None:
+        """Until what was committed by now is on the disk, so that no power cut takes it back.  Raises Unavailable."""
+        await self._barrier.wait()
 
     async def read(self, fn: Callable[[Tx], T]) -> T:
         """Run `fn` on one consistent view of the committed state, beside the writer."""
@@ -209,6 +224,13 @@ class Store:
         self._commits, self._wal_grown = 0, anyio.Event()
         await self._checkpointer.run(lambda connection: connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone())
 
+    async def _copy_back(self) -> None:
+        """All of the write-ahead log into the database, and wait for the disk.  Raises Unavailable."""
+        full = "PRAGMA wal_checkpoint(FULL)"
+        busy, _, _ = await self._checkpointer.run(lambda connection: connection.execute(full).fetchone())
+        if busy:
+            raise Unavailable(f"the state database {self.path} is locked by another process")
+
     async def _read_journal(self, fn: Callable[[Tx], T]) -> T:
         """Followers share a connection of their own: their long way through the past delays no one else."""
         return await self._follower.run(lambda connection: self._view(connection, fn))
@@ -258,6 +280,7 @@ class Store:
     def _attempt(self, connection: sqlite3.Connection, work: Work[Any]) -> list[Event]:
         """One function in its savepoint.  Raises only what ends the whole transaction."""
         tx = Tx(connection, self.clock, self._epochs, work.cause)
+        changes = connection.total_changes
         connection.execute("SAVEPOINT work")
         try:
             work.result = work.fn(tx)
@@ -269,6 +292,7 @@ class Store:
             connection.execute("RELEASE work")
             return []
         connection.execute("RELEASE work")
+        work.changed = connection.total_changes != changes
         return tx.appended
 
     def _settle(self, batch: Sequence[Work[Any]], appended: Sequence[Event]) -> None:
@@ -276,6 +300,8 @@ class Store:
         self._commits += 1
         if self._commits >= CHECKPOINT_EVERY:
             self._wal_grown.set()
+        if any(work.owed and work.changed and work.error is None for work in batch):
+            self._barrier.owe()
         self.journal.publish(appended)
         for work in batch:
             work.settle()

@@ -48,6 +48,13 @@ def test_values_take_the_type_of_their_default(write):
     assert (from_environ.subid_base, from_environ.address_pools) == (6, ("10.1.0.0/16", "10.2.0.0/16"))
 
 
+@pytest.mark.parametrize(("given", "meant"), [('"off"', False), ("false", False), ('"on"', True), ("true", True)])
+def test_a_switch_is_a_word_or_toml_s_own(write, given, meant):
+    assert load({}, write(f"durable = {given}")).durable is meant
+    assert load({"durable": "off"}, write(f"durable = {given}")).durable is False
+    assert load({}, {"HAWSE_DURABLE": "off"}).durable is False
+
+
 def test_an_instance_prefixes_kernel_objects():
     config = load({"instance": "b2"}, {})
     assert config.table == config.tag == "hawse_b2"
@@ -65,6 +72,7 @@ def test_the_host_may_be_written_as_docker_does():
         ({"root": "relative"}, "an absolute path"),
         ({"host": "tcp://1.2.3.4"}, "an absolute path"),
         ({"subid_base": "many"}, "subid_base = 'many'"),
+        ({"durable": "maybe"}, 'durable = .maybe. is not valid: "on" or "off"'),
         ({"audit_interval": "often"}, "audit_interval = 'often'"),
         ({"audit_interval": "0"}, "audit_interval = '0' is not valid: a number above 0"),
         ({"journal_max_age": -1}, "journal_max_age = -1 is not valid"),

@@ -104,6 +104,27 @@ async def test_a_removal_that_is_refused_or_not_committed_loses_no_files(parts: 
     assert await parts.store.read(lambda tx: tx.find_volume("data"))
 
 
+async def test_one_whose_removal_a_crash_prevented_is_put_back_and_a_later_one_of_its_name_is_not_mistaken(
+    parts: Any, samples: Any
+) -> None:
+    for name in ("data", "gone"):
+        await Volumes(parts).create(name, {})
+        (parts.volume_dir(name) / "kept").write_text(name)
+
+    def crash(tx: Tx) -> None:
+        volumes.Leaving(parts, ["data", "gone"]).forget(tx)
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await parts.store.transact(crash)
+    assert not parts.volume_dir("data").exists()
+    later = replace(await parts.store.read(lambda tx: tx.find_volume("gone")), created_at=1)
+    await parts.store.transact(lambda tx: (tx.delete_volume("gone"), tx.put_volume(later)))
+    await volumes.put_back(parts.config.root, parts.store)
+    assert (parts.volume_dir("data") / "kept").read_text() == "data"
+    assert not parts.volume_dir("gone").exists()
+
+
 async def test_a_container_takes_its_own_volumes_with_it_but_those_of_others(parts: Any, samples: Any) -> None:
     config = await parts.store.transact(lambda tx: volumes.claim(tx, parts, mounting("", "")))
     own, shared = (m.source for m in config.mounts)
