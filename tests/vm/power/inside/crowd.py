@@ -1,7 +1,7 @@
 """Runs inside a machine: many containers, each a web server with a published port, under every policy, some stopped by hand.
 
-crowd.py make N     make them
-crowd.py look N     after a reboot: one JSON object that says which came back, and when
+python3 -m tests.vm.power.inside.crowd make N     make them
+python3 -m tests.vm.power.inside.crowd look N     after a reboot: which came back, and when, as one JSON object
 """
 
 from __future__ import annotations
