@@ -45,6 +45,8 @@ from hawse.supervisor.errors import HawseError, KernelError, Unavailable
 from hawse.supervisor.events import DaemonStarted
 from hawse.supervisor.images.images import Images
 from hawse.supervisor.linux import cgroup_hierarchy, cgroup_shims, process
+from hawse.supervisor.linux.heldports import HeldPorts
+from hawse.supervisor.linux.sharedport import SharedPort
 from hawse.supervisor.network.core import NetworkCore
 from hawse.supervisor.notify import notify, notify_reloading, watchdog_interval
 from hawse.supervisor.parts import Parts
@@ -171,6 +173,7 @@ async def _parts(settings: Settings, rebuild_state: bool) -> AsyncIterator[Parts
         spawner = await Spawner.start(config.run_dir / "spawner", cgroup_shims.place(cgroups))
         stack.callback(spawner.close)
         _raise_descriptor_limit()  # for us: the spawner, and so the containers, keep what we were given
+        names_port = SharedPort()
         yield Parts(
             settings=settings,
             store=store,
@@ -182,6 +185,8 @@ async def _parts(settings: Settings, rebuild_state: bool) -> AsyncIterator[Parts
             clock=time.time_ns,
             random=random.SystemRandom(),
             waits=Waits(lambda: store.journal.head),
+            names_port=names_port,
+            ports=HeldPorts(names_port),
         )
 
 

@@ -20,6 +20,7 @@ from hawse.supervisor.model import (
     Exit,
     Image,
     Network,
+    PortBinding,
     Record,
     Volume,
     decoder,
@@ -175,6 +176,15 @@ class NetworkPublished(ContainerFact, frozen=True, kw_only=True):
     endpoint: Endpoint
 
 
+class NetworkPortTaken(ContainerFact, frozen=True, kw_only=True):
+    """While no daemon held a port of a running container, another program took it; the container still gets what is sent to
+    the port from other machines."""
+
+    TYPE: ClassVar[str] = "network.port_taken"
+    port: PortBinding
+    by: str = ""  # "process nginx (pid 12)"
+
+
 class NetworkDisconnected(ContainerFact, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "network.disconnected"
     endpoint: Endpoint
@@ -319,6 +329,7 @@ Fact = (
     | NetworkConnected
     | NetworkLeft
     | NetworkPublished
+    | NetworkPortTaken
     | NetworkDisconnected
     | NetworkRepaired
     | ImageCreated

@@ -81,6 +81,11 @@ class PortBinding(Record, frozen=True, kw_only=True):
     host_port: int = 0
     host_port_last: int = 0
 
+    @property
+    def place(self) -> str:
+        """0.0.0.0:8080/tcp"""
+        return f"{self.host_ip or '0.0.0.0'}:{self.host_port}/{self.proto}"
+
 
 class MountSpec(Record, frozen=True, kw_only=True):
     """One user mount.  type bind: source is a host path; volume: source is a volume's name; tmpfs: no source."""

@@ -18,6 +18,8 @@ from hawse.supervisor.config import Config
 from hawse.supervisor.images.images import Images
 from hawse.supervisor.lifecycle.attaching import Attachments
 from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy
+from hawse.supervisor.linux.heldports import HeldPorts
+from hawse.supervisor.linux.sharedport import SharedPort
 from hawse.supervisor.locks import KeyedLocks
 from hawse.supervisor.model import Container, ContainerConfig, ContainerId, NetworkName
 from hawse.supervisor.network.core import NetworkCore
@@ -42,6 +44,8 @@ class Parts:
     clock: Callable[[], int]  # ns since the Unix epoch
     random: Random
     waits: Waits
+    names_port: SharedPort
+    ports: HeldPorts
     locks: KeyedLocks = field(default_factory=KeyedLocks)
     shims: dict[ContainerId, Shim] = field(default_factory=dict)
     followed_execs: set[str] = field(default_factory=set)  # those whose end this process will record

@@ -63,6 +63,7 @@ def built(kind: str, started: dict[str, Any]) -> dict[str, Any]:
     cls = FACT_TYPES[kind]
     needed: dict[str, Any] = {"container": started["data"]["container"]}
     needed |= {"handler": "10-notify", "event": started["id"], "endpoint": (started["data"]["endpoints"] or [None])[0]}
+    needed |= {"port": {"container_port": 80, "host_port": 8080}, "by": "process nginx (pid 1204)"}
     names = {field.name for field in msgspec.structs.fields(cls)}
     fact = facts.decode_fact(kind, msgspec.json.encode({k: v for k, v in needed.items() if k in names}))
     return {**started, "type": kind, "subject": fact.subject, "data": msgspec.to_builtins(fact, enc_hook=encode_hook)}

@@ -12,7 +12,7 @@ import structlog
 
 from hawse.supervisor.dns.quota import Places
 from hawse.supervisor.linux import sockfilter
-from hawse.supervisor.linux.listeners import NAMES_PORT
+from hawse.supervisor.linux.sharedport import NAMES_PORT, SharedPort
 from hawse.supervisor.linux.sockbuf import set_receive_buffer
 from hawse.supervisor.model import NetworkName
 
@@ -33,14 +33,14 @@ log = structlog.get_logger()
 class Desk:
     """Raises OSError when the sockets cannot be had."""
 
-    def __init__(self, network: NetworkName, gateway: IPv4Address) -> None:
+    def __init__(self, network: NetworkName, gateway: IPv4Address, port: SharedPort) -> None:
         self.network = network
         self.scope = anyio.CancelScope()
         self.pending = Places(PENDING, MOST_PENDING)
         self.connections = Places(CONNECTIONS, MOST_CONNECTIONS)
-        self.udp = _bound(socket.SOCK_DGRAM, gateway)
+        self.udp = _bound(socket.SOCK_DGRAM, gateway, port)
         try:
-            self.tcp = _bound(socket.SOCK_STREAM, gateway)
+            self.tcp = _bound(socket.SOCK_STREAM, gateway, port)
         except BaseException:
             self.udp.close()
             raise
@@ -112,17 +112,17 @@ class Mutes:
         sockfilter.drop(self._sock, [source for source in self._ends if source], but=self._known)
 
 
-def _bound(kind: socket.SocketKind, gateway: IPv4Address) -> socket.socket:
+def _bound(kind: socket.SocketKind, gateway: IPv4Address, port: SharedPort) -> socket.socket:
     sock = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         sock.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
         if kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((str(gateway), NAMES_PORT))
-        if kind == socket.SOCK_DGRAM:
-            set_receive_buffer(sock, BUFFER)
-        else:
-            sock.listen(MOST_CONNECTIONS)
+        with port.bound(sock, str(gateway), NAMES_PORT):
+            if kind == socket.SOCK_DGRAM:
+                set_receive_buffer(sock, BUFFER)
+            else:
+                sock.listen(MOST_CONNECTIONS)
     except BaseException:
         sock.close()
         raise

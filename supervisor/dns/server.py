@@ -107,7 +107,7 @@ class NameServer:
             return
         self._directory.networks[network.name] = network
         try:
-            desk = Desk(network.name, network.gateway)
+            desk = Desk(network.name, network.gateway, self._parts.names_port)
         except OSError as e:  # another name server has port 53 of every address
             log.warning("names_not_served", network=network.name, address=str(network.gateway), error=str(e))
             return

@@ -82,6 +82,7 @@ async def record_exit(parts: Parts, container_id: ContainerId, info: ExitInfo) -
             last_lines=lines,
         )
         tx.release_ports(container_id)
+        parts.ports.release(container_id)
         for exec_id, begun in tx.unended_execs(container_id).items():
             if exec_id not in parts.followed_execs:  # it ended while nobody was there to be told how
                 tx.append(events.ExecEnded(container=container, exec_id=exec_id), cause=begun)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 
 import anyio
 
@@ -24,7 +25,6 @@ from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.errors import HawseError, KernelError, StartError
 from hawse.supervisor.lifecycle import network_files
 from hawse.supervisor.lifecycle.creating import lease, prepare
-from hawse.supervisor.linux import listeners
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import Container, ContainerId, NetworkName
 from hawse.supervisor.moves import move
@@ -102,22 +102,25 @@ async def start(parts: Parts, dispatcher: Dispatcher, container: Container) -> C
 
 
 async def _claim(parts: Parts, container: Container) -> Container:
-    """Ports are reserved for as long as the container runs, as docker does it; host port 0 is any free one.
+    """Ports are reserved and held for as long as the container runs, as docker does it; host port 0 is any free one.
 
     Addresses are its own since it was created, but in a network that was removed and made anew in between.
     """
 
     def claim(tx: Tx) -> Container:
-        tx.reserve_ports(
-            container.id, ports.resolve(container.config.published, tx.port_holders, container, listeners.holder)
-        )
+        hold = partial(parts.ports.hold, container.id)
+        tx.reserve_ports(container.id, ports.resolve(container.config.published, tx.port_holders, container, hold))
         for request in container.config.endpoints:
             network = tx.network(request.network)
             if network is not None and not tx.leases(request.network, container_id=container.id):
                 lease(tx, container.id, request, network)
         return move(tx, network_files.named(tx, container), machine.StartRequested(), parts.clock())
 
-    return await parts.store.transact(claim)
+    try:
+        return await parts.store.transact(claim)
+    except BaseException:
+        parts.ports.release(container.id)
+        raise
 
 
 async def _refused(parts: Parts, container: Container, error: HawseError) -> None:
@@ -258,6 +261,7 @@ async def _give_up(parts: Parts, container: Container, failure: HawseError) -> N
             if endpoint.network in told:
                 tx.append(events.NetworkDisconnected(container=container, endpoint=endpoint))
         tx.release_ports(container.id)
+        parts.ports.release(container.id)
         failed = machine.StartFailed(stage=stage, error=failure.message, exit_code=code)
         move(tx, container, failed, parts.clock())
 

@@ -1,68 +1,29 @@
-"""Which process of the host has a port: a real bind as the test, /proc for the name.
-
-Only asked when a container starts.  We do not keep the socket (docker's proxy does): a process that binds the port later gets
-no connections from outside, the translation comes first.
-"""
+"""Which process of the host has a port, found in /proc: for the words in which a start is refused."""
 
 from __future__ import annotations
 
-import errno
 import itertools
 import os
-import socket
 from collections.abc import Iterator
-from contextlib import closing
 from ipaddress import IPv4Address
 
-from hawse.supervisor.errors import UserError
 from hawse.supervisor.model import PortBinding
 
-_KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "sctp": socket.SOCK_STREAM}
 _TABLES = {"tcp": ("tcp", "tcp6"), "udp": ("udp", "udp6")}
 _LISTEN = "0A"
 MOST_LOOKS = 50_000
 """Sockets that are looked at for who has a port, and descriptors for what his name is: programs may have millions of both,
 and nothing is written to the store meanwhile."""
-NAMES_PORT = 53  # the only port on which this process listens for others: dns/ on gateways
 
 
-def holder(binding: PortBinding) -> str:
-    """ "process nginx (pid 12)" or "another process" when somebody listens there, "" when it is free.
-
-    Raises UserError when the address is not one of this host.
-    """
-    protocol = socket.IPPROTO_SCTP if binding.proto == "sctp" else 0
-    try:
-        probe = socket.socket(socket.AF_INET, _KINDS[binding.proto], protocol)
-    except OSError:  # this kernel has no SCTP sockets, so nobody listens on one
-        return ""
-    with closing(probe):
-        if binding.proto != "udp":  # connections that are just ending do not count as a listener; udp has none
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((str(binding.host_ip or "0.0.0.0"), binding.host_port))
-        except OSError as e:
-            if e.errno == errno.EADDRNOTAVAIL:
-                raise UserError(
-                    f"failed to bind host port {binding.host_ip}:{binding.host_port}/{binding.proto}: "
-                    "cannot assign requested address",
-                    hint=f"{binding.host_ip} is not an address of this host",
-                ) from e
-            if e.errno == errno.EADDRINUSE:
-                inodes = set(_inodes(binding))
-                own = _own() if binding.host_port == NAMES_PORT else set()
-                # Our own listen on gateways, for names, and the rules leave them what is sent there (network/ruleset.py).
-                if inodes and inodes <= own and (binding.host_ip is None or binding.host_ip.is_unspecified):
-                    return ""
-                return _who(inodes - own or inodes) or "another process"
-            raise
+def who_has(binding: PortBinding) -> str:
+    """ "process nginx (pid 12)" of somebody who listens there, "" when it is not found out."""
+    wanted = {f"socket:[{inode}]" for inode in _inodes(binding)}
+    for place in itertools.islice(_descriptors(), MOST_LOOKS) if wanted else ():
+        if _link(place) in wanted:
+            pid = place.split("/")[2]
+            return f"process {_name(pid)} (pid {pid})"
     return ""
-
-
-def _own() -> set[str]:
-    """Inodes of this process's sockets."""
-    links = (_link(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd"))
-    return {link[8:-1] for link in links if link.startswith("socket:[")}
 
 
 def _link(path: str) -> str:
@@ -72,22 +33,10 @@ def _link(path: str) -> str:
         return ""
 
 
-def _who(inodes: set[str]) -> str:
-    if not inodes:
-        return ""
-    wanted = {f"socket:[{inode}]" for inode in inodes}
-    for place in itertools.islice(_descriptors(), MOST_LOOKS):
-        if _link(place) in wanted:
-            pid = place.split("/")[2]
-            return f"process {_name(pid)} (pid {pid})"
-    return ""
-
-
 def _descriptors() -> Iterator[str]:
-    """Of all processes, as /proc shows them."""
-    for process in os.listdir("/proc"):
-        if not process.isdecimal():
-            continue
+    """Of all processes, as /proc shows them; ours last, since what we have beside others (port 53) is in nobody's way."""
+    own = str(os.getpid())
+    for process in sorted(filter(str.isdecimal, os.listdir("/proc")), key=own.__eq__):
         try:
             with os.scandir(f"/proc/{process}/fd") as entries:
                 yield from (entry.path for entry in entries)

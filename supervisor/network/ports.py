@@ -1,6 +1,6 @@
 """Published ports before anything is made: checked, a free one found where any will do, and the answer to who has it.
 
-Pure: what processes listen on is asked through `holder` (linux/listeners.py).
+Pure: the ports are had through `hold` (linux/heldports.py).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ FREE_RANGE = range(32_768, 61_000)  # where docker looks for one
 InUse = Callable[[str, int], Sequence[PortReservation]]
 """Which containers have a host port: asked for one port at a time, so that thousands of others cost nothing."""
 
-Holder = Callable[[PortBinding], str]
-"""Who else has a host port: "process nginx (pid 12)", or "" for nobody.  Raises UserError for an address not of this host."""
+Hold = Callable[[PortBinding], str]
+"""Have a host port: "", or who else has it: "process nginx (pid 12)".  Raises UserError for an address not of this host."""
 
 
 def check(bindings: Iterable[PortBinding]) -> None:
@@ -40,7 +40,7 @@ def check(bindings: Iterable[PortBinding]) -> None:
         if binding.host_port and not binding.host_port_last:
             same = seen.setdefault((binding.proto, binding.host_port), [])
             if any(overlap(binding, other) for other in same):
-                raise Conflict(f"host port {describe(binding)} is published twice by the same container")
+                raise Conflict(f"host port {binding.place} is published twice by the same container")
             same.append(binding)
 
 
@@ -48,9 +48,12 @@ def resolve(
     bindings: Sequence[PortBinding],
     in_use: InUse,
     container: Container,
-    holder: Holder = lambda binding: "",
+    hold: Hold = lambda binding: "",
 ) -> tuple[PortBinding, ...]:
-    """The bindings with every host port decided.  Raises Conflict in docker's words, saying by whom; UserError."""
+    """The bindings with every host port decided and had.
+
+    Raises Conflict in docker's words, saying by whom; UserError.  What it had until then is the caller's to release.
+    """
     check(bindings)
 
     def reserved_by(binding: PortBinding) -> str:
@@ -63,7 +66,7 @@ def resolve(
     for binding in decided:
         if who := reserved_by(binding):
             raise _failed(container, binding, "port is already allocated", who)
-        if who := holder(binding):
+        if who := hold(binding):
             raise _failed(container, binding, "address already in use", f"by {who}")
     resolved = []
     start = _start(container)
@@ -74,7 +77,7 @@ def resolve(
         first, last = binding.host_port or FREE_RANGE[0], binding.host_port_last or FREE_RANGE[-1]
         for port in range(first, last + 1) if binding.host_port else _rotated(start):
             candidate = replace(binding, host_port=port, host_port_last=0)
-            if not (any(overlap(candidate, d) for d in decided) or reserved_by(candidate) or holder(candidate)):
+            if not (any(overlap(candidate, d) for d in decided) or reserved_by(candidate) or hold(candidate)):
                 break
         else:
             raise _failed(container, binding, "all ports are allocated", f"none of {first}-{last} is free")
@@ -95,11 +98,6 @@ def overlap(one: PortBinding, other: PortBinding) -> bool:
 
 def every_address(binding: PortBinding) -> bool:
     return binding.host_ip is None or binding.host_ip.is_unspecified
-
-
-def describe(binding: PortBinding) -> str:
-    """0.0.0.0:8080/tcp"""
-    return f"{binding.host_ip or '0.0.0.0'}:{binding.host_port}/{binding.proto}"
 
 
 def _start(container: Container) -> int:

@@ -47,6 +47,7 @@ class Keeper:
         self._bridges: dict[str, str] = {}  # network → device
         self._limiter = Limiter()
         self._in_hand: set[str] = set()  # objects whose repair is under way
+        self._refused: dict[str, str] = {}  # object → why its last repair failed: said once
         self._late: set[str] = set()  # those of them that no round waits for any longer
         self._woken = anyio.Event()
         self._woken_at = 0.0
@@ -128,7 +129,11 @@ class Keeper:
         except Busy:
             self.damaged(f"{action.object} was left, a verb is at work on it", by)
         except (HawseError, OSError) as e:
-            log.warning("repair_failed", object=action.object, problem=action.problem, error=str(e))
+            if self._refused.get(action.object) != str(e):
+                log.warning("repair_failed", object=action.object, problem=action.problem, error=str(e))
+            self._refused[action.object] = str(e)
+        else:
+            self._refused.pop(action.object, None)
         finally:
             self._in_hand.discard(action.object)
             if ended is not None:

@@ -8,11 +8,11 @@ carries our tag is ever named in an action.  A container or network that somebod
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Interface
 
-from hawse.supervisor.model import Container, ContainerId, Endpoint, Network, State
+from hawse.supervisor.model import Container, ContainerId, Endpoint, Network, PortBinding, State
 from hawse.supervisor.network import elements
 from hawse.supervisor.network.elements import Element
 from hawse.supervisor.network.observed import Observed
@@ -28,6 +28,7 @@ class Kind(StrEnum):
 
     RESTORE_TABLE = "put the rules and elements back"
     MEND_NETWORK = "make the bridge, its address and settings right"
+    HOLD_PORTS = "hold the ports, as soon as nobody else has them"
     REPLUG = "lay the cable anew"
     ATTACH = "put the cable back on its bridge"
     COLLECT = "write its exit down"
@@ -66,6 +67,7 @@ class Records:
     containers: Mapping[ContainerId, Container]
     networks: Mapping[str, Network]
     endpoints: Sequence[Endpoint]
+    reserved: Mapping[str, Sequence[PortBinding]] = field(default_factory=dict)  # container → its published ports
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,8 @@ class Seen:
     state_dirs: frozenset[str] = frozenset()
     run_dirs: frozenset[str] = frozenset()
     shims: frozenset[str] = frozenset()
+    held: Mapping[str, frozenset[str]] = field(default_factory=dict)  # container → the ports that we hold for it
+    taken: Mapping[str, str] = field(default_factory=dict)  # port → who else has it
 
 
 def plan(records: Records, seen: Seen, *, mark: str, busy: Collection[str], now: int) -> list[Action]:
@@ -85,6 +89,7 @@ def plan(records: Records, seen: Seen, *, mark: str, busy: Collection[str], now:
         *_networks(records, seen, busy),
         *_cables(records, seen, busy),
         *_elements(records, seen, mark, busy),
+        *_ports(records, seen, busy),
         *_containers(records, seen, busy, now),
         *_orphans(records, seen, busy),
     ]
@@ -204,6 +209,24 @@ def _elements(records: Records, seen: Seen, mark: str, busy: Collection[str]) ->
             network=network_name,
             elements=tuple(sorted(found, key=_element_order)),
         )
+
+
+def _ports(records: Records, seen: Seen, busy: Collection[str]) -> Iterator[Action]:
+    for container_id, bindings in records.reserved.items():
+        container = records.containers.get(ContainerId(container_id))
+        if container is None or container.id in busy or container.id not in seen.shims or not container.state.is_alive:
+            continue
+        held = seen.held.get(container_id, frozenset())
+        if loose := sorted(b.place for b in bindings if b.place not in held):
+            told = [f"{place} is taken by {seen.taken[place]}" for place in loose if place in seen.taken]
+            told += [f"{place} is not held" for place in loose if place not in seen.taken]
+            more = f" and {len(told) - 3} more" if len(told) > 3 else ""
+            yield Action(
+                kind=Kind.HOLD_PORTS,
+                object=f"ports of {container.name}",
+                problem=", ".join(told[:3]) + more,
+                container_id=container.id,
+            )
 
 
 def _only_owner(missing: Sequence[Element]) -> str:

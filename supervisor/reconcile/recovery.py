@@ -28,8 +28,9 @@ from hawse.supervisor.runtime.reports import ForeignShim
 
 log = structlog.get_logger()
 
-LATER = frozenset({Kind.FINISH_REMOVAL, Kind.UNPLUG})
-"""What the durable handlers do when the dispatcher runs: removals wait for them, endpoints are theirs."""
+LATER = frozenset({Kind.FINISH_REMOVAL, Kind.UNPLUG, Kind.HOLD_PORTS})
+"""What the durable handlers do when the dispatcher runs: removals wait for them, endpoints are theirs.  And ports that could
+not be held when their containers were adopted: the keeper tries them again."""
 
 
 async def recover(parts: Parts, watch: Callable[[Shim], None]) -> None:
@@ -92,6 +93,7 @@ async def _adopt(parts: Parts, container: Container, watch: Callable[[Shim], Non
     else:
         parts.shims[container.id] = shim
         await _settle(parts, container)
+        await _try("ports_not_held", container.name, repairs.hold_ports(parts, container.id))
         watch(shim)
         await network_files.follow(parts, container)  # a connect or disconnect may have been under way
         counts["adopted"] += 1

@@ -12,17 +12,21 @@ import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import structlog
+
 from hawse.supervisor import events, machine
-from hawse.supervisor.errors import HawseError
+from hawse.supervisor.errors import Conflict, HawseError
 from hawse.supervisor.lifecycle import ending
-from hawse.supervisor.linux import process
+from hawse.supervisor.linux import process, threads
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.locks import Busy
-from hawse.supervisor.model import Container, ContainerId, Endpoint, Network, State
+from hawse.supervisor.model import Container, ContainerId, Endpoint, Network, PortBinding, State
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.reconcile.plan import Action, Kind, Records, Seen, belongs, plan
 from hawse.supervisor.runtime.exitrecord import ExitInfo, read_exit_record
 from hawse.supervisor.store.tx import Tx
+
+log = structlog.get_logger()
 
 ID = re.compile(r"[0-9a-f]{64}\Z")
 LOCK_PATIENCE = 0.25
@@ -50,6 +54,8 @@ async def look(parts: Parts) -> Seen:
         state_dirs=_directories(parts.config.root / "containers"),
         run_dirs=run_directories(parts),
         shims=frozenset(parts.shims),
+        held=parts.ports.held,
+        taken=parts.ports.taken,
     )
 
 
@@ -63,6 +69,7 @@ def _records(tx: Tx) -> Records:
         containers={c.id: c for c in tx.containers()},
         networks={n.name: n for n in tx.networks()},
         endpoints=tx.endpoints(),
+        reserved=tx.reservations(),
     )
 
 
@@ -88,6 +95,9 @@ async def apply(parts: Parts, action: Action, finish_removal: Callable[[Containe
         case Kind.REPLUG | Kind.ATTACH:
             async with parts.locks.hold(container_id, within=LOCK_PATIENCE):
                 await _replug(parts, container_id, action)
+        case Kind.HOLD_PORTS:
+            async with parts.locks.hold(container_id, within=LOCK_PATIENCE):
+                await hold_ports(parts, container_id)
         case Kind.COLLECT:
             async with parts.locks.hold(container_id, within=LOCK_PATIENCE):
                 if container_id not in parts.shims:
@@ -142,6 +152,39 @@ async def _replug(parts: Parts, container_id: ContainerId, action: Action) -> No
             await parts.network.plug(network, endpoint, inside, shim.pid)
         finally:
             inside.close()  # it pins the network namespace
+
+
+async def hold_ports(parts: Parts, container_id: ContainerId) -> None:
+    """Hold what a running container has published.  The caller holds its lock, or nobody else is there yet.
+
+    Raises Conflict when others have some of it; whoever has taken it since the last look is told.
+    """
+
+    def current(tx: Tx) -> tuple[Container | None, tuple[PortBinding, ...]]:
+        return tx.container(container_id), tx.reserved_ports(container_id)
+
+    container, bindings = await parts.store.read(current)
+    if container is None or not container.state.is_alive:
+        return
+    known = parts.ports.taken
+
+    def hold() -> dict[PortBinding, str]:
+        return {b: who for b in bindings if (who := parts.ports.hold(container_id, b, again=True))}
+
+    taken = await threads.run_sync(hold)
+    fresh = {binding: who for binding, who in taken.items() if known.get(binding.place) != who}
+
+    def tell(tx: Tx) -> None:
+        for binding, who in fresh.items():
+            tx.append(events.NetworkPortTaken(container=container, port=binding, by=who))
+
+    if fresh:
+        await parts.store.transact(tell)
+        for binding, who in fresh.items():
+            log.warning("port_taken", container=container_id[:12], port=binding.place, by=who)
+    if taken:
+        told = ", ".join(f"{binding.place} by {who}" for binding, who in taken.items())
+        raise Conflict(f"ports of {container.name} have been taken: {told}")
 
 
 async def _discard(parts: Parts, action: Action) -> None:

@@ -167,6 +167,14 @@ class NetworkRows(Session):
         )
         return tuple(_binding(*row) for row in rows)
 
+    def reservations(self) -> dict[str, list[PortBinding]]:
+        """What every container holds."""
+        found: dict[str, list[PortBinding]] = {}
+        rows = self._all("SELECT container_id, proto, host_ip, host_port, container_port FROM ports")
+        for container_id, *binding in rows:
+            found.setdefault(container_id, []).append(_binding(*binding))
+        return found
+
     def reserve_ports(self, container_id: str, bindings: Iterable[PortBinding]) -> None:
         """All or none, in addition to what the container has.
 

@@ -176,6 +176,14 @@ def test_the_cable_of_a_network_that_was_left_is_not_laid_again() -> None:
     assert found(records) == [], "nor is it an orphan before"
 
 
+def test_ports_that_are_not_held() -> None:
+    published = [PortBinding(container_port=80, host_port=port) for port in (8080, 8081)]
+    records = dataclasses.replace(RECORDS, reserved={WEB.id: published})
+    (action,) = found(records, held={WEB.id: frozenset({"0.0.0.0:8081/tcp"})}, taken={"0.0.0.0:8080/tcp": "process x"})
+    assert (action.kind, action.problem) == (Kind.HOLD_PORTS, "0.0.0.0:8080/tcp is taken by process x")
+    assert found(records, busy={WEB.id}) == []
+
+
 def test_orphans_by_tag_only() -> None:
     stray = ObservedLink(link=Link(index=90, name="h-feed"), owner=names.Owner("f" * 64, "net"))
     foreign = elements.Element(elements.PUBLISH_ANY, ("tcp", "1"), ("10.0.0.9", "1"), "somebody else's")
