@@ -77,7 +77,7 @@ SECURITY = (
     Flag("cap-add", kind="list", help="Add a capability"),
     Flag("cap-drop", kind="list", help="Drop a capability"),
     Flag("privileged", kind="bool", help="All capabilities and devices, nothing masked"),
-    Flag("security-opt", kind="list", help="no-new-privileges[=false], seccomp=unconfined"),
+    Flag("security-opt", kind="list", help="no-new-privileges[=false], seccomp=unconfined, apparmor=PROFILE"),
     Flag("userns", help="'host' for no user namespace of its own"),
     Flag("sysctl", kind="list", help="Set a sysctl of its namespaces, NAME=VALUE"),
     Flag("ipc", hidden=True),

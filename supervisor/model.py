@@ -199,6 +199,7 @@ class ContainerConfig(Record, frozen=True, kw_only=True):
     userns: str = ""  # "" = a range of its own, "host" = none
     no_new_privileges: bool = True
     seccomp: str = "default"  # default | unconfined
+    apparmor: str = ""  # a profile, unconfined, "" = the default for a container of its kind
     read_only: bool = False
     init: bool = False
     stop_signal: str = "SIGTERM"
@@ -258,6 +259,7 @@ class Container(Record, frozen=True, kw_only=True):
     end_grace: int = -1  # seconds after which SIGKILL follows; -1 never
     drops_volumes: bool = False  # a removal was asked for that takes its own volumes with it
     health: str = ""  # "", starting, healthy, unhealthy
+    apparmor: str = ""  # the profile of its current or last run; "" where there was no AppArmor
     stages: dict[str, int] = {}  # of the last start: stage → microseconds
     story: tuple[str, ...] = ()  # the last transitions, for IllegalTransition
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from hawse.supervisor.api import decode_host as host
 from hawse.supervisor.api import decode_mounts as mounts
 from hawse.supervisor.api import decode_ports as ports
+from hawse.supervisor.api import decode_security
 from hawse.supervisor.api.body import Body, console_size, invalid
 from hawse.supervisor.errors import UserError
 from hawse.supervisor.hooks.hook import event_types
@@ -56,7 +57,7 @@ def container_config(body: Body) -> Decoded:
         own |= {"dns": outer.strings("Dns"), "custom host-to-IP mapping": outer.strings("ExtraHosts")}
         for what in (what for what, given in own.items() if given):
             raise UserError(f"conflicting options: {what} and the container type network mode")
-    security = host.security(outer)
+    security = decode_security.security(outer, warnings)
     policy = host.restart_policy(outer)
     auto_remove = outer.flag("AutoRemove")
     if auto_remove and policy.name != "no":
@@ -92,6 +93,7 @@ def container_config(body: Body) -> Decoded:
         userns=_userns(outer, extension),
         no_new_privileges=security.no_new_privileges,
         seccomp=security.seccomp,
+        apparmor=security.apparmor,
         read_only=outer.flag("ReadonlyRootfs"),
         init=outer.flag("Init"),
         stop_signal=_signal(body),

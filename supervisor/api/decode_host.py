@@ -156,34 +156,6 @@ def restart_policy(outer: Body) -> RestartPolicy:
     return RestartPolicy(name=name, max_retries=retries)
 
 
-@dataclass(frozen=True, slots=True)
-class Security:
-    no_new_privileges: bool
-    seccomp: str
-
-
-def security(outer: Body) -> Security:
-    """SecurityOpt: no-new-privileges[=false], seccomp=unconfined; labels of absent security modules are accepted."""
-    privileges, seccomp = ContainerConfig().no_new_privileges, ContainerConfig().seccomp
-    for option in outer.strings("SecurityOpt"):
-        name, separator, value = option.replace(":", "=", 1).partition("=")
-        if name == "no-new-privileges":
-            if value not in ("", "true", "false"):
-                raise UserError(f'invalid --security-opt 2: "{option}"', hint="no-new-privileges[=true|false]")
-            privileges = value != "false"
-        elif name == "seccomp" and separator:
-            if value not in ("unconfined", "default", "builtin"):
-                raise UserError(
-                    f"invalid security option {option[:80]!r}", hint="seccomp=unconfined or seccomp=builtin"
-                )
-            seccomp = "unconfined" if value == "unconfined" else "default"
-        elif name not in ("apparmor", "label", "systempaths") or (name == "systempaths" and value != "unconfined"):
-            raise UserError(f'invalid --security-opt: "{option[:80]}"')
-        elif name == "systempaths":
-            raise UserError("systempaths=unconfined is not supported", hint="--privileged shows all of /proc and /sys")
-    return Security(privileges, seccomp)
-
-
 def ulimits(outer: Body) -> tuple[Ulimit, ...]:
     found = {}
     for given in outer.bodies("Ulimits"):

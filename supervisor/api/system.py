@@ -13,6 +13,7 @@ from aiohttp import web
 from hawse.supervisor.api import wire
 from hawse.supervisor.api.call import HEADERS, Call
 from hawse.supervisor.errors import NotFound
+from hawse.supervisor.linux import apparmor
 from hawse.supervisor.model import State
 from hawse.supervisor.store.tx import Tx
 
@@ -148,7 +149,12 @@ async def info(call: Call) -> web.StreamResponse:
         "ContainerdCommit": {"ID": ""},
         "RuncCommit": {"ID": ""},
         "InitCommit": {"ID": ""},
-        "SecurityOptions": ["name=seccomp,profile=builtin", "name=userns", "name=no-new-privileges"],
+        "SecurityOptions": [
+            *(["name=apparmor"] if apparmor.is_enabled() else []),
+            "name=seccomp,profile=builtin",
+            "name=userns",
+            "name=no-new-privileges",
+        ],
         "Swarm": {"LocalNodeState": "inactive", "ControlAvailable": False, "NodeID": "", "NodeAddr": "", "Error": ""},
         "Warnings": None,
     }

@@ -67,7 +67,7 @@ def inspect(container: Container, endpoints: tuple[Endpoint, ...], around: Surro
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
-        "AppArmorProfile": "",
+        "AppArmorProfile": container.apparmor,
         "ExecIDs": list(around.execs) or None,
         "HostConfig": host_config(config),
         "GraphDriver": {"Name": "overlay2", "Data": None},

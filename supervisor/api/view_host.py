@@ -95,6 +95,8 @@ def _security(config: ContainerConfig) -> list[str] | None:
     options = [] if config.no_new_privileges else ["no-new-privileges=false"]
     if config.seccomp != "default":
         options.append(f"seccomp={config.seccomp}")
+    if config.apparmor:
+        options.append(f"apparmor={config.apparmor}")
     return options or None
 
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from hawse.supervisor import events, faults, leaving, names, volumes
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.errors import Conflict, NotFound, UserError
-from hawse.supervisor.lifecycle import filling
+from hawse.supervisor.lifecycle import confining, filling
 from hawse.supervisor.model import (
     ID_RANGE,
     Container,
@@ -181,6 +181,7 @@ def _check(config: ContainerConfig) -> None:
     if not config.argv:
         raise UserError("no command specified", hint="give one after the image, or set CMD in the image")
     spec.capabilities(config)
+    confining.check(config)
     cores = os.cpu_count() or 1
     if config.resources.cpus is not None and not 0.01 <= config.resources.cpus <= cores:
         raise UserError(

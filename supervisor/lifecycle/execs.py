@@ -18,7 +18,7 @@ from hawse.supervisor.model import Container, ContainerId, State
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime.client import AttachOptions
 from hawse.supervisor.runtime.protocol import ProcessSpec
-from hawse.supervisor.runtime.spec import ALL_CAPABILITIES, capabilities, environment
+from hawse.supervisor.runtime.spec import ALL_CAPABILITIES, apparmor_profile, capabilities, environment
 from hawse.supervisor.store.tx import Tx
 
 log = structlog.get_logger()
@@ -241,6 +241,7 @@ def process(container: Container, config: ExecConfig, seccomp: str) -> ProcessSp
         caps=list(ALL_CAPABILITIES) if privileged else capabilities(own),
         no_new_privileges=own.no_new_privileges and not privileged,
         seccomp="" if privileged else seccomp,
+        apparmor=apparmor_profile(container),  # also with --privileged, as docker has it
         rlimits={u.name: [u.soft, u.hard] for u in own.ulimits},
         oom_score_adj=own.oom_score_adj,
     )

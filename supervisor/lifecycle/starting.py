@@ -19,11 +19,12 @@ from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 
 import anyio
+from msgspec.structs import replace
 
 from hawse.supervisor import events, faults, machine
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.errors import HawseError, KernelError, StartError
-from hawse.supervisor.lifecycle import network_files
+from hawse.supervisor.lifecycle import confining, network_files
 from hawse.supervisor.lifecycle.creating import lease, prepare
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import Container, ContainerId, NetworkName
@@ -107,6 +108,8 @@ async def _claim(parts: Parts, container: Container) -> Container:
     Addresses are its own since it was created, but in a network that was removed and made anew in between.
     """
 
+    confined = replace(container, apparmor=confining.profile(container.config))
+
     def claim(tx: Tx) -> Container:
         hold = partial(parts.ports.hold, container.id)
         tx.reserve_ports(container.id, ports.resolve(container.config.published, tx.port_holders, container, hold))
@@ -114,7 +117,7 @@ async def _claim(parts: Parts, container: Container) -> Container:
             network = tx.network(request.network)
             if network is not None and not tx.leases(request.network, container_id=container.id):
                 lease(tx, container.id, request, network)
-        return move(tx, network_files.named(tx, container), machine.StartRequested(), parts.clock())
+        return move(tx, network_files.named(tx, confined), machine.StartRequested(), parts.clock())
 
     try:
         return await parts.store.transact(claim)

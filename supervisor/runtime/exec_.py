@@ -27,7 +27,7 @@ from hawse.supervisor.runtime.offspring import (
     tell_failure,
     tie_to_parent,
 )
-from hawse.supervisor.runtime.program import Failure, Program, read_filter
+from hawse.supervisor.runtime.program import Failure, Program, confine, read_filter
 from hawse.supervisor.runtime.protocol import ProcessSpec, ShimSpec, Socket
 from hawse.supervisor.runtime.pump import Pump
 
@@ -155,6 +155,7 @@ def _run(spec: ShimSpec, process: ProcessSpec, seccomp: bytes, channel: Socket, 
     flags = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWCGROUP
     flags |= syscalls.CLONE_NEWNET if spec.net != "host" else 0
     flags |= syscalls.CLONE_NEWUSER if spec.uid_base is not None else 0
+    confine(process.apparmor)
     syscalls.setns(init_pidfd, flags)
     os.close(init_pidfd)
     if spec.uid_base is not None:

@@ -20,7 +20,7 @@ import socket
 import time
 from typing import NoReturn
 
-from hawse.supervisor.linux import mounts, syscalls
+from hawse.supervisor.linux import apparmor, mounts, syscalls
 from hawse.supervisor.linux.mounts import MOUNT_ATTR_NODEV, MOUNT_ATTR_RDONLY, Filesystem
 from hawse.supervisor.linux.userns import become_root
 from hawse.supervisor.runtime import protocol, reaper, stdio
@@ -28,7 +28,7 @@ from hawse.supervisor.runtime.joining import join
 from hawse.supervisor.runtime.offspring import expect, keep_only, tell_failure, tie_to_parent
 from hawse.supervisor.runtime.operations import Root
 from hawse.supervisor.runtime.plan import Plan
-from hawse.supervisor.runtime.program import Failure, Program
+from hawse.supervisor.runtime.program import Failure, Program, confine
 from hawse.supervisor.runtime.protocol import ShimSpec, Socket
 from hawse.supervisor.runtime.stdio import Stdio
 
@@ -55,6 +55,7 @@ def main(spec: ShimSpec, plan: Plan, seccomp: bytes, channel: Socket) -> NoRetur
 class Init:
     def __init__(self, spec: ShimSpec, plan: Plan, seccomp: bytes, channel: Socket) -> None:
         self.spec, self.plan, self.seccomp, self.channel = spec, plan, seccomp, channel
+        self._label: list[int] = []  # for a reaper, which executes nothing: how it comes under the profile all the same
 
     def run(self) -> None:
         spec, channel = self.spec, self.channel
@@ -86,6 +87,9 @@ class Init:
         streams = stdio.make(spec.process, root.fd)
         if streams.tty:
             root.attach(mounts.open_tree("", streams.inside[0]), "/dev/console")
+        confine(spec.process.apparmor)
+        if spec.init and spec.process.apparmor:
+            self._label.append(apparmor.open_current())
         self._enter_root(root, streams)
         program = Program.prepare(spec.process, self.seccomp, make_cwd=True)
         if spec.rootfs.read_only:
@@ -104,7 +108,7 @@ class Init:
         expect(self.channel, "go")
         protocol.send(self.channel, {"ev": "executing"})
         if self.spec.init:
-            reaper.split(self.channel)
+            reaper.split(self.channel, self._label, self.spec.process.apparmor)
         program.execute()
 
     def _open_places(self) -> tuple[int, int, int]:
@@ -174,4 +178,4 @@ class Init:
         # The old root lies on top of the new one now.
         mounts.unmount_detached(b".")
         os.chdir("/")
-        keep_only(self.channel.fileno(), root.fd, *streams.inside, *streams.outside)
+        keep_only(self.channel.fileno(), root.fd, *self._label, *streams.inside, *streams.outside)

@@ -13,7 +13,7 @@ import stat
 from dataclasses import dataclass
 from typing import NoReturn
 
-from hawse.supervisor.linux import capabilities, credentials, rooted
+from hawse.supervisor.linux import apparmor, capabilities, credentials, rooted
 from hawse.supervisor.linux.credentials import Identity
 from hawse.supervisor.linux.syscalls import (
     AT_FDCWD,
@@ -115,6 +115,24 @@ class Program:
             os.execve(self.path, self.spec.argv, self.env)
         except OSError as e:
             raise _exec_failure(self.spec.argv[0], e.errno or 0) from None
+
+
+def confine(profile: str) -> None:
+    """The program will run under this AppArmor profile, "" for none.
+
+    For init or an exec that has the host's /proc still in reach.  Raises Failure with docker's words.
+    """
+    if not profile:
+        return
+    try:
+        apparmor.confine_exec(profile)
+    except OSError as e:
+        number = e.errno or 0
+        text = f"unable to apply apparmor profile: apparmor failed to apply profile: write {e.filename}: "
+        text += os.strerror(number).lower()
+        if number == errno.ENOENT:
+            text += f' (no profile "{profile}" is loaded; aa-status lists them, apparmor_parser -r -W FILE loads one)'
+        raise Failure("exec", text, number) from None
 
 
 def read_filter(path: str) -> bytes:

@@ -72,6 +72,7 @@ class ProcessSpec:
     caps: list[str] = field(default_factory=list)  # "CAP_CHOWN"; bounding, permitted, effective
     no_new_privileges: bool = True
     seccomp: str = ""  # path of a compiled BPF program on the host; "" = none
+    apparmor: str = ""  # a profile that the kernel knows; "" = none
     rlimits: dict[str, list[int]] = field(default_factory=dict)  # "nofile": [soft, hard]
     oom_score_adj: int = 0
     console: list[int] = field(default_factory=list)  # rows and columns of its terminal at first; empty: 0, 0

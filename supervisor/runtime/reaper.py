@@ -9,6 +9,7 @@ import os
 import signal
 from typing import NoReturn
 
+from hawse.supervisor.linux import apparmor
 from hawse.supervisor.linux.syscalls import close_range
 from hawse.supervisor.runtime.protocol import Socket
 
@@ -18,12 +19,17 @@ _NOT_FORWARDED = {signal.SIGCHLD, signal.SIGTTIN, signal.SIGTTOU, signal.SIGTSTP
 _NOT_BLOCKED = {getattr(signal, f"SIG{name}") for name in ("KILL", "STOP", "SEGV", "BUS", "FPE", "ILL")}
 
 
-def split(channel: Socket) -> None:
-    """Returns in the child only, which is to execute the program; the parent stays as the reaper until the child ends."""
+def split(channel: Socket, label: list[int], profile: str) -> None:
+    """Returns in the child only, which is to execute the program; the parent stays as the reaper until the child ends.
+
+    `label`: what apparmor.open_current gave.  The program may signal only who is under its own profile, so the reaper is.
+    """
     signals = set(signal.Signals) - _NOT_BLOCKED
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     child = os.fork()
     if child:
+        for fd in label:
+            apparmor.confine(fd, profile)
         # The shim takes the end of the channel for the success of exec, and that of the pipes for the end of output.
         close_range(0)
         _reap(child, signals)

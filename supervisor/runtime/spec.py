@@ -140,7 +140,7 @@ def shim_spec(container: Container, around: Surroundings) -> ShimSpec:
             target=str(paths.target),
             read_only=config.read_only,
         ),
-        process=process_spec(config, hostname, around.seccomp),
+        process=process_spec(container, hostname, around.seccomp),
         mounts=[*_provided_files(around.provided), *_user_mounts(config, around.volumes)],
         uid_base=container.uid_base,
         uid_count=ID_RANGE,
@@ -158,8 +158,9 @@ def shim_spec(container: Container, around: Surroundings) -> ShimSpec:
     )
 
 
-def process_spec(config: ContainerConfig, hostname: str, seccomp: str) -> ProcessSpec:
+def process_spec(container: Container, hostname: str, seccomp: str) -> ProcessSpec:
     """The container's own program."""
+    config = container.config
     return ProcessSpec(
         argv=list(config.argv),
         env=environment(config, hostname),
@@ -172,9 +173,15 @@ def process_spec(config: ContainerConfig, hostname: str, seccomp: str) -> Proces
         caps=capabilities(config),
         no_new_privileges=config.no_new_privileges and not config.privileged,
         seccomp="" if config.privileged else seccomp,
+        apparmor=apparmor_profile(container),
         rlimits={u.name: [u.soft, u.hard] for u in config.ulimits},
         oom_score_adj=config.oom_score_adj,
     )
+
+
+def apparmor_profile(container: Container) -> str:
+    """What its programs, an exec's as well, ask the kernel for; "" is to stay as unconfined as the daemon is."""
+    return "" if container.apparmor == "unconfined" else container.apparmor
 
 
 def environment(config: ContainerConfig, hostname: str, extra: tuple[str, ...] = ()) -> list[str]:

@@ -30,6 +30,8 @@ def refused(lab: Lab, *args: str, code: int = 125) -> str:
     [
         (["--network", "nowhere"], ["network nowhere not found"]),
         (["--network", "brigde"], ["network brigde not found", "bridge"]),
+        (["--security-opt", "apparmor=nobodys"], ["apparmor", "nobodys"]),
+        (["--security-opt", "label=type:spc_t"], ["label=type:spc_t", "SELinux"]),
         (["-m", "lots"], ["invalid size: 'lots'"]),
         (["-m", "1k"], ["Minimum memory limit allowed is"]),
         (["-m", "-5m"], ["-5m"]),

@@ -187,7 +187,19 @@ def test_tmpfs_and_mounts() -> None:
         (host(CapAdd=["NET_EVERYTHING"]), ["CAP_NET_EVERYTHING"]),
         (host(RestartPolicy={"Name": "sometimes"}), ["sometimes", "unless-stopped"]),
         (host(RestartPolicy={"Name": "always"}, AutoRemove=True), ["AutoRemove"]),
-        (host(SecurityOpt=["frobnicate"]), ["frobnicate"]),
+        (host(SecurityOpt=["frobnicate"]), ["frobnicate", "known"]),
+        (host(SecurityOpt=["seccomp"]), ["seccomp", "known"]),
+        (host(SecurityOpt=["seccomp=/profile.json"]), ["/profile.json", "seccomp=unconfined"]),
+        (host(SecurityOpt=["no-new-privileges=maybe"]), ["maybe", "true|false"]),
+        (host(SecurityOpt=["apparmor"]), ["apparmor", "known"]),
+        (host(SecurityOpt=["apparmor="]), ["apparmor=", "PROFILE"]),
+        (host(SecurityOpt=["apparmor=a\nchangeprofile b"]), ["changeprofile", "PROFILE"]),
+        (host(SecurityOpt=["apparmor=" + 300 * "a"]), ["aaa", "PROFILE"]),
+        (host(SecurityOpt=["label=type:container_t"]), ["label=type:container_t", "label=disable"]),
+        (host(SecurityOpt=["label:level:s0:c1"]), ["label:level", "SELinux"]),
+        (host(SecurityOpt=["systempaths=unconfined"]), ["systempaths", "--privileged"]),
+        (host(SecurityOpt=["writable-cgroups=true"]), ["writable-cgroups", "not supported"]),
+        (host(SecurityOpt=["unmask=ALL"]), ["unmask", "not supported"]),
         (host(Sysctls={"kernel.core_pattern": "|/x"}), ["kernel.core_pattern", "not allowed"]),
         (host(Sysctls={"net/../kernel.x": "1"}), ["not allowed"]),
         (host(Sysctls={"net.ipv4.ip_forward": "1"}, NetworkMode="host"), ["host network namespace"]),
@@ -231,6 +243,25 @@ def test_what_is_accepted_but_not_done_is_a_warning() -> None:
     decoded = decode(host(BlkioWeight=500, LogConfig={"Type": "syslog"}))
     assert any("BlkioWeight" in w for w in decoded.warnings)
     assert any("syslog" in w for w in decoded.warnings)
+
+
+@pytest.mark.parametrize("colon", ["=", ":"])
+def test_security_options_are_honoured_or_say_what_holds_anyway(colon: str) -> None:
+    given = ["no-new-privileges", f"seccomp{colon}unconfined", f"apparmor{colon}my-profile", f"label{colon}disable"]
+    decoded = decode(host(SecurityOpt=given))
+    config = decoded.config
+    assert (config.no_new_privileges, config.seccomp, config.apparmor) == (True, "unconfined", "my-profile")
+    assert not decoded.warnings
+    assert decode(host(SecurityOpt=["no-new-privileges=false", "apparmor=:ns:a//b"])).config.apparmor == ":ns:a//b"
+    assert decode({"Image": "x"}).config.apparmor == ""
+
+
+def test_what_privileged_overrules_is_a_warning() -> None:
+    given = ["no-new-privileges:true", "seccomp=builtin", "apparmor=my-profile"]
+    decoded = decode(host(Privileged=True, SecurityOpt=given))
+    assert [w for w in decoded.warnings if "no-new-privileges:true" in w]
+    assert [w for w in decoded.warnings if "seccomp=builtin" in w]
+    assert len(decoded.warnings) == 2 and decoded.config.apparmor == "my-profile"
 
 
 def test_unknown_fields_are_ignored() -> None:
