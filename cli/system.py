@@ -98,6 +98,7 @@ def _features(features: list[dict[str, Any]]) -> list[str]:
         if colour:
             mark = painted(mark, "green" if feature["found"] else "yellow")
         cost = "" if feature["found"] else f": {feature['costs']}"
+        cost += f"; {feature['remedy']}" if not feature["found"] and feature["remedy"] else ""
         detail = f" ({feature['detail']})" if feature["detail"] else ""
         lines.append(f" {feature['name']}: {mark}{detail}{cost}")
     return lines

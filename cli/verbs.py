@@ -107,7 +107,14 @@ GROUPS: dict[str, tuple[str, dict[str, Entry]]] = {
     ),
     "selftest": (
         "See for yourself that hawse keeps what it promises",
-        {"chaos": ("selftest.chaos", "CHAOS", "Kill and break everything at random, in a lab, and look what is left")},
+        {
+            "chaos": (
+                "selftest.chaos",
+                "CHAOS",
+                "Kill and break everything at random, in a lab, and look what is left",
+            ),
+            "quick": ("selftest.quick", "QUICK", "Try in a second whether this machine can run containers"),
+        },
     ),
     "subscription": (
         "Manage durable readers of the events",

@@ -109,6 +109,7 @@ async def _daemon(settings: Settings, stop_all: bool, rebuild_state: bool) -> No
                 notify("READY=1")
                 group.start_soon(_spawner_lives, parts.spawner)
                 group.start_soon(_reload, hangup, settings, engine)
+                group.start_soon(engine.rehearsal.first)
                 await engine.told_to_end.wait()
                 log.info("daemon_stopping")
                 if not (stop_all or engine.stops_all):

@@ -28,6 +28,7 @@ from hawse.supervisor.health.keeper import HealthKeeper
 from hawse.supervisor.hooks.hooks import Hooks
 from hawse.supervisor.lifecycle import cabling, creating, ending, starting, stopping
 from hawse.supervisor.lifecycle.execs import Execs
+from hawse.supervisor.lifecycle.rehearsing import Rehearsal
 from hawse.supervisor.linux import threads
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.locks import KeyedLocks
@@ -76,6 +77,7 @@ class Engine:
         self.execs = Execs(parts, tasks)
         self.health = HealthKeeper(parts)
         self.keeper = Keeper(parts, self.remove_ended)
+        self.rehearsal = Rehearsal(parts)
         self.told_to_end = anyio.Event()
         self.stops_all = False
         self._asking_removal: set[ContainerId] = set()

@@ -13,7 +13,6 @@ from hawse.supervisor.api import look, wire
 from hawse.supervisor.api.call import Call
 from hawse.supervisor.api.system import counts
 from hawse.supervisor.errors import NotFound
-from hawse.supervisor.linux.features import probe
 from hawse.supervisor.model import encode_hook
 
 
@@ -51,9 +50,14 @@ async def info(call: Call) -> web.StreamResponse:
         "cursor": engine.store.journal.cursor,
         "oldest_cursor": engine.store.journal.oldest_cursor,
         "counts": await counts(engine),
-        "features": [to_builtins(feature, enc_hook=encode_hook) for feature in probe(engine.parts.cgroups)],
+        "features": [to_builtins(feature, enc_hook=encode_hook) for feature in await engine.rehearsal.features()],
     }
     return call.json(view)
+
+
+async def rehearse(call: Call) -> web.StreamResponse:
+    """POST rehearsal: try anew whether this machine can run containers; the steps, as `features` of info."""
+    return call.json([to_builtins(feature, enc_hook=encode_hook) for feature in await call.engine.rehearsal.run()])
 
 
 async def shutdown(call: Call) -> web.StreamResponse:

@@ -143,6 +143,7 @@ ROUTES: tuple[Route, ...] = (
     Route("DELETE", "/volumes/{ref}", volumes.remove),
     Route("GET", f"{NATIVE}/info", native.info),
     Route("GET", f"{NATIVE}/snapshot", native.snapshot),
+    Route("POST", f"{NATIVE}/rehearsal", native.rehearse),
     Route("POST", f"{NATIVE}/shutdown", native.shutdown),
     Route("GET", f"{NATIVE}/audit", audit.look),
     Route("POST", f"{NATIVE}/audit", audit.repair),

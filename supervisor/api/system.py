@@ -156,7 +156,7 @@ async def info(call: Call) -> web.StreamResponse:
             "name=no-new-privileges",
         ],
         "Swarm": {"LocalNodeState": "inactive", "ControlAvailable": False, "NodeID": "", "NodeAddr": "", "Error": ""},
-        "Warnings": None,
+        "Warnings": [f"WARNING: {found}" for found in await engine.rehearsal.features() if not found.found] or None,
     }
     return call.json(view)
 

@@ -21,8 +21,9 @@ CONTROLLERS = ("memory", "cpu", "cpuacct", "cpuset", "pids", "freezer", "blkio",
 """What we use.  On v2 cpuacct and freezer are part of the core, and v1's blkio is called io."""
 
 UNIT = "hawse-containers.service"
-SHIMS, KEEPER = cgroup_shims.NAME, "init"
-"""Beside the containers' directories: their shims', and that of who was in a directory before it got children."""
+SHIMS, KEEPER, TRIAL = cgroup_shims.NAME, "init", "trial"
+"""Beside the containers' directories: their shims', that of who was in a directory before it got children, and that of
+lifecycle/rehearsing.py."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +135,7 @@ def _children(top: Path) -> set[str]:
                 entry.name
                 for entry in entries
                 if entry.is_dir(follow_symlinks=False)
-                and entry.name not in (SHIMS, KEEPER)
+                and entry.name not in (SHIMS, KEEPER, TRIAL)
                 and not entry.name.startswith("hook-")  # hooks/execute.py's
             }
     except FileNotFoundError:

@@ -1,18 +1,21 @@
-"""What this kernel and machine offer, and what the lack of each costs: for `hawse info`.
+"""What was tried of this machine and how it went, and those trials that need no container.
 
-Probed by looking, never by trying: nothing is made, so it can be asked for at any time.
+A trial does the thing: what a kernel's version or a file in /sys promises is not asked.  Nothing stays.
 """
 
 from __future__ import annotations
 
-import ctypes.util
 import os
-import platform
-import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy
+from hawse.supervisor.errors import KernelError
+from hawse.supervisor.linux import apparmor, sysctl
+from hawse.supervisor.linux.conntrack import Conntrack
+from hawse.supervisor.linux.mountinfo import filesystem
+
+LEAST_SPACE = 64 << 20  # bytes; below it an image is not unpacked, and soon nothing starts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,74 +23,84 @@ class Feature:
     name: str
     found: bool
     costs: str  # what does not work, or works less well, without it
-    detail: str = ""
+    detail: str = ""  # how it was found, or why it was not
+    remedy: str = ""
+    needed: bool = False  # a run with default options fails without it
+
+    def __str__(self) -> str:
+        text = f"{self.name}: {self.costs}"
+        return text + (f" ({self.detail})" if self.detail else "") + (f"; {self.remedy}" if self.remedy else "")
 
 
-def probe(cgroups: Hierarchy) -> list[Feature]:
-    kernel = kernel_version(platform.release())
-    missing = cgroups.missing()
-    library = ctypes.util.find_library("nftables")
-    user_namespaces = _number("/proc/sys/user/max_user_namespaces")
-    return [
-        Feature(
-            name="user namespaces",
-            found=user_namespaces > 0,
-            costs="containers need --userns host, their root is the host's",
-            detail=f"max_user_namespaces {user_namespaces}",
-        ),
-        Feature(
-            name="id-mapped mounts",
-            found=kernel >= (5, 19),
-            costs="containers need --userns host (overlay on id-mapped layers: Linux 5.19)",
-        ),
-        Feature(name="overlay", found=_filesystem("overlay"), costs="no container can start"),
-        Feature(
-            name="seccomp",
-            found=Path("/proc/sys/kernel/seccomp/actions_avail").exists(),
-            costs="system calls are not filtered",
-        ),
-        Feature(name="libnftables", found=library is not None, costs="no networks: apt install libnftables1"),
-        Feature(
-            name="nftables owner and persist",
-            found=kernel >= (6, 9),
-            costs="another program's `nft flush ruleset` takes our rules, which then have to be repaired",
-        ),
-        Feature(
-            name="cgroup limits",
-            found=not missing,
-            costs=f"not enforced: {', '.join(missing)}" if missing else "limits are not enforced",
-            detail="v2" if cgroups.v2 else "v1",
-        ),
-        Feature(
-            name="cgroup v2",
-            found=cgroups.v2 is not None,
-            costs="a start waits about 10 ms longer for the first write to a v1 cgroup; a kill is not atomic",
-        ),
-        Feature(
-            name="exit status by pidfd",
-            found=kernel >= (6, 15),
-            costs="the exit code of a container whose shim was killed is unknown",
-        ),
-    ]
-
-
-def kernel_version(release: str) -> tuple[int, int]:
-    """`6.18.0-rc1+` as (6, 18)."""
-    match = re.match(r"(\d+)\.(\d+)", release)
-    return (int(match[1]), int(match[2])) if match else (0, 0)
-
-
-def _number(path: str) -> int:
+def state_directory(root: Path) -> Feature:
+    """Room, and the attributes in which overlay keeps what a container has removed (overlayfs.rst, "userxattr")."""
+    kind = filesystem(root)
+    costs, remedy, detail = "", "", kind
+    room = os.statvfs(root)
+    if (free := room.f_bavail * room.f_frsize) < LEAST_SPACE:
+        costs, remedy = "the disk is nearly full: starts and imports will be refused", f"free some space below {root}"
+        detail = f"{free >> 20} MiB free"
     try:
-        return int(Path(path).read_text())
-    except (OSError, ValueError):
-        return 0
+        with tempfile.NamedTemporaryFile(dir=root, prefix="trial-") as file:
+            os.setxattr(file.name, "user.overlay.trial", b"y")
+    except OSError as e:
+        costs = "a directory of the image that a container removes and makes again shows its old files"
+        detail, remedy = f"{kind}: {e.strerror}", "a --root on ext4, xfs or btrfs"
+    return Feature(name="state directory", found=not costs, costs=costs, detail=detail, remedy=remedy)
 
 
-def _filesystem(name: str) -> bool:
-    """Known to the kernel, or there as a module that it loads on demand."""
-    known = {line.split()[-1] for line in Path("/proc/filesystems").read_text().splitlines() if line}
-    return name in known or any(
-        os.path.exists(f"/lib/modules/{platform.release()}/kernel/fs/overlayfs/overlay.ko{suffix}")
-        for suffix in ("", ".xz", ".zst", ".gz")
+def forwarding() -> Feature:
+    """Written with the value that it has: a first network turns it on."""
+    setting = ("net", "ipv4", "ip_forward")
+    why = ""
+    try:
+        sysctl.path(*setting).write_text(sysctl.read(*setting) or "0")
+    except OSError as e:
+        why = e.strerror or str(e)
+    return Feature(
+        name="ip_forward",
+        found=not why,
+        costs="no networks",
+        detail=why,
+        remedy="let the daemon write /proc/sys/net (ProtectKernelTunables=no in its unit)",
+        needed=True,
     )
+
+
+def bridged_packets() -> Feature:
+    """br_netfilter: packets between containers of one bridge pass the host's rules, also those of other programs."""
+    value = sysctl.read("net", "bridge", "bridge-nf-call-iptables")
+    return Feature(
+        name="bridges without br_netfilter",
+        found=value in (None, "0"),
+        costs="rules of other programs, such as docker's FORWARD policy, also apply between containers of one network",
+        detail="not loaded" if value is None else f"bridge-nf-call-iptables {value}",
+        remedy="sysctl -w net.bridge.bridge-nf-call-iptables=0, where no other program needs it",
+    )
+
+
+def connection_tracking() -> Feature:
+    return Feature(
+        name="connection tracking",
+        found=Conntrack.available(),
+        costs="udp clients of a published port may go on talking to the container that had it before",
+        remedy="modprobe nf_conntrack_netlink",
+    )
+
+
+def confinement(default: str, profile: Path) -> Feature | None:
+    """None without AppArmor, which is not missed."""
+    if not apparmor.is_enabled():
+        return None
+    installed = f"/etc/apparmor.d/{default}"
+    return Feature(
+        name="AppArmor",
+        found=apparmor.is_loaded(default),
+        costs=f"containers run unconfined, for the profile {default} is not loaded",
+        remedy=f"cp {profile} {installed} && apparmor_parser --replace --write-cache {installed}",
+    )
+
+
+def why(error: Exception) -> str:
+    """What to show of a trial that failed."""
+    return error.message if isinstance(error, KernelError) else str(error)

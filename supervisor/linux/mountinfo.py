@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 
@@ -14,6 +16,7 @@ class Mount:
     """One line of it (proc_pid_mountinfo(5))."""
 
     point: str
+    kind: str  # of file system
     shared: bool  # it has peers, to which its mounts go
     slave: bool  # it hears of the mounts of a peer group
 
@@ -33,6 +36,15 @@ def mount_id(fd: int) -> int:
     raise OSError(f"/proc/self/fdinfo/{fd} has no mnt_id")
 
 
+def filesystem(path: Path) -> str:
+    """The kind of file system that `path` is on."""
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        return read()[mount_id(fd)].kind
+    finally:
+        os.close(fd)
+
+
 def below(table: dict[int, Mount], top: str) -> Iterator[str]:
     """The mount points below the directory `top`, relative to it."""
     prefix = top.rstrip("/") + "/"
@@ -47,6 +59,7 @@ def _parse(line: bytes) -> tuple[int, Mount]:
     point = _ESCAPED.sub(lambda m: bytes([int(m[1], 8)]), fields[4])
     return int(fields[0]), Mount(
         point=point.decode(errors="surrogateescape"),
+        kind=fields[fields.index(b"-", 6) + 1].decode(),
         shared=any(o.startswith(b"shared:") for o in optional),
         slave=any(o.startswith(b"master:") for o in optional),
     )

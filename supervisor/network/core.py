@@ -69,6 +69,16 @@ class NetworkCore:
         """owner: other programs cannot change our table.  watch: they can."""
         return self._firewall.mode
 
+    # Trials, for who asks whether this machine can do it.
+
+    async def rehearse_cable(self, netlink: socket.socket, pid: int) -> None:
+        """Inside of a network namespace that is to end soon, `netlink` and `pid` as for `plug`.  Raises KernelError."""
+        await self._links.rehearse(netlink, pid)
+
+    async def rehearse_rules(self) -> bool:
+        """Whether the table would be ours alone.  Raises KernelError when the kernel does not take the rules."""
+        return await self._firewall.rehearse()
+
     # Networks.
 
     async def ensure(self, network: Network) -> None:

@@ -45,6 +45,23 @@ class Firewall:
             self._wanted = Index(await self.present())
             await self._settle()
 
+    async def rehearse(self) -> bool:
+        """Have the kernel take all our rules in a table of another name, and let it go in the same transaction.
+
+        Whether it could be owned (`mode`).  Raises NftError.
+        """
+        table = f"{self.table}_trial"
+        await self._run(ruleset.install(table) + ruleset.remove(table))
+        if self._own is False:
+            return False
+        try:
+            owned = await self._nft.claim(table)
+        except NftError:
+            return False
+        if owned:
+            await self._run(ruleset.remove(table))
+        return owned
+
     async def close(self) -> None:
         """Let go of it; the table and its elements stay."""
         await self._nft.close()

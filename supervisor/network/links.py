@@ -119,6 +119,21 @@ class Links:
         """
         await self._worker.run(self._plug, cable, inside, pid)
 
+    async def rehearse(self, inside: socket.socket, pid: int) -> None:
+        """A bridge and a cable on it, made in the network namespace of `pid`, which is to end soon.  Raises KernelError."""
+
+        def lay() -> None:
+            channel = Channel(inside)
+            mac = "02:00:00:00:00:01"
+            channel.run([rtnetlink.create_bridge("bridge", mac=mac, mtu=1500)])
+            bridge = rtnetlink.parse_link(channel.get(rtnetlink.get_link("bridge")) or b"").index
+            cable = rtnetlink.create_veth("cable", peer="end", netns_pid=pid, peer_mac=mac, master=bridge, mtu=1500)
+            channel.run(
+                [cable, rtnetlink.set_link("bridge", up=True), rtnetlink.set_link("end", up=True, no_ipv6=True)]
+            )
+
+        await self._worker.run(lay)
+
     async def raise_loopback(self, inside: socket.socket) -> None:
         await self._worker.run(lambda: Channel(inside).run([rtnetlink.set_link("lo", up=True)]))
 

@@ -116,9 +116,10 @@ def compile_profile(capabilities: Iterable[str]) -> bytes:
     """An array of struct sock_filter."""
     try:
         import pyseccomp as lib  # not at import time: without libseccomp it raises, and then containers must say why
-    except (ImportError, RuntimeError) as e:
+    except (ImportError, RuntimeError, OSError) as e:
         raise Unavailable(
-            "libseccomp is missing", hint="apt install libseccomp2, or --security-opt seccomp=unconfined"
+            f"libseccomp is missing or damaged: {e}",
+            hint="apt install libseccomp2, or --security-opt seccomp=unconfined",
         ) from e
     refused = lib.ERRNO(errno.EPERM)
     rules = lib.SyscallFilter(defaction=refused)

@@ -29,6 +29,7 @@ from hawse.supervisor.health.rules import History
 from hawse.supervisor.images.images import Images
 from hawse.supervisor.lifecycle.execs import Exec, ExecConfig
 from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy
+from hawse.supervisor.linux.features import Feature
 from hawse.supervisor.model import (
     Container,
     ContainerConfig,
@@ -104,6 +105,7 @@ class FakeEngine:
         self.networks = FakeNetworks(store)
         self.execs = FakeExecs(self)
         self.health = FakeHealth()
+        self.rehearsal = FakeRehearsal()
         self.subscriptions = Subscriptions(store)
         self.tally = Tally()
         self.hooks = NoHooks()
@@ -331,6 +333,14 @@ class FakeNetworks:
 
         await self._store.transact(forget)
         return network
+
+
+class FakeRehearsal:
+    """On a machine without AppArmor's profile."""
+
+    async def features(self) -> list[Feature]:
+        cgroup = Feature(name="cgroup", found=True, costs="no container can start", needed=True)
+        return [cgroup, Feature(name="AppArmor", found=False, costs="unconfined", remedy="load it")]
 
 
 class FakeHealth:

@@ -104,7 +104,9 @@ async def test_the_native_record_and_info(api: Api) -> None:
     assert record["container"]["state"] == "running" and record["container"]["stages"] == {"total": 1}
     _, info = await api.json("GET", "/hawse/v1/info")
     assert info["counts"]["running"] == 1
-    assert {"name", "found", "costs"} <= set(info["features"][0])
+    assert {"name", "found", "costs", "remedy", "needed"} <= set(info["features"][0])
+    _, docker = await api.json("GET", "/info")
+    assert docker["Warnings"] == ["WARNING: AppArmor: unconfined; load it"]
 
 
 async def test_networks_by_docker_py(api: Api) -> None:

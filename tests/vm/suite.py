@@ -71,7 +71,7 @@ def fill(suite: str, share: Path) -> None:
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=REPOSITORY, check=True, capture_output=True).stdout.split(b"\0")
     present = b"\0".join(name for name in names if name and (REPOSITORY / name.decode()).exists())
-    pack = ["tar", "-C", REPOSITORY, "--null", "-T", "-", "-cf", share / "tree.tar"]
+    pack = ["tar", "-C", str(REPOSITORY), "--null", "-T", "-", "-cf", str(share / "tree.tar")]
     subprocess.run(pack, input=present, check=True)
     root = debian_root()
     subprocess.run(["tar", "-C", root.parent, "--numeric-owner", "-cf", share / "roots.tar", root.name], check=True)
