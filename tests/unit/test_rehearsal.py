@@ -23,7 +23,7 @@ print(json.dumps([[size, id(one) % rehearsal.POOL] for size, one in zip(sizes, m
 
 def test_new_objects_lie_on_the_page_of_their_pools_header(tmp_path: Path) -> None:
     imports, _, _ = boot.BOOT.format(
-        supervisor=str(Path(boot.__file__).resolve().parent.parent), fd=0, scratch=""
+        supervisor=str(Path(boot.__file__).resolve().parent.parent), fd=0, scratch="", shims=""
     ).partition("from hawse")
     argv = [sys.executable, "-I", "-S", "-X", "utf8", "-c", imports + LOOK.format(scratch=str(tmp_path))]
     told = subprocess.run(argv, capture_output=True, text=True, timeout=60)
