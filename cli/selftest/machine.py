@@ -75,7 +75,7 @@ class Machine:
         """
         connection = http.client.HTTPConnection(address, port)
         connection.sock = self.connect(address, port, timeout=timeout)
-        connection.sock.settimeout(30)
+        connection.sock.settimeout(PATIENCE)
         try:
             connection.request("GET", path, headers={"Connection": "close"})
             answer = connection.getresponse()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import http.client
+import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
 
-PATIENCE: float = 60
-"""Seconds that a busy machine may take for anything.  Only a failure takes so long, so that more costs nothing."""
+PATIENCE = float(os.environ.get("HAWSE_TEST_PATIENCE", "60"))
+"""Seconds that a busy machine may take for anything.  Only a failure takes so long, so that more costs nothing.
+
+Every deadline of the tests is made of it; an emulated machine is given more by the variable.
+"""
 NOT_YET = (OSError, http.client.HTTPException, AssertionError, LookupError, StopIteration, ValueError)
 """What a look at something half-made raises."""
 

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import pytest
 
+from hawse.cli.selftest.waiting import PATIENCE
 from hawse.supervisor.model import ContainerId
 from hawse.supervisor.runtime import boot
 from hawse.supervisor.runtime.client import AttachOptions, Shim
@@ -26,7 +27,6 @@ from hawse.supervisor.runtime.protocol import ProcessSpec, RootfsSpec, ShimSpec
 from hawse.supervisor.runtime.spec import DEFAULT_CAPABILITIES, MASKED, READ_ONLY
 
 UID_BASE = 3_000_000
-PATIENCE = 60.0
 PRIVATE = (
     *("unshare", "--mount", "--net", "--propagation", "private"),
     *("sh", "-c", 'mount --make-rshared / && exec "$@"', "shared"),  # as systemd leaves it at boot

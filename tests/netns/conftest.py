@@ -17,13 +17,13 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
+from hawse.cli.selftest.waiting import PATIENCE
 from hawse.supervisor.model import ContainerId, Endpoint, Network, NetworkName, PortBinding
 from hawse.supervisor.network import names
 from hawse.supervisor.network.core import NetworkCore
 
 CLONE_NEWNET = 0x4000_0000
 HOST, CLIENT = "192.0.2.1", "192.0.2.2"
-PATIENCE = 30.0  # seconds; the kernel's own threads take part in all of this, and a busy machine makes them wait
 BRIEFLY = 0.4  # seconds that something which must not happen is given to happen
 _libc = ctypes.CDLL(None, use_errno=True)
 

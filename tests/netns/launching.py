@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hawse.cli.selftest.waiting import PATIENCE
 from hawse.supervisor.linux import process
 from hawse.supervisor.model import ContainerId
 from hawse.supervisor.runtime import boot
@@ -99,7 +100,7 @@ async def end(shim: Shim) -> None:
 
 async def gone(pid: int) -> bool:
     """A dead shim stays a zombie until the spawner has reaped it."""
-    give_up = time.monotonic() + 60
+    give_up = time.monotonic() + PATIENCE
     while process.identity(pid) is not None and time.monotonic() < give_up:
         await asyncio.sleep(0.005)
     return process.identity(pid) is None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hawse.cli.selftest.waiting import PATIENCE
 from hawse.supervisor.errors import UserError
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy, detect
@@ -104,7 +105,7 @@ def test_remove_kills_what_is_left(either: Hierarchy, spawn: Spawn) -> None:
     popen = spawn(group, "sleep 1000 & sleep 1000 & echo up; wait")
     assert popen.pid in group.pids() and len(group.pids()) == 3
     assert group.remove(60)
-    assert popen.wait(60) == -signal.SIGKILL
+    assert popen.wait(PATIENCE) == -signal.SIGKILL
     assert not any(path.exists() for path in group.paths())
     assert group.pids() == set()
 
@@ -116,7 +117,7 @@ def test_remove_takes_sub_groups_along(either: Hierarchy, spawn: Spawn) -> None:
     popen = spawn(group, f"sleep 1000 & echo $! > {top}/inner/deeper/cgroup.procs; echo up; wait")
     assert len(group.pids()) == 2
     assert group.remove(60)
-    assert popen.wait(60) == -signal.SIGKILL
+    assert popen.wait(PATIENCE) == -signal.SIGKILL
 
 
 def test_a_fork_bomb_is_killed(machine: Hierarchy, spawn: Spawn) -> None:
@@ -135,10 +136,10 @@ def test_freeze_and_thaw(either: Hierarchy, spawn: Spawn) -> None:
         assert os.read(said, 65536).count(b"\n") < 1000
     group.freeze()
     group.thaw()
-    assert select.select([said], [], [], 60)[0]
+    assert select.select([said], [], [], PATIENCE)[0]
     group.freeze()
     group.kill()
-    assert popen.wait(60) == -signal.SIGKILL
+    assert popen.wait(PATIENCE) == -signal.SIGKILL
     assert group.remove(60)
 
 
@@ -146,7 +147,7 @@ def test_the_kernel_s_killing_for_want_of_memory_is_counted(machine: Hierarchy, 
     group = Cgroup.create(machine, "a", Resources(memory=16 * MB, memory_swap=16 * MB))
     assert group.oom_kills() == 0
     popen = spawn(group, "echo up; exec python3 -c 'x = bytearray(200 << 20)'")
-    assert popen.wait(60) == -signal.SIGKILL
+    assert popen.wait(PATIENCE) == -signal.SIGKILL
     assert group.oom_kills() == group.stats().oom_kills > 0
     assert 0 < group.stats().memory_peak <= 16 * MB
     assert group.stats().cpu_ns > 0

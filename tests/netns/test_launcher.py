@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from hawse.cli.selftest.waiting import eventually
+from hawse.cli.selftest.waiting import PATIENCE, eventually
 from hawse.supervisor.errors import KernelError, StartError, Unavailable
 from hawse.supervisor.runtime.client import AttachOptions, Shim
 from hawse.supervisor.runtime.exitrecord import read_exit_record
@@ -105,7 +105,7 @@ async def test_attach_exec_resize(spawner: Spawner, spec: ShimSpec) -> None:
         loop = asyncio.get_running_loop()
         await loop.sock_sendall(here, b" bird\n")
         said = b""
-        while chunk := await asyncio.wait_for(loop.sock_recv(here, 100), 60):
+        while chunk := await asyncio.wait_for(loop.sock_recv(here, 100), PATIENCE):
             said += chunk
         assert said == b"got early bird\n"
     assert (await shim.wait_exit()).code == 3
@@ -144,7 +144,7 @@ async def test_a_killed_shim_takes_its_container_along(spawner: Spawner, spec: S
 async def test_containers_outlive_their_spawner(spawner: Spawner, spec: ShimSpec) -> None:
     shim = await start(spawner, running(spec, "read x; exit 6", stdin=True))
     os.kill(spawner.pid, signal.SIGKILL)
-    await asyncio.wait_for(spawner.wait_dead(), 60)
+    await asyncio.wait_for(spawner.wait_dead(), PATIENCE)
     assert not spawner.alive
     with pytest.raises(StartError, match="the spawner is gone"):
         await spawner.launch(spec)

@@ -17,7 +17,7 @@ import pytest
 
 from hawse.cli.selftest.lab import HOST, Lab
 from hawse.cli.selftest.story import anomalies, head
-from hawse.cli.selftest.waiting import eventually
+from hawse.cli.selftest.waiting import PATIENCE, eventually
 
 SERVERS = ENDERS = 20
 PORTS = 21_000
@@ -51,7 +51,7 @@ class Visitor:
         while not self._over.wait(0.005):
             port = PORTS + self.fetched % SERVERS
             try:
-                assert self._lab.client.get(HOST, port, "/index.html", timeout=30) == PAGE
+                assert self._lab.client.get(HOST, port, "/index.html", timeout=PATIENCE) == PAGE
             except (OSError, AssertionError) as e:
                 self.failed.append(f"port {port}: {e!r}")
             self.fetched += 1
@@ -123,7 +123,7 @@ def test_restart_without_a_blink(lab: Lab) -> None:
     assert told_exits(database, before) == Counter((f"end{i}", i + 1) for i in range(ENDERS)), "each is told of once"
     assert not anomalies(database)
     eventually(lambda: lab.hawse("audit"))
-    lab.hawse("rm", "-f", *pids, timeout=120)
+    lab.hawse("rm", "-f", *pids)
 
 
 def told_exits(database: Path, after: int) -> Counter[tuple[str, int]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hawse.cli.selftest.lab import INTERNET, Lab
-from hawse.cli.selftest.waiting import eventually
+from hawse.cli.selftest.waiting import PATIENCE, eventually
 from tests.lab.internet import internet_names
 
 IDLE = ("sleep", "1000")
@@ -189,7 +189,7 @@ def test_no_question_ends_the_daemon(blue: Lab) -> None:
     gateway = blue.hawse("network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "blue").out.strip()
     program = (
         "import socket; sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
-        f"sock.settimeout(30); sock.sendto({many!r}, ({gateway!r}, 53)); print(sock.recv(9999)[3] & 15)"
+        f"sock.settimeout({PATIENCE}); sock.sendto({many!r}, ({gateway!r}, 53)); print(sock.recv(9999)[3] & 15)"
     )
     daemon, pid = blue.daemon.pid, blue.inspect("web")["State"]["Pid"]
     asked = blue.run(["nsenter", "-t", str(pid), "-n", sys.executable, "-c", program], check=False)
@@ -236,7 +236,7 @@ def big_name(lab: Lab) -> list[str]:
     gateway = lab.hawse("network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "blue").out.strip()
     program = (
         "import dns.message, dns.query; q = dns.message.make_query('big.example.org', 'A');"
-        f"print(dns.query.udp_with_fallback(q, '{gateway}', timeout=30)[0].answer[0][0])"
+        f"print(dns.query.udp_with_fallback(q, '{gateway}', timeout={PATIENCE})[0].answer[0][0])"
     )
     pid = lab.inspect("web")["State"]["Pid"]
     return lab.run(["nsenter", "-t", str(pid), "-n", sys.executable, "-c", program]).out.split()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from hawse.cli.selftest.lab import HOST, Lab
-from hawse.cli.selftest.waiting import eventually
+from hawse.cli.selftest.waiting import PATIENCE, eventually
 from tests.system.cgroups import directories
 
 HTTPD = ("httpd", "-f", "-p", "80", "-h", "/www")
@@ -157,7 +157,7 @@ def test_a_verb_that_takes_its_time_delays_no_other_containers_repair(lab: Lab, 
         assert stopping.poll() is None and not lab.run(["ip", "link", "show", busy], check=False).out
     finally:
         decided.touch()
-        assert stopping.wait(60) == 1
+        assert stopping.wait(PATIENCE) == 1
     eventually(lambda: lab.host.reaches(address, 80))
     eventually(lambda: lab.hawse("audit", check=False).code == 0)
     gate.unlink()

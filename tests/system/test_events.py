@@ -101,7 +101,7 @@ def test_a_follower_sees_every_seq_once_through_ten_kills_under_load(lab: Lab) -
         finally:
             stop.set()
             for thread in load:
-                thread.join(120)
+                thread.join(2 * PATIENCE)
         lab.hawse("network", "create", "last")
         eventually(lambda: any('"network.created"' in line for line in reader.lines))
         events = [json.loads(line) for line in reader.lines]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hawse.cli.selftest.lab import Lab
-from hawse.cli.selftest.waiting import eventually
+from hawse.cli.selftest.waiting import PATIENCE, eventually
 
 WAITS = ("sh", "-c", "cd /shared; touch begun; while ! [ -e go ]; do sleep 0.02; done; echo done; touch gone; exit 9")
 
@@ -38,7 +38,7 @@ def test_its_exit_code_reaches_client_and_journal(lab: Lab, ends: str) -> None:
         (shared / "go").touch()
     finally:
         (shared / "go").touch()
-        out, _ = client.communicate(timeout=60)
+        out, _ = client.communicate(timeout=PATIENCE)
     (ended,) = eventually(lambda: told(lab, "container.exec_ended"))
     assert (ended["data"]["exec_id"], ended["data"]["code"], ended["cause"]) == (
         begun["data"]["exec_id"],

@@ -24,17 +24,17 @@ def test_the_lab_shares_no_namespace_with_the_machine(bare_lab: Lab) -> None:
 
 def test_machines_reach_each_other_only_as_drawn(bare_lab: Lab) -> None:
     with bare_lab.client.listen(80), bare_lab.internet.listen(80):
-        assert bare_lab.host.reaches(CLIENT, 80, timeout=30)
-        assert bare_lab.host.reaches(INTERNET, 80, timeout=30)
+        assert bare_lab.host.reaches(CLIENT, 80, timeout=PATIENCE)
+        assert bare_lab.host.reaches(INTERNET, 80, timeout=PATIENCE)
         assert not bare_lab.client.reaches(INTERNET, 80, timeout=0.3), "the host must not forward by itself"
 
 
 def test_the_peer_address_tells_who_connects(bare_lab: Lab) -> None:
-    with bare_lab.internet.listen(80) as listener, bare_lab.host.connect(INTERNET, 80, timeout=30):
+    with bare_lab.internet.listen(80) as listener, bare_lab.host.connect(INTERNET, 80, timeout=PATIENCE):
         connection, peer = listener.accept()
         connection.close()
         assert peer[0] == UPLINK
-    with bare_lab.host.listen(80) as listener, bare_lab.client.connect(HOST, 80, timeout=30):
+    with bare_lab.host.listen(80) as listener, bare_lab.client.connect(HOST, 80, timeout=PATIENCE):
         connection, peer = listener.accept()
         connection.close()
         assert peer[0] == CLIENT

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from hawse.cli.selftest.lab import Lab
-from hawse.cli.selftest.waiting import eventually
+from hawse.cli.selftest.waiting import PATIENCE, eventually
 
 ROUNDS = 8
 PAUSES = (0, 0.01, 0.02, 0.04)
@@ -24,7 +24,7 @@ def race(lab: Lab, pause: float, *commands: Sequence[str]) -> list[tuple[int, st
         if begun:
             time.sleep(pause)
         begun.append(lab.popen(["hawse", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE))
-    ended = [(process.communicate(timeout=90)[1].decode(), process.returncode) for process in begun]
+    ended = [(process.communicate(timeout=PATIENCE)[1].decode(), process.returncode) for process in begun]
     return [(code, said) for said, code in ended]
 
 

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from hawse.cli.selftest.lab import Lab
-from hawse.cli.selftest.waiting import eventually
+from hawse.cli.selftest.waiting import PATIENCE, eventually
 from tests.system.cgroups import frozen
 
 TICKS = ("sh", "-c", "trap '' TERM; while :; do date +%N > /tick; sleep 0.02; done")
@@ -35,7 +35,7 @@ def test_one_that_is_paused_while_it_is_being_stopped_is_stopped(lab: Lab) -> No
     stopping = lab.popen(["hawse", "stop", "-t", "3", "box"], stderr=subprocess.DEVNULL)
     eventually(lambda: lab.hawse("events", "--no-follow", "-f", "event=kill", "-f", "container=box").out)
     lab.hawse("pause", "box")
-    assert stopping.wait(60) == 0
+    assert stopping.wait(PATIENCE) == 0
     assert state(lab) == "exited"
     lab.hawse("rm", "box")
 

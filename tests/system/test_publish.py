@@ -13,7 +13,7 @@ import pytest
 from hawse.cli.selftest.lab import CLIENT, HOST, INTERNET, UPLINK, Lab
 from hawse.cli.selftest.machine import Machine
 from hawse.cli.selftest.snapshot import ruleset
-from hawse.cli.selftest.waiting import eventually
+from hawse.cli.selftest.waiting import PATIENCE, eventually
 
 HTTPD = ("httpd", "-f", "-p", "80", "-h", "/www")
 HELLO = b"hello from busybox\n"
@@ -58,7 +58,7 @@ def test_redis_keeps_what_another_machine_says(lab: Lab, debian: Path) -> None:
         *("redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", ""),
     )
     eventually(lambda: lab.client.reaches(HOST, 6379, timeout=0.5))
-    with lab.client.connect(HOST, 6379, timeout=30) as connection:
+    with lab.client.connect(HOST, 6379, timeout=PATIENCE) as connection:
         answers = connection.makefile("rb")
         for command, answer in (
             (b"PING", b"+PONG\r\n"),
@@ -216,7 +216,7 @@ def test_containers_reach_out_as_the_host(lab: Lab) -> None:
         lab.hawse("run", "-d", "--name", "out", "busybox", "sh", "-c", f"echo hi | nc -w 60 {INTERNET} 9000")
         connection, peer = listener.accept()
         with connection:
-            connection.settimeout(30)
+            connection.settimeout(PATIENCE)
             assert (connection.recv(10), peer[0]) == (b"hi\n", UPLINK)
     assert lab.hawse("wait", "out").out == "0\n"
     lab.hawse("rm", "out")
@@ -245,7 +245,7 @@ def test_a_stopped_containers_port_is_closed_and_open_again_after_start(lab: Lab
 
 
 def test_a_long_connection_survives_other_containers_coming_and_going(lab: Lab, web: str) -> None:
-    with lab.client.connect(HOST, 8080, timeout=30) as connection:
+    with lab.client.connect(HOST, 8080, timeout=PATIENCE) as connection:
         connection.sendall(b"GET /index.html HTTP/1.0\r\n")
         lab.hawse("run", "--rm", "-p", "8099:80", "busybox", "true")
         connection.sendall(b"\r\n")

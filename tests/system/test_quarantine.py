@@ -44,7 +44,7 @@ def test_a_process_that_will_not_die(running: tuple[Lab, int]) -> None:
             assert stubborn.poll() is None
         finally:
             stubborn.kill()
-    eventually(lambda: not os.path.exists(group), timeout=30)
-    eventually(lambda: lab.hawse("inspect", "box", check=False).code != 0, timeout=30)
+    eventually(lambda: not os.path.exists(group))
+    eventually(lambda: lab.hawse("inspect", "box", check=False).code != 0)
     assert len(events_of(lab, "container.quarantined")) == 1
     assert len([e for e in events_of(lab, "container.removed") if e["subject"] == f"container/{box}"]) == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hawse.cli.selftest.lab import HOST, Lab
-from hawse.cli.selftest.waiting import eventually
+from hawse.cli.selftest.waiting import PATIENCE, eventually
 
 TRUST = "local all all trust\nhost all all all trust\n"
 
@@ -37,7 +37,7 @@ def postgres(lab: Lab, debian: Path) -> Iterator[str]:
 
 
 def _ready(lab: Lab) -> None:
-    eventually(lambda: lab.hawse("exec", "-u", "postgres", "db", "pg_isready", check=False).code == 0, timeout=60)
+    eventually(lambda: lab.hawse("exec", "-u", "postgres", "db", "pg_isready", check=False).code == 0)
 
 
 def _ask(lab: Lab, question: str) -> str:
@@ -104,13 +104,13 @@ def test_a_transaction_goes_on_while_the_supervisor_dies(lab: Lab, debian: Path,
         assert _reaches(lab), "its published port too"
         lab.daemon.start()
         lab.run(["nft", "flush", "ruleset"])
-        out, _ = session.communicate(b"COMMIT;\n", timeout=60)
+        out, _ = session.communicate(b"COMMIT;\n", timeout=PATIENCE)
         assert out == b"COMMIT\n" and session.returncode == 0
     finally:
         session.kill()
         session.communicate()
     assert _ask(lab, "SELECT count(*) FROM letters") == "2"
-    eventually(lambda: _reaches(lab), timeout=30)
+    eventually(lambda: _reaches(lab))
 
 
 def _reaches(lab: Lab) -> bool:

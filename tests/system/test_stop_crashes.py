@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hawse.cli.selftest.lab import Lab
-from hawse.cli.selftest.waiting import eventually
+from hawse.cli.selftest.waiting import PATIENCE, eventually
 
 QUIET = ("--network", "none", "--restart", "unless-stopped", "busybox")
 OBEYS = ("sh", "-c", "trap 'exit 7' TERM; touch /ready; while :; do sleep 0.02; done")
@@ -54,7 +54,7 @@ def test_before_the_signal_is_sent(lab: Lab, verb: Sequence[str], program: Seque
     run(lab, *program)
     rearm(lab, "stop.recorded")
     dies_under(lab, *verb, "box")
-    eventually(lambda: lab.inspect("box")["State"]["Status"] == "exited", timeout=30)
+    eventually(lambda: lab.inspect("box")["State"]["Status"] == "exited")
     shown = lab.inspect("box")
     assert shown["State"]["ExitCode"] == code and shown["RestartCount"] == 0
     assert len(told(lab, "container.killed")) == (3 if "-t" in verb else 2)
@@ -86,9 +86,9 @@ def test_in_the_grace_period(lab: Lab) -> None:
     stopping = lab.popen(["hawse", "stop", "-t", "3", "box"], stderr=subprocess.DEVNULL)
     eventually(lambda: told(lab, "container.killed"))
     lab.daemon.kill9()
-    assert stopping.wait(30) != 0
+    assert stopping.wait(PATIENCE) != 0
     lab.daemon.start()
-    eventually(lambda: lab.inspect("box")["State"]["Status"] == "exited", timeout=30)
+    eventually(lambda: lab.inspect("box")["State"]["Status"] == "exited")
     assert [event["signal"] for event in told(lab, "container.killed")][-2:] == [15, 9]
     lab.hawse("rm", "box")
 
