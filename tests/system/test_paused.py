@@ -10,6 +10,8 @@ from hawse.cli.selftest.lab import Lab
 from hawse.cli.selftest.waiting import PATIENCE, eventually
 from tests.system.cgroups import frozen
 
+GRACE = str(round(PATIENCE / 20))
+"""Seconds of a stop, in which a pause comes before the end."""
 TICKS = ("sh", "-c", "trap '' TERM; while :; do date +%N > /tick; sleep 0.02; done")
 
 
@@ -32,7 +34,7 @@ def test_a_paused_container_is_killed(lab: Lab) -> None:
 
 def test_one_that_is_paused_while_it_is_being_stopped_is_stopped(lab: Lab) -> None:
     run(lab)
-    stopping = lab.popen(["hawse", "stop", "-t", "3", "box"], stderr=subprocess.DEVNULL)
+    stopping = lab.popen(["hawse", "stop", "-t", GRACE, "box"], stderr=subprocess.DEVNULL)
     eventually(lambda: lab.hawse("events", "--no-follow", "-f", "event=kill", "-f", "container=box").out)
     lab.hawse("pause", "box")
     assert stopping.wait(PATIENCE) == 0

@@ -31,7 +31,7 @@ set -e
 modprobe br_netfilter
 export PIP_NO_INDEX=1 PIP_FIND_LINKS=/share/wheels PIP_NO_COMPILE=1 PIP_ROOT_USER_ACTION=ignore
 mkdir -p {TREE} /var/cache/hawse-test-roots
-tar -C {TREE} -xf /share/tree.tar
+tar -C {TREE} --no-same-owner -xf /share/tree.tar
 tar -C /var/cache/hawse-test-roots --numeric-owner -xpf /share/roots.tar
 python3 -m venv {TREE}/.venv
 {TREE}/.venv/bin/pip install --quiet 'setuptools>=77'
