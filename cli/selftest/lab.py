@@ -119,6 +119,7 @@ class Lab:
             "HAWSE_HANDLERS_DIR": str(self.state / "handlers.d"),
             "HAWSE_AUTOSTART": "0",
         }
+        self._begun: set[subprocess.Popen[bytes]] = set()
         self.daemon = Daemon(self)
 
     def __enter__(self) -> Lab:
@@ -134,6 +135,8 @@ class Lab:
         self._holder.stdin.close()
         self._holder.stdout.close()
         thaw(f"hawse_{self.instance}")
+        for process in self._begun:  # by whom it was forgotten: the pid namespace ends when its last process is reaped
+            process.wait(PATIENCE)
         self._holder.wait(PATIENCE)
         os.close(self._pid_namespace)
         remove_cgroups(f"hawse_{self.instance}")
@@ -163,7 +166,9 @@ class Lab:
             "--",
         ]
         with self._in_pid_namespace():
-            return subprocess.Popen([*nsenter, *map(str, argv)], env={**self.env, **(env or {})}, **options)
+            process = subprocess.Popen([*nsenter, *map(str, argv)], env={**self.env, **(env or {})}, **options)
+        self._begun.add(process)
+        return process
 
     def run(
         self,
@@ -199,6 +204,7 @@ class Lab:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             raise
+        self._begun.discard(process)
         code = process.returncode if process.returncode >= 0 else 128 - process.returncode
         result = Result(argv=tuple(map(str, argv)), code=code, stdout=out, stderr=err)
         if check and code:

@@ -54,6 +54,14 @@ LEAKS = {
 }
 
 
+def test_what_nobody_waited_for_does_not_keep_it() -> None:
+    """A failed test leaves it so.  A pid namespace ends when its last process is reaped, by whoever started it."""
+    lab = Lab()
+    left = lab.popen(["sleep", "1000"])
+    lab.close()
+    assert left.returncode == -signal.SIGKILL
+
+
 @pytest.mark.parametrize("kind", LEAKS)
 def test_the_leak_check_finds_a_planted_leak(bare_lab: Lab, kind: str) -> None:
     bare_lab.run(["nft", "add table inet planted; add set inet planted s { type ipv4_addr; }"])

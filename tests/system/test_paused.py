@@ -11,7 +11,7 @@ from hawse.cli.selftest.waiting import PATIENCE, eventually
 from tests.system.cgroups import frozen
 
 GRACE = str(round(PATIENCE / 20))
-"""Seconds of a stop, in which a pause comes before the end."""
+"""Seconds of a stop, in which something else can happen before the end."""
 TICKS = ("sh", "-c", "trap '' TERM; while :; do date +%N > /tick; sleep 0.02; done")
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from hawse.cli.selftest.lab import Lab
 from hawse.cli.selftest.waiting import PATIENCE, eventually
+from tests.system.test_paused import GRACE
 
 QUIET = ("--network", "none", "--restart", "unless-stopped", "busybox")
 OBEYS = ("sh", "-c", "trap 'exit 7' TERM; touch /ready; while :; do sleep 0.02; done")
@@ -83,7 +84,7 @@ def test_a_restart_is_finished(lab: Lab, point: str) -> None:
 def test_in_the_grace_period(lab: Lab) -> None:
     """The next daemon gives it the whole of it once more, and then it is killed."""
     run(lab, *REFUSES)
-    stopping = lab.popen(["hawse", "stop", "-t", "3", "box"], stderr=subprocess.DEVNULL)
+    stopping = lab.popen(["hawse", "stop", "-t", GRACE, "box"], stderr=subprocess.DEVNULL)
     eventually(lambda: told(lab, "container.killed"))
     lab.daemon.kill9()
     assert stopping.wait(PATIENCE) != 0
