@@ -10,7 +10,7 @@ The engine never decides what state may follow what (machine.py) and never plugs
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from typing import Self
 
 import anyio
@@ -26,11 +26,12 @@ from hawse.supervisor.dns.server import NameServer
 from hawse.supervisor.errors import Conflict, HawseError, NotFound, NotModified
 from hawse.supervisor.health.keeper import HealthKeeper
 from hawse.supervisor.hooks.hooks import Hooks
-from hawse.supervisor.lifecycle import cabling, creating, ending, starting, stopping
+from hawse.supervisor.lifecycle import cabling, creating, ending, ooms, starting, stopping
 from hawse.supervisor.lifecycle.execs import Execs
 from hawse.supervisor.lifecycle.rehearsing import Rehearsal
 from hawse.supervisor.linux import threads
 from hawse.supervisor.linux.cgroup import Cgroup
+from hawse.supervisor.linux.oom import OomNews
 from hawse.supervisor.locks import KeyedLocks
 from hawse.supervisor.model import (
     Container,
@@ -64,7 +65,9 @@ REMOVAL_ATTEMPTS = 5  # a forced removal against somebody who starts it again
 class Engine:
     """All the verbs; use as `async with Engine.running(parts, handlers) as engine`."""
 
-    def __init__(self, parts: Parts, handlers: Sequence[Handler], tasks: anyio.abc.TaskGroup) -> None:
+    def __init__(
+        self, parts: Parts, handlers: Sequence[Handler], tasks: anyio.abc.TaskGroup, oom_news: OomNews
+    ) -> None:
         self.parts = parts
         self.store = parts.store
         self.images = parts.images
@@ -82,32 +85,34 @@ class Engine:
         self.stops_all = False
         self._asking_removal: set[ContainerId] = set()
         self._restarts = KeyedLocks()  # between the exit and the start of one, `--rm` waits
+        self._oom_news = oom_news
         self._tasks = tasks
 
     @classmethod
     @asynccontextmanager
     async def running(cls, parts: Parts, handlers: Sequence[Handler]) -> AsyncIterator[Self]:
         """Recover what the last daemon left, then serve until the block ends.  Containers outlive the block."""
-        async with anyio.create_task_group() as tasks:
-            engine = cls(parts, handlers, tasks)
-            engine.volumes.make()
-            with parts.store.journal.subscribe(parts.waits.told), parts.store.journal.subscribe(engine.tally.told):
-                await tasks.start(NameServer(parts).run)
-                unfinished = [c for c in await parts.store.read(lambda tx: tx.containers()) if c.is_unfinished]
-                await recover(parts, engine.watch)
-                await engine.execs.adopt()
-                await engine.hooks.begin()
-                await cabling.finish_all(parts, engine.dispatcher)
-                for container in unfinished:  # before the dispatcher tells of exits, after which `--rm` removes
-                    tasks.start_soon(engine._carry_through, container)
-                await tasks.start(engine.health.run)
-                await tasks.start(engine.dispatcher.run)
-                tasks.start_soon(engine.hooks.run)
-                tasks.start_soon(engine.keeper.run)
-                tasks.start_soon(engine._keep_store)
-                tasks.start_soon(Copies(parts.config.root, parts.store).run)
-                yield engine
-            tasks.cancel_scope.cancel()
+        with closing(OomNews()) as news:
+            async with anyio.create_task_group() as tasks:
+                engine = cls(parts, handlers, tasks, news)
+                engine.volumes.make()
+                with parts.store.journal.subscribe(parts.waits.told), parts.store.journal.subscribe(engine.tally.told):
+                    await tasks.start(NameServer(parts).run)
+                    unfinished = [c for c in await parts.store.read(lambda tx: tx.containers()) if c.is_unfinished]
+                    await recover(parts, engine.watch)
+                    await engine.execs.adopt()
+                    await engine.hooks.begin()
+                    await cabling.finish_all(parts, engine.dispatcher)
+                    for container in unfinished:  # before the dispatcher tells of exits, after which `--rm` removes
+                        tasks.start_soon(engine._carry_through, container)
+                    await tasks.start(engine.health.run)
+                    await tasks.start(engine.dispatcher.run)
+                    tasks.start_soon(engine.hooks.run)
+                    tasks.start_soon(engine.keeper.run)
+                    tasks.start_soon(engine._keep_store)
+                    tasks.start_soon(Copies(parts.config.root, parts.store).run)
+                    yield engine
+                tasks.cancel_scope.cancel()
 
     async def _keep_store(self) -> None:
         def bounds() -> tuple[int, int]:
@@ -117,7 +122,13 @@ class Engine:
 
     def watch(self, shim: Shim) -> None:
         """Follow a running container to its end."""
-        self._tasks.start_soon(ending.watch, self.parts, shim)
+        self._tasks.start_soon(self._follow, shim)
+
+    async def _follow(self, shim: Shim) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(ooms.follow, self.parts, self._oom_news, shim.id)
+            await ending.watch(self.parts, shim)
+            group.cancel_scope.cancel()
 
     # ---- looking -------------------------------------------------------------------------------------------------
 

@@ -54,7 +54,16 @@ class Exited:
     endpoints: tuple[Endpoint, ...]
     peak_memory: int = 0
     cpu_ns: int = 0
+    oom_kills: int = 0
     last_lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutOfMemory:
+    """The kernel has killed `kills` of its processes in this run, for want of memory."""
+
+    kills: int
+    endpoints: tuple[Endpoint, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +129,7 @@ Stimulus = (
     | Started
     | StartFailed
     | Exited
+    | OutOfMemory
     | StopRequested
     | Paused
     | Resumed
@@ -145,6 +155,8 @@ TRANSITIONS: dict[tuple[State, type[Stimulus]], State] = {
     (S.PAUSED, Resumed): S.RUNNING,
     (S.RUNNING, Exited): S.EXITED,
     (S.PAUSED, Exited): S.EXITED,
+    (S.RUNNING, OutOfMemory): S.RUNNING,
+    (S.PAUSED, OutOfMemory): S.PAUSED,
     (S.EXITED, RestartScheduled): S.RESTARTING,
     (S.RESTARTING, RestartScheduled): S.RESTARTING,  # the attempt was refused before it began
     (S.RESTARTING, RestartCancelled): S.EXITED,
@@ -200,6 +212,7 @@ def step(container: Container, stimulus: Stimulus, now: int) -> Step:
                 started_at=now,
                 finished_at=0,
                 exit=None,
+                oom_kills=0,
                 stages=stimulus.stages,
                 ended_by="",
                 end_signal=0,
@@ -227,6 +240,7 @@ def step(container: Container, stimulus: Stimulus, now: int) -> Step:
                 shim=None,
                 exit=stimulus.exit,
                 finished_at=stimulus.exit.finished_at or now,
+                oom_kills=max(stimulus.oom_kills, container.oom_kills),
                 health="",
             )
             died = events.ContainerExited(
@@ -238,9 +252,12 @@ def step(container: Container, stimulus: Stimulus, now: int) -> Step:
                 cpu_ns=stimulus.cpu_ns,
                 last_lines=stimulus.last_lines,
             )
-            if stimulus.exit.oom:
+            if ended.oom_kills > container.oom_kills:
                 return Step(ended, (events.ContainerOom(container=ended, endpoints=stimulus.endpoints), died))
             return Step(ended, (died,))
+        case OutOfMemory(kills=kills, endpoints=endpoints):
+            short = replace(moved, oom_kills=kills)
+            return Step(short, (events.ContainerOom(container=short, endpoints=endpoints),))
         case StopRequested(verb=verb, signal=signal, grace=grace):
             return Step(replace(moved, stopped_by_user=True, ended_by=verb, end_signal=signal, end_grace=grace))
         case Paused():

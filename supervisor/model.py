@@ -258,6 +258,7 @@ class Container(Record, frozen=True, kw_only=True):
     end_signal: int = 0  # what it gets for that
     end_grace: int = -1  # seconds after which SIGKILL follows; -1 never
     drops_volumes: bool = False  # a removal was asked for that takes its own volumes with it
+    oom_kills: int = 0  # in this run, as last told
     health: str = ""  # "", starting, healthy, unhealthy
     apparmor: str = ""  # the profile of its current or last run; "" where there was no AppArmor
     stages: dict[str, int] = {}  # of the last start: stage → microseconds

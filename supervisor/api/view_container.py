@@ -94,7 +94,7 @@ def state(container: Container, history: History) -> dict[str, Any]:
         "Running": running,
         "Paused": container.state is State.PAUSED,
         "Restarting": container.state is State.RESTARTING,
-        "OOMKilled": bool(ended and ended.oom),
+        "OOMKilled": container.oom_kills > 0 or bool(ended and ended.oom),
         "Dead": container.state is State.DEAD,
         "Pid": container.process.pid if container.process and container.state in _EXECUTED else 0,
         "ExitCode": text.exit_code(container),

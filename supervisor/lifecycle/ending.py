@@ -79,6 +79,7 @@ async def record_exit(parts: Parts, container_id: ContainerId, info: ExitInfo) -
             endpoints=tuple(tx.endpoints(container_id)),
             peak_memory=used.memory_peak,
             cpu_ns=used.cpu_ns,
+            oom_kills=used.oom_kills,
             last_lines=lines,
         )
         tx.release_ports(container_id)

@@ -139,9 +139,19 @@ class Cgroup:
             return cgroup_stats.account_v2(self._v2)
         return cgroup_stats.account_v1(self._v1)
 
+    @property
+    def memory_path(self) -> Path | None:
+        """The directory that the memory controller has."""
+        return self._v2 if "memory" in self.hierarchy.v2_controllers else self._v1.get("memory")
+
     def oom_kills(self) -> int:
         """How many processes in it the kernel killed for want of memory; 0 when it is gone."""
-        return sum(cgroup_stats.oom_kills(path) for path in (self._v2, self._v1.get("memory")) if path)
+        return cgroup_stats.oom_kills(self.memory_path) if self.memory_path else 0
+
+    def is_stuck(self) -> bool:
+        """All of it waits for memory, since nobody is to be killed (`--oom-kill-disable`, v1)."""
+        path = self.memory_path
+        return path is not None and cgroup_stats.is_stuck(path)
 
     def remove(self, deadline: float = REMOVE_DEADLINE) -> bool:
         """Kill what is left in it and take the directories away.  Gone is success.

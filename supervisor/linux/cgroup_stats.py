@@ -164,6 +164,12 @@ def oom_kills(memory: Path) -> int:
     return sum(_table(memory / name).get("oom_kill", 0) for name in ("memory.events", "memory.oom_control"))
 
 
+def is_stuck(memory: Path) -> bool:
+    """v1: whoever needs memory waits, since the OOM killer is off for it."""
+    control = _table(memory / "memory.oom_control")
+    return control.get("oom_kill_disable") == 1 and control.get("under_oom") == 1
+
+
 def read(path: Path) -> str:
     """A control file's text; "" when it, or the cgroup, is not there."""
     try:

@@ -1,4 +1,4 @@
-"""inotify(7), as much of it as waiting for a change in one directory needs.  Daemon side."""
+"""inotify(7): its calls, and waiting for a change in one directory.  Daemon side."""
 
 from __future__ import annotations
 
@@ -16,12 +16,29 @@ IN_CREATE = 0x100
 IN_DELETE = 0x200
 IN_DELETE_SELF = 0x400
 IN_MOVE_SELF = 0x800
+IN_Q_OVERFLOW = 0x4000
+IN_IGNORED = 0x8000
 IN_NONBLOCK = os.O_NONBLOCK
 IN_CLOEXEC = os.O_CLOEXEC
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.inotify_init1.argtypes = [ctypes.c_int]
 _libc.inotify_add_watch.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32]
+
+
+def open_instance() -> int:
+    """A descriptor that does not block.  Raises OSError: EMFILE, no instances left (fs.inotify.max_user_instances)."""
+    return _check(_libc.inotify_init1(IN_NONBLOCK | IN_CLOEXEC), Path())
+
+
+def add_watch(instance: int, path: Path, mask: int) -> int:
+    """Its number among the instance's.  Raises OSError: ENOENT, or ENOSPC (fs.inotify.max_user_watches)."""
+    return _check(_libc.inotify_add_watch(instance, os.fsencode(path), mask), path)
+
+
+def remove_watch(instance: int, watch: int) -> None:
+    """Gone is success."""
+    _libc.inotify_rm_watch(instance, watch)
 
 
 class DirectoryWatch:
@@ -32,11 +49,11 @@ class DirectoryWatch:
 
     def __init__(self, directory: Path, *, attributes: bool = False) -> None:
         """With `attributes`, changes of modes and owners, and deletions, count too."""
-        self._fd = _check(_libc.inotify_init1(IN_NONBLOCK | IN_CLOEXEC), directory)
+        self._fd = open_instance()
         try:
             mask = IN_MODIFY | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE
             mask |= IN_ATTRIB | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF if attributes else 0
-            _check(_libc.inotify_add_watch(self._fd, os.fsencode(directory), mask), directory)
+            add_watch(self._fd, directory, mask)
         except OSError:
             os.close(self._fd)
             raise

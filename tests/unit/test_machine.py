@@ -25,6 +25,7 @@ STIMULI = {
         machine.Started(process=PROCESS, shim=SHIM, endpoints=(), stages={"total": 9000}),
         machine.StartFailed(stage="mounts", error="no such file", exit_code=127),
         machine.Exited(exit=Exit(code=3, finished_at=NOW + 5), endpoints=()),
+        machine.OutOfMemory(kills=1, endpoints=()),
         machine.StopRequested(),
         machine.Paused(),
         machine.Resumed(),
@@ -87,6 +88,7 @@ def test_an_exit_is_a_death_certificate():
     before = container(State.RUNNING, process=PROCESS, shim=SHIM, started_at=NOW - 1000)
     stimulus = machine.Exited(
         exit=Exit(code=137, signal=9, oom=True, finished_at=NOW),
+        oom_kills=1,
         endpoints=(),
         peak_memory=5,
         cpu_ns=6,
