@@ -136,6 +136,11 @@ GROUPS: dict[str, tuple[str, dict[str, Entry]]] = {
             "df": ("disk", "DF", "Show how much disk is used"),
             "events": _EVENTS,
             "info": _INFO,
+            "install": (
+                "install.command",
+                "INSTALL",
+                "Put units, completions, man page and group in place, or take them away",
+            ),
             "prune": ("prune", "SYSTEM", "Remove everything that is unused"),
             "shutdown": ("system", "SHUTDOWN", "End the daemon"),
         },
