@@ -49,6 +49,7 @@ from hawse.supervisor.parts import Context, Parts
 from hawse.supervisor.reconcile import repairs
 from hawse.supervisor.reconcile.copies import Copies
 from hawse.supervisor.reconcile.keeper import Keeper
+from hawse.supervisor.reconcile.lookout import Lookout
 from hawse.supervisor.reconcile.plan import Action
 from hawse.supervisor.reconcile.recovery import recover
 from hawse.supervisor.runtime.client import AttachOptions, Shim
@@ -79,7 +80,8 @@ class Engine:
         self.hooks = Hooks(parts, self.dispatcher)
         self.execs = Execs(parts, tasks)
         self.health = HealthKeeper(parts)
-        self.keeper = Keeper(parts, self.remove_ended)
+        self.lookout = Lookout(parts)
+        self.keeper = Keeper(parts, self.remove_ended, self.lookout.changed)
         self.rehearsal = Rehearsal(parts)
         self.told_to_end = anyio.Event()
         self.stops_all = False
@@ -109,6 +111,7 @@ class Engine:
                     await tasks.start(engine.dispatcher.run)
                     tasks.start_soon(engine.hooks.run)
                     tasks.start_soon(engine.keeper.run)
+                    tasks.start_soon(engine.lookout.run)
                     tasks.start_soon(engine._keep_store)
                     tasks.start_soon(Copies(parts.config.root, parts.store).run)
                     yield engine

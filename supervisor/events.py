@@ -20,6 +20,7 @@ from hawse.supervisor.model import (
     Exit,
     Image,
     Network,
+    Obstacle,
     PortBinding,
     Record,
     Volume,
@@ -153,6 +154,19 @@ class NetworkCreated(NetworkFact, frozen=True, kw_only=True):
 
 class NetworkRemoved(NetworkFact, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "network.removed"
+
+
+class NetworkObstructed(NetworkFact, frozen=True, kw_only=True):
+    """Rules of another program drop what the network needs; these are all that are in its way now."""
+
+    TYPE: ClassVar[str] = "network.obstructed"
+    obstacles: tuple[Obstacle, ...]
+
+
+class NetworkCleared(NetworkFact, frozen=True, kw_only=True):
+    """Nothing is in its way any more."""
+
+    TYPE: ClassVar[str] = "network.cleared"
 
 
 class NetworkConnected(ContainerFact, frozen=True, kw_only=True):
@@ -326,6 +340,8 @@ Fact = (
     | ContainerRemoved
     | NetworkCreated
     | NetworkRemoved
+    | NetworkObstructed
+    | NetworkCleared
     | NetworkConnected
     | NetworkLeft
     | NetworkPublished

@@ -297,6 +297,14 @@ class Network(Record, frozen=True, kw_only=True):
         return self.name != DEFAULT_NETWORK and self.gateway is not None
 
 
+class Obstacle(Record, frozen=True, kw_only=True):
+    """Another program's chain that drops what a network needs: `by` is "ip filter FORWARD", `remedy` a command to type."""
+
+    what: str
+    by: str
+    remedy: str
+
+
 class Lease(Record, frozen=True, kw_only=True):
     """An address kept for a container from create to remove."""
 

@@ -101,6 +101,15 @@ def live() -> list[dict[str, Any]]:
         veth = next(e for e in told(lab) if e["type"] == "network.connected")["data"]["endpoint"]["veth"]
         lab.run(["ip", "link", "del", veth])
         eventually(lambda: any(e["type"] == "network.repaired" for e in told(lab)))
+        lab.run(
+            [
+                "nft",
+                "add table ip other; add chain ip other FORWARD { type filter hook forward priority 0; policy drop; }",
+            ]
+        )
+        eventually(lambda: any(e["type"] == "network.obstructed" for e in told(lab)))
+        lab.run(["nft", "delete table ip other"])
+        eventually(lambda: any(e["type"] == "network.cleared" for e in told(lab)))
         lab.hawse("create", "--network", "front", "--name", "idle", "busybox", "true")
         lab.hawse("network", "connect", "bridge", "idle")
         lab.hawse("network", "disconnect", "bridge", "idle")

@@ -12,12 +12,29 @@ from hawse.supervisor.reconcile.plan import Action
 
 async def look(call: Call) -> web.StreamResponse:
     """GET audit: the plan, applied by nobody."""
-    return call.json([view(action) for action in await call.engine.audit()])
+    return call.json([view(action) for action in await call.engine.audit()] + await _foreign(call))
 
 
 async def repair(call: Call) -> web.StreamResponse:
     """POST audit: the plan, carried out."""
-    return call.json([view(action) for action in await call.engine.audit(repair=True)])
+    return call.json([view(action) for action in await call.engine.audit(repair=True)] + await _foreign(call))
+
+
+async def _foreign(call: Call) -> list[dict[str, Any]]:
+    """What other programs' rules keep from working: not ours to repair."""
+    found = await call.engine.lookout.look()
+    return [
+        {
+            "Object": obstacle.by,
+            "Problem": obstacle.what,
+            "Remedy": obstacle.remedy,
+            "Network": network,
+            "Container": "",
+            "Foreign": True,
+        }
+        for network, obstacles in found.items()
+        for obstacle in obstacles
+    ]
 
 
 def view(action: Action) -> dict[str, Any]:
@@ -27,4 +44,5 @@ def view(action: Action) -> dict[str, Any]:
         "Remedy": action.remedy,
         "Network": action.network,
         "Container": action.container_id,
+        "Foreign": False,
     }

@@ -86,6 +86,16 @@ async def plugin(call: Call) -> web.StreamResponse:
     raise NotFound(f'plugin "{call.params["name"]}" not found')
 
 
+async def _warnings(engine: Engine) -> list[str]:
+    """What keeps this machine's containers from working as they could."""
+    missing = [str(feature) for feature in await engine.rehearsal.features() if not feature.found]
+    return missing + [
+        f"network {network}: {told.what}: dropped by {told.by}; remedy: {told.remedy}"
+        for network, obstacles in engine.lookout.found.items()
+        for told in obstacles
+    ]
+
+
 async def info(call: Call) -> web.StreamResponse:
     """GET /info: counts, the machine, what the daemon can do."""
     engine = call.engine
@@ -156,7 +166,7 @@ async def info(call: Call) -> web.StreamResponse:
             "name=no-new-privileges",
         ],
         "Swarm": {"LocalNodeState": "inactive", "ControlAvailable": False, "NodeID": "", "NodeAddr": "", "Error": ""},
-        "Warnings": [f"WARNING: {found}" for found in await engine.rehearsal.features() if not found.found] or None,
+        "Warnings": [f"WARNING: {text}" for text in await _warnings(engine)] or None,
     }
     return call.json(view)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Awaitable, Collection, Iterable
+from collections.abc import Awaitable, Collection, Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Final
 
@@ -21,10 +21,10 @@ import anyio
 from msgspec.structs import replace
 
 from hawse.supervisor.errors import Bug, UserError
-from hawse.supervisor.linux import sysctl
+from hawse.supervisor.linux import sysctl, threads
 from hawse.supervisor.linux.device import Link
-from hawse.supervisor.model import Container, Endpoint, EndpointRequest, Network, PortBinding
-from hawse.supervisor.network import elements, names
+from hawse.supervisor.model import Container, Endpoint, EndpointRequest, Network, Obstacle, PortBinding
+from hawse.supervisor.network import elements, names, obstacles
 from hawse.supervisor.network.elements import Element
 from hawse.supervisor.network.firewall import Firewall
 from hawse.supervisor.network.flows import Flows
@@ -141,6 +141,13 @@ class NetworkCore:
             for route in await self._links.routes()
             if route.kind in (1, 2) and route.network.prefixlen and not route.network.is_loopback  # unicast, local
         ]
+
+    async def obstacles(self, networks: Sequence[Network]) -> dict[str, tuple[Obstacle, ...]]:
+        """By network, what other programs' rules keep from working.  Raises KernelError, OSError."""
+        routes = [route for route in await self._links.routes() if not route.network.prefixlen and route.kind == 1]
+        devices = {link.index: link.name for link in await self._links.all()}
+        uplink = next((devices.get(route.index, "") for route in routes), "")
+        return await threads.run_sync(obstacles.find, networks, self._firewall.table, uplink)
 
     async def devices(self) -> set[str]:
         """The names that devices of this host have now."""

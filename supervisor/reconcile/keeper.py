@@ -40,9 +40,13 @@ log = structlog.get_logger()
 
 
 class Keeper:
-    def __init__(self, parts: Parts, finish_removal: Callable[[ContainerId], Awaitable[None]]) -> None:
+    def __init__(
+        self, parts: Parts, finish_removal: Callable[[ContainerId], Awaitable[None]], foreign: Callable[[], None]
+    ) -> None:
+        """`foreign` is called when rules that are not ours were changed."""
         self._parts = parts
         self._finish_removal = finish_removal
+        self._foreign = foreign
         self._expected = Expected()
         self._bridges: dict[str, str] = {}  # network → device
         self._limiter = Limiter()
@@ -60,7 +64,7 @@ class Keeper:
         parts = self._parts
         with parts.store.journal.subscribe(self._told):
             await parts.store.read(self._expect_recorded)
-            watch = NetlinkWatch(parts.config.table, self._expected, self.damaged)
+            watch = NetlinkWatch(parts.config.table, self._expected, self.damaged, self._foreign)
             try:
                 async with anyio.create_task_group() as background:
                     pause = 0.0  # what happened between recovery's look and the watch's beginning nobody has told

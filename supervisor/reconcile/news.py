@@ -1,8 +1,9 @@
-"""What the kernel says about our network as it happens: links, addresses, routes, forwarding and the nftables table.
+"""What the kernel says about our network as it happens: links, addresses, routes, forwarding and nftables.
 
-A watcher only reports: it calls `damaged(reason, by)` when something that is expected went, and the plan decides.  What
-hawse does itself must not wake it, so it knows which devices are expected (`Expected`, kept by the journal) and which
-netlink ports are this process's own.  Messages: rtnetlink(7); linux/netfilter/nf_tables.h, NFT_MSG_*.
+A watcher only reports: it calls `damaged(reason, by)` when something that is expected went, and the plan decides; and
+`foreign()` when rules that are not ours were changed.  What hawse does itself must not wake it, so it knows which devices are
+expected (`Expected`, kept by the journal) and which netlink ports are this process's own.  Messages: rtnetlink(7);
+linux/netfilter/nf_tables.h, NFT_MSG_*.
 """
 
 from __future__ import annotations
@@ -57,12 +58,13 @@ class Expected:
 class NetlinkWatch:
     """Two sockets in the event loop; made in the network namespace that it watches."""
 
-    def __init__(self, table: str, expected: Expected, damaged: Damaged) -> None:
+    def __init__(self, table: str, expected: Expected, damaged: Damaged, foreign: Callable[[], None]) -> None:
         self._table = table.encode() + b"\0"
         self._expected = expected
         self._damaged = damaged
+        self._foreign = foreign
         self._own_ports: frozenset[int] = frozenset()
-        self._touched = False
+        self._touched = self._touched_others = False
         self._sockets = (
             (_subscribed(socket.NETLINK_ROUTE, *ROUTE_GROUPS), self._route_message),
             (_subscribed(NETLINK_NETFILTER, NFNLGRP_NFTABLES), self._nft_message),
@@ -118,9 +120,13 @@ class NetlinkWatch:
             return
         found = attributes(payload, NFGENMSG)
         if kind & 0xFF != NFT_MSG_NEWGEN:
-            self._touched |= found.get(NFTA_TABLE) == self._table
+            ours = found.get(NFTA_TABLE) == self._table
+            self._touched |= ours
+            self._touched_others |= not ours
             return
-        touched, self._touched = self._touched, False
+        if self._touched_others:
+            self._foreign()
+        touched, self._touched, self._touched_others = self._touched, False, False
         if not touched or self._is_ours(port):
             return
         pid = int.from_bytes(found.get(NFTA_GEN_PROC_PID, b"\0"), "big")

@@ -41,6 +41,7 @@ from hawse.supervisor.model import (
     ImageId,
     Network,
     NetworkName,
+    Obstacle,
     ProcessIdentity,
     State,
 )
@@ -86,6 +87,14 @@ class NoHooks:
         raise NotFound(f"No such hook: {hook}")
 
 
+async def _nothing() -> dict[str, tuple[Obstacle, ...]]:
+    return {}
+
+
+async def _nothing() -> dict[str, tuple[Obstacle, ...]]:
+    return {}
+
+
 class FakeEngine:
     def __init__(self, store: Store, root: Path) -> None:
         self.store = store
@@ -103,6 +112,7 @@ class FakeEngine:
         )
         self.images = Images(root, store)
         self.networks = FakeNetworks(store)
+        self.lookout = SimpleNamespace(found={}, look=_nothing)
         self.execs = FakeExecs(self)
         self.health = FakeHealth()
         self.rehearsal = FakeRehearsal()

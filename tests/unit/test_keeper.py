@@ -36,7 +36,7 @@ class World:
             locks=self.locks, config=SimpleNamespace(audit_interval=3600.0, table=""), store=self
         )
         self.journal = self
-        self.keeper = Keeper(parts, self.finish_removal)
+        self.keeper = Keeper(parts, self.finish_removal, lambda: None)
 
     async def judge(self, _: Parts) -> tuple[list[Action], frozenset[str]]:
         with self.locks.watching() as busy:
