@@ -10,7 +10,6 @@ from enum import StrEnum
 from hawse.cli.install.inventory import Item, mark
 from hawse.cli.install.manifest import Manifest
 
-
 _SPECIAL = "special"
 """The mark of what is neither a file nor a link, and so never of ours."""
 
