@@ -35,7 +35,7 @@ async def container(call: Call) -> web.StreamResponse:
 
 
 async def info(call: Call) -> web.StreamResponse:
-    """GET info: versions, what the kernel offers and what its lack costs, counts."""
+    """GET info: versions, what this machine can do, tried anew, and what the lack of it costs, counts."""
     engine = call.engine
     view: dict[str, Any] = {
         "version": wire.VERSION,
@@ -50,7 +50,7 @@ async def info(call: Call) -> web.StreamResponse:
         "cursor": engine.store.journal.cursor,
         "oldest_cursor": engine.store.journal.oldest_cursor,
         "counts": await counts(engine),
-        "features": [to_builtins(feature, enc_hook=encode_hook) for feature in await engine.rehearsal.features()],
+        "features": [to_builtins(feature, enc_hook=encode_hook) for feature in await engine.rehearsal.run()],
     }
     return call.json(view)
 

@@ -33,6 +33,7 @@ from hawse.supervisor.runtime.spec import Paths, Surroundings, shim_spec
 
 NAME = "trial"  # of its directories and cgroups
 DEADLINE = 30.0  # seconds; it takes some 20 ms
+CURRENT = 60.0  # seconds that what was found counts as news
 REMEMBERED = 0.2  # seconds in which the kernel has told how a process ended, where it tells at all
 PROFILE = Path(specs.__file__).with_name("hawse-default.apparmor")
 LIMITS = {
@@ -61,7 +62,6 @@ class Trial:
     message: str = ""
     microseconds: int = 0
     unlimited: dict[str, str] = field(default_factory=dict)  # controller → why it could not be limited
-    tells_exit: bool = False
 
 
 class Rehearsal:
@@ -69,17 +69,19 @@ class Rehearsal:
         self._parts = parts
         self._lock = anyio.Lock()
         self._found: list[Feature] = []
+        self._found_at = 0.0
+        self._tells_exit: bool | None = None  # the running kernel's, once it is known: finding it out takes a wait
 
     async def first(self) -> None:
         """Beside a daemon that begins to serve: the log says what will not work before anybody meets it."""
         if not faults.is_armed():
-            for feature in await self.features():
+            for feature in await self.run():
                 if not feature.found and feature.needed:
                     log.error("cannot_run_containers", step=feature.name, why=feature.detail, remedy=feature.remedy)
 
     async def features(self) -> list[Feature]:
-        """As it was found last."""
-        return self._found or await self.run()
+        """As it was found in the last minute; programs ask often, and the machine changes seldom."""
+        return self._found if self._found and time.monotonic() - self._found_at < CURRENT else await self.run()
 
     async def run(self) -> list[Feature]:
         """Find it all out anew.  One at a time."""
@@ -93,8 +95,8 @@ class Rehearsal:
             if (apparmor := features.confinement(confining.DEFAULT, PROFILE)) is not None:
                 found.append(apparmor)
             if not trial.stage:
-                found += [_limits(trial, v2=self._parts.cgroups.v2 is not None), _exit(trial)]
-            self._found = found
+                found += [_limits(trial, v2=self._parts.cgroups.v2 is not None), _exit(bool(self._tells_exit))]
+            self._found, self._found_at = found, time.monotonic()
             return found
 
     async def _start(self, uid_base: int | None) -> Trial:
@@ -109,7 +111,8 @@ class Rehearsal:
                         await self._cable(shim)
                     pidfd = os.dup(shim.pidfd)
                 try:
-                    trial.tells_exit = await _tells_exit(pidfd)
+                    if self._tells_exit is None:
+                        self._tells_exit = await _tells_exit(pidfd)
                 finally:
                     os.close(pidfd)
         except StartError as e:
@@ -259,10 +262,10 @@ def _limits(trial: Trial, *, v2: bool) -> Feature:
     )
 
 
-def _exit(trial: Trial) -> Feature:
+def _exit(is_told: bool) -> Feature:
     return Feature(
         name="exit status by pidfd",
-        found=trial.tells_exit,
+        found=is_told,
         costs="the exit code of a container whose shim was killed is unknown",
         remedy="Linux 6.15 or newer",
     )

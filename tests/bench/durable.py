@@ -1,8 +1,8 @@
 """script/bench durable [--rounds N] [--calls N]: what it costs that an answer waits for the disk.
 
 Two daemons, one with --durable on and one with off, each in a lab of its own on the same real disk, are asked the same in
-turn, call by call: milliseconds a call, one at a time and sixteen at a time, and a hundred starts, four at a time.  The floor is
-one fdatasync(2) behind 12 KiB appended to a file, which is what a create writes.
+turn, call by call: milliseconds a call, one at a time and sixteen at a time, and a hundred starts, four at a time.  The floor
+is one fdatasync(2) behind 12 KiB appended to a file, which is what a create writes.
 """
 
 from __future__ import annotations

@@ -349,6 +349,9 @@ class FakeRehearsal:
     """On a machine without AppArmor's profile."""
 
     async def features(self) -> list[Feature]:
+        return await self.run()
+
+    async def run(self) -> list[Feature]:
         cgroup = Feature(name="cgroup", found=True, costs="no container can start", needed=True)
         return [cgroup, Feature(name="AppArmor", found=False, costs="unconfined", remedy="load it")]
 
