@@ -18,6 +18,7 @@ from hawse.supervisor.model import Network, Obstacle
 from hawse.supervisor.network.verdict import DNAT, ESTABLISHED, UDP, Dropped, Packet, dropped
 
 NAMES_PORT = 53
+PASSING = "firewalld_policy_drop"  # firewalld's table for the moments in which it reloads
 
 
 def find(networks: Sequence[Network], table: str, uplink: str) -> dict[str, tuple[Obstacle, ...]]:
@@ -27,7 +28,7 @@ def find(networks: Sequence[Network], table: str, uplink: str) -> dict[str, tupl
     """
     ruleset = Ruleset()
     try:
-        bases = [c for c in ruleset.chains().values() if c.hook is not None and c.table != table]
+        bases = [c for c in ruleset.chains().values() if c.hook is not None and c.table not in (table, PASSING)]
         return {network.name: tuple(_of(network, ruleset, bases, uplink)) for network in networks if network.bridge}
     finally:
         ruleset.close()

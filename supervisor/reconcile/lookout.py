@@ -19,7 +19,7 @@ from hawse.supervisor.model import Network, Obstacle
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.tx import Tx
 
-GATHER = 0.05  # seconds that news are gathered: ufw and docker change their tables rule by rule
+GATHER = 0.3  # seconds that news are gathered: ufw and docker change their tables rule by rule
 PAUSE = 1.0  # seconds between two looks at least, however often others change their rules
 
 log = structlog.get_logger()

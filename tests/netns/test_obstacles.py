@@ -89,6 +89,7 @@ def found(machine: Machine, rules: str) -> dict[str, str]:
         (chain("output", "drop", "oifname lo accept"), {NAMES}),
         (chain("forward", "drop", table="bridge f"), {WITHIN}),
         (chain("forward", "drop", table="inet hawse"), set()),
+        (chain("forward", "drop", table="inet firewalld_policy_drop"), set()),
         (chain("forward", "drop", table="ip6 filter"), set()),
         (chain("forward", "drop", "iifname blue jump { accept; }", "oifname blue goto { return; }"), {OUT, IN}),
     ],
