@@ -84,8 +84,8 @@ def _info(context: Context, options: Options, _: list[str]) -> int:
     )
     print("\nCounts:")
     print(_fields([(name.capitalize(), number) for name, number in counts.items()]))
-    for warning in docker.get("Warnings") or ():
-        print(warning, file=sys.stderr)
+    for warning in native["warnings"]:  # docker's have what is missing as well, which comes below
+        print(f"WARNING: {warning}", file=sys.stderr)
     print("\nFeatures:")
     print("\n".join(_features(native["features"])))
     return 0

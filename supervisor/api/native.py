@@ -11,7 +11,7 @@ from msgspec import to_builtins
 
 from hawse.supervisor.api import look, wire
 from hawse.supervisor.api.call import Call
-from hawse.supervisor.api.system import counts
+from hawse.supervisor.api.system import counts, obstacles
 from hawse.supervisor.errors import NotFound
 from hawse.supervisor.model import encode_hook
 
@@ -50,6 +50,7 @@ async def info(call: Call) -> web.StreamResponse:
         "cursor": engine.store.journal.cursor,
         "oldest_cursor": engine.store.journal.oldest_cursor,
         "counts": await counts(engine),
+        "warnings": obstacles(engine),
         "features": [to_builtins(feature, enc_hook=encode_hook) for feature in await engine.rehearsal.run()],
     }
     return call.json(view)

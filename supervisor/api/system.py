@@ -86,13 +86,12 @@ async def plugin(call: Call) -> web.StreamResponse:
     raise NotFound(f'plugin "{call.params["name"]}" not found')
 
 
-async def _warnings(engine: Engine) -> list[str]:
-    """What keeps this machine's containers from working as they could."""
-    missing = [str(feature) for feature in await engine.rehearsal.features() if not feature.found]
-    return missing + [
+def obstacles(engine: Engine) -> list[str]:
+    """Other programs' rules that cut networks, as last seen, with the remedies."""
+    return [
         f"network {network}: {told.what}: dropped by {told.by}; remedy: {told.remedy}"
-        for network, obstacles in engine.lookout.found.items()
-        for told in obstacles
+        for network, found in engine.lookout.found.items()
+        for told in found
     ]
 
 
@@ -102,6 +101,7 @@ async def info(call: Call) -> web.StreamResponse:
     many = await counts(engine)
     config = engine.parts.config
     now = datetime.fromtimestamp(engine.parts.clock() / 1e9, UTC)
+    missing = [str(feature) for feature in await engine.rehearsal.features() if not feature.found]
     view: dict[str, Any] = {
         "ID": engine.store.journal.epochs.cursor(0).rpartition("-")[0],
         "Name": platform.node(),
@@ -166,7 +166,7 @@ async def info(call: Call) -> web.StreamResponse:
             "name=no-new-privileges",
         ],
         "Swarm": {"LocalNodeState": "inactive", "ControlAvailable": False, "NodeID": "", "NodeAddr": "", "Error": ""},
-        "Warnings": [f"WARNING: {text}" for text in await _warnings(engine)] or None,
+        "Warnings": [f"WARNING: {text}" for text in missing + obstacles(engine)] or None,
     }
     return call.json(view)
 

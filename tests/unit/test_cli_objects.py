@@ -181,6 +181,8 @@ def test_version_and_info(daemon: CliDaemon) -> None:
         "cursor": "e-5",
         "oldest_cursor": "e-0",
         "counts": {"containers": 2},
+        "durable": True,
+        "warnings": ["network web: cut"],
         "features": [
             {"name": "overlay", "found": False, "costs": "nothing starts", "detail": "", "remedy": "modprobe"}
         ],
@@ -193,6 +195,7 @@ def test_version_and_info(daemon: CliDaemon) -> None:
     assert "Server:\n Version: 9\n" in daemon.run("version").out
     assert daemon.run("version", "--format", "{{.Server.Version}} {{.Client.ApiVersion}}").out == "9 1.47\n"
     out = daemon.run("info").out
+    assert "WARNING: network web: cut\n" in daemon.run("info").err and " Durable answers: on\n" in out
     assert " Containers: 2\n" in out and " overlay: no: nothing starts; modprobe\n" in out
     assert daemon.run("info", "-f", "{{.NCPU}} {{.Hawse.cursor}}").out == "2 e-5\n"
 
