@@ -264,4 +264,15 @@ def test_the_units_say_what_the_daemon_relies_on() -> None:
     assert UNIT in service["Unit"]["Wants"].split() and UNIT in service["Unit"]["After"].split()
     assert containers["Service"]["Delegate"] == "yes" and containers["Service"]["OOMPolicy"] == "continue"
     assert int(service["Service"]["WatchdogSec"]) > 0
+    assert service["Service"]["LimitCORE"] == "0"
+    assert "hawse-shutdown.service" in service["Unit"]["Wants"]
+    shutdown = ConfigParser(strict=False)
+    shutdown.optionxform = str  # type: ignore[assignment,method-assign]
+    shutdown.read(REPOSITORY / "packaging/hawse-shutdown.service")
+    assert "hawse.service" in shutdown["Unit"]["After"].split(), "what comes after it is stopped before it"
+    assert {"Requires", "BindsTo", "PartOf"}.isdisjoint(shutdown["Unit"]), (
+        "a restart of hawse.service stops no container"
+    )
+    _, _, waits = shutdown["Service"]["ExecStop"].partition("--stop-all --timeout ")
+    assert int(waits) < int(shutdown["Service"]["TimeoutStopSec"])
     assert sockets["Socket"]["ListenStream"] == "/run/hawse/hawse.sock"
