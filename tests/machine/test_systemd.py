@@ -69,6 +69,17 @@ def test_the_watchdog(machine: Machine) -> None:
         machine.run("rm -r /run/systemd/system/hawse.service.d; systemctl daemon-reload; systemctl restart hawse")
 
 
+def test_the_journal_has_fields(machine: Machine) -> None:
+    """At a restart the daemon tells of each container that it takes over."""
+    container = machine.run("hawse run -d --name app busybox sleep 600").out.strip()[:12]
+    machine.run("systemctl restart hawse")
+    until(
+        machine,
+        f"journalctl -q CONTAINER_ID={container} EVENT=container_adopted SYSLOG_IDENTIFIER=hawse PRIORITY=6 | grep .",
+    )
+    assert "container_adopted" in machine.run("journalctl -u hawse -n 30").out
+
+
 def test_reload(machine: Machine) -> None:
     """The same daemon goes on; a configuration that is bad is named and changes nothing."""
     main = machine.run(f"echo {MAIN}").out
