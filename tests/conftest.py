@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from hawse.cli.selftest.waiting import PATIENCE, USUAL_PATIENCE
+
 PRIVILEGED = ("netns", "system")
 TESTS = Path(__file__).parent
 
@@ -52,6 +54,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             kind = item.path.relative_to(TESTS).parts[0]
             if kind in PRIVILEGED or kind == "machine":
                 item.add_marker(kind)
+        if (limit := item.get_closest_marker("timeout")) and PATIENCE > USUAL_PATIENCE:
+            item.add_marker(pytest.mark.timeout(limit.args[0] * PATIENCE / USUAL_PATIENCE), append=False)
         if "debian" in getattr(item, "fixturenames", ()):  # the first of them may have to make it, from a mirror
             item.add_marker(pytest.mark.timeout(1800), append=False)
     dropped = [item for item in items if not _wanted(item, config)]

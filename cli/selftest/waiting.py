@@ -10,7 +10,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-PATIENCE = float(os.environ.get("HAWSE_TEST_PATIENCE", "60"))
+USUAL_PATIENCE = 60.0
+PATIENCE = float(os.environ.get("HAWSE_TEST_PATIENCE", USUAL_PATIENCE))
 """Seconds that a busy machine may take for anything.  Only a failure takes so long, so that more costs nothing.
 
 Every deadline of the tests is made of it; an emulated machine is given more by the variable.

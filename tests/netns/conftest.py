@@ -21,6 +21,7 @@ from hawse.cli.selftest.waiting import PATIENCE
 from hawse.supervisor.model import ContainerId, Endpoint, Network, NetworkName, PortBinding
 from hawse.supervisor.network import names
 from hawse.supervisor.network.core import NetworkCore
+from hawse.supervisor.runtime import launcher
 
 CLONE_NEWNET = 0x4000_0000
 HOST, CLIENT = "192.0.2.1", "192.0.2.2"
@@ -196,6 +197,12 @@ class World:
     def close(self) -> None:
         for guest in self._guests:
             guest.close()
+
+
+@pytest.fixture(autouse=True)
+def patient_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A spawner comes up with its first container: where all programs are slow, for longer than a daemon lets it."""
+    monkeypatch.setattr(launcher, "SPAWN_TIMEOUT", max(launcher.SPAWN_TIMEOUT, PATIENCE / 2))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 SECONDS = 60
 
 
+@pytest.mark.slow("a storm of a minute among programs that take eight times as long is hardly one")
 @pytest.mark.timeout(600)
 def test_a_storm_leaves_nothing() -> None:
     command = [str(Path(sys.executable).with_name("hawse")), "selftest", "chaos", f"--seconds={SECONDS}", "--log"]

@@ -87,6 +87,9 @@ SCENARIO: tuple[Step, ...] = (
 )
 
 
+EACH = "the whole scenario and two starts of a daemon, for each point"
+
+
 class Died(Exception):
     """The daemon, under a request."""
 
@@ -161,6 +164,7 @@ OWN = [p for p in POINTS if not p.startswith(BELOW + HOOKS + LIVE)]
 OTHERS = [p for p in POINTS if p.startswith(BELOW)]
 
 
+@pytest.mark.slow(EACH)
 @pytest.mark.parametrize("point", OWN)
 def test_the_daemon_dies_at(lab: Lab, point: str) -> None:
     lab.daemon.kill9()
@@ -173,6 +177,7 @@ def test_the_daemon_dies_at(lab: Lab, point: str) -> None:
     agrees(lab)
 
 
+@pytest.mark.slow(EACH)
 @pytest.mark.parametrize("point", OTHERS)
 def test_a_helper_dies_at(lab: Lab, point: str) -> None:
     mark = Path(lab.share / f"mark-{point}")  # a shim of the test before may still come to its own point

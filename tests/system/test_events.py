@@ -76,6 +76,7 @@ def reading(lab: Lab, *argv: str) -> Iterator[Reader]:
         reader.stop()
 
 
+@pytest.mark.slow("ten starts of a daemon under load")
 @pytest.mark.timeout(400)
 def test_a_follower_sees_every_seq_once_through_ten_kills_under_load(lab: Lab) -> None:
     """One `hawse events` from a cursor, ten kill -9 of the daemon while containers come and go."""

@@ -20,6 +20,8 @@ import pytest
 from hawse.cli.selftest.lab import Lab
 from tests.lab.internet import internet_names
 
+pytestmark = pytest.mark.slow("what an answer may take is measured against a flood: both would be the emulator's")
+
 FLOOD = 6.0  # seconds
 WORST = 1.0  # seconds that an answer may take meanwhile, on a busy machine; it takes milliseconds
 QUESTION = dns.message.make_query("neighbour", "A").to_wire()

@@ -48,6 +48,7 @@ def descriptors(lab: Lab) -> int:
     return len(list(Path(f"/proc/{lab.daemon.pid}/fd").iterdir()))
 
 
+@pytest.mark.slow("200 containers")
 @pytest.mark.timeout(600)
 def test_nothing_grows(lab: Lab) -> None:
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -68,6 +69,7 @@ def test_nothing_grows(lab: Lab) -> None:
     eventually(lambda: descriptors(lab) <= open_before)
 
 
+@pytest.mark.slow("100 command lines at once")
 @pytest.mark.timeout(600)
 def test_a_hundred_at_once_get_a_hundred_addresses_and_names(lab: Lab) -> None:
     def start(number: int) -> str:

@@ -114,6 +114,7 @@ def test_logs_of_a_terminal_are_one_stream(lab: Lab) -> None:
     lab.hawse("rm", "tty")
 
 
+@pytest.mark.slow("100 MB through Python")
 @pytest.mark.timeout(180)
 def test_a_flood_is_slowed_and_not_lost(lab: Lab) -> None:
     """100 MB through the command line, byte for byte, without the daemon carrying them."""
@@ -139,10 +140,11 @@ def test_a_flood_is_slowed_and_not_lost(lab: Lab) -> None:
     assert (got, process.wait(PATIENCE)) == (size, 0)
 
 
+@pytest.mark.slow("100 MB through Python")
 @pytest.mark.timeout(180)
 def test_the_log_on_disk_is_bounded_and_keeps_the_newest(lab: Lab) -> None:
     lab.hawse("run", "-d", "--name", "chatty", "busybox", "sh", "-c", "seq 1 12000000")  # about 100 MB
-    lab.hawse("wait", "chatty", timeout=150)
+    lab.hawse("wait", "chatty", timeout=2.5 * PATIENCE)
     identifier = lab.inspect("chatty")["Id"]
     kept = sum(
         p.stat().st_size for p in (lab.root / "containers" / identifier).rglob("*") if "log" in p.name and p.is_file()

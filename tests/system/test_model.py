@@ -144,6 +144,7 @@ class Model(RuleBasedStateMachine):
         assert not anomalies(self.lab.root / "hawse.db")
 
 
+@pytest.mark.slow("hundreds of commands, one after the other, and restarts of the daemon")
 @pytest.mark.timeout(300)
 def test_users_are_shown_what_is_so(lab: Lab) -> None:
     class Here(Model):
