@@ -13,7 +13,7 @@ from tests.vm.power import program
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comeback:
     """`running`: policy (and whether a user had stopped it) → how many run, of how many.  Times in seconds from the
-    daemon's own first event, `last_page` when each that came back had given a page through its published port."""
+    beginning of the daemon's recovery, `last_page` when each that came back had given a page through its published port."""
 
     running: dict[str, tuple[int, int]]
     silent: tuple[int, ...]

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from typing import Any
 
 from tests.vm.power.inside.api import call, get
 
@@ -58,6 +59,10 @@ def comes_back(number: int) -> bool:
     return kind(number).startswith("always") or kind(number) == "unless-stopped"
 
 
+def _time(event: dict[str, Any]) -> float:
+    return datetime.fromisoformat(event["time"]).timestamp()
+
+
 def look(count: int) -> dict[str, object]:
     missing = {n for n in range(count) if comes_back(n)}
     deadline = time.monotonic() + PATIENCE
@@ -66,11 +71,10 @@ def look(count: int) -> dict[str, object]:
             missing -= {n for n, served in zip(missing, pool.map(serves, missing), strict=True) if served}
         time.sleep(0.2)
     served_at = time.time()
-    lines = call("GET", "/hawse/v1/events")[1].splitlines()
-    told = [(event["type"], datetime.fromisoformat(event["time"]).timestamp()) for event in map(json.loads, lines)]
-    begun = max(when for name, when in told if name == "daemon.started")
-    recovered = max(when for name, when in told if name == "daemon.recovered")
-    starts = sorted(when - begun for name, when in told if name == "container.started" and when > recovered)
+    told = [json.loads(line) for line in call("GET", "/hawse/v1/events")[1].splitlines()]
+    recovered = [event for event in told if event["type"] == "daemon.recovered"][-1]
+    begun = _time(recovered) - recovered["data"]["took_us"] / 1e6  # when it began to recover, all but its very start
+    starts = sorted(_time(e) - begun for e in told if e["type"] == "container.started" and e["seq"] > recovered["seq"])
     back: dict[str, list[int]] = {}
     for container in get("/containers/json?all=1"):
         number = int(container["Names"][0][2:])
