@@ -172,6 +172,28 @@ def test_the_watchdog_is_fed_and_a_standstill_is_seen(bare_lab: Lab, manager: Ma
     manager.hear("WATCHDOG=1")
 
 
+def test_graces_are_not_cut_by_the_manager(bare_lab: Lab, manager: Manager) -> None:
+    """It bounds what comes after STOPPING=1, and ends who does not feed the watchdog: neither while containers end."""
+    lab = bare_lab
+    lab.daemon.launch(env={**manager.env, "WATCHDOG_USEC": "100000"})
+    manager.hear("READY=1")
+    lab.hawse("image", "import", busybox_tar(), "busybox")
+    program = "trap 'sleep 1; exit 9' TERM; touch /ready; while :; do sleep 0.05; done"
+    lab.hawse("run", "-d", "--name", "box", "busybox", "sh", "-c", program)
+    eventually(lambda: lab.hawse("exec", "box", "test", "-e", "/ready", check=False).code == 0)
+    pid = lab.inspect("box")["State"]["Pid"]
+    assert lab.daemon.request("POST", "/hawse/v1/shutdown?stop_all=1")[0] == 202
+    eventually(lambda: "daemon_stopping" in lab.daemon.log)
+    while manager.has_news:
+        manager.next()
+    for _ in range(3):
+        assert manager.next() == "WATCHDOG=1"
+    assert (lab.inside / f"proc/{pid}").exists(), "all this in its grace"
+    manager.hear("STOPPING=1")
+    assert not (lab.inside / f"proc/{pid}").exists()
+    lab.daemon.wait_dead()
+
+
 def test_a_watchdog_for_another_process_is_not_fed(bare_lab: Lab, manager: Manager) -> None:
     bare_lab.daemon.launch(env={**manager.env, "WATCHDOG_USEC": "10000", "WATCHDOG_PID": "1"})
     manager.hear("READY=1")
