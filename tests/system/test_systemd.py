@@ -175,18 +175,18 @@ def test_the_watchdog_is_fed_and_a_standstill_is_seen(bare_lab: Lab, manager: Ma
 def test_graces_are_not_cut_by_the_manager(bare_lab: Lab, manager: Manager) -> None:
     """It bounds what comes after STOPPING=1, and ends who does not feed the watchdog: neither while containers end."""
     lab = bare_lab
-    lab.daemon.launch(env={**manager.env, "WATCHDOG_USEC": "100000"})
-    manager.hear("READY=1")
+    lab.daemon.start()
     lab.hawse("image", "import", busybox_tar(), "busybox")
     program = "trap 'sleep 1; exit 9' TERM; touch /ready; while :; do sleep 0.05; done"
     lab.hawse("run", "-d", "--name", "box", "busybox", "sh", "-c", program)
     eventually(lambda: lab.hawse("exec", "box", "test", "-e", "/ready", check=False).code == 0)
     pid = lab.inspect("box")["State"]["Pid"]
+    lab.daemon.terminate()
+    lab.daemon.launch(env={**manager.env, "WATCHDOG_USEC": "100000"})
+    manager.hear("READY=1")
     assert lab.daemon.request("POST", "/hawse/v1/shutdown?stop_all=1")[0] == 202
-    eventually(lambda: "daemon_stopping" in lab.daemon.log)
-    while manager.has_news:
-        manager.next()
-    for _ in range(3):
+    eventually(lambda: lab.daemon.log.count("daemon_stopping") == 2)
+    for _ in range(9):
         assert manager.next() == "WATCHDOG=1"
     assert (lab.inside / f"proc/{pid}").exists(), "all this in its grace"
     manager.hear("STOPPING=1")
