@@ -130,6 +130,16 @@ def _host(options: Options, bindings: ports.Places, binds: list[str], mode: str)
     try:
         devices = [limits.parse_device(text) for text in options.device]
         restart = limits.parse_restart(options.restart)
+        block_io = {
+            field: [limits.parse_device_limit(text, key) for text in given]
+            for field, key, given in (
+                ("BlkioWeightDevice", "Weight", options.blkio_weight_device),
+                ("BlkioDeviceReadBps", "Rate", options.device_read_bps),
+                ("BlkioDeviceWriteBps", "Rate", options.device_write_bps),
+                ("BlkioDeviceReadIOps", "Rate", options.device_read_iops),
+                ("BlkioDeviceWriteIOps", "Rate", options.device_write_iops),
+            )
+        }
     except ValueError as e:
         raise Failure(str(e)) from None
     host: dict[str, Any] = {
@@ -153,6 +163,7 @@ def _host(options: Options, bindings: ports.Places, binds: list[str], mode: str)
         "OomScoreAdj": options.oom_score_adj,
         "OomKillDisable": options.oom_kill_disable,
         "BlkioWeight": options.blkio_weight,
+        **block_io,
         "Ulimits": options.ulimit,
         "CapAdd": options.cap_add,
         "CapDrop": options.cap_drop,
@@ -163,6 +174,7 @@ def _host(options: Options, bindings: ports.Places, binds: list[str], mode: str)
         "ReadonlyRootfs": options.read_only,
         "ShmSize": options.shm_size,
         "Devices": devices,
+        "DeviceCgroupRules": options.device_cgroup_rule,
         "GroupAdd": options.group_add,
         "ExtraHosts": options.add_host,
         "Dns": options.dns,

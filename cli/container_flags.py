@@ -55,12 +55,13 @@ FILES = (
     Flag("read-only", kind="bool", help="Mount the root read-only"),
     Flag("shm-size", kind="bytes", help="Size of /dev/shm"),
     Flag("device", kind="list", help="Make a host device visible"),
+    Flag("device-cgroup-rule", kind="list", help="Let it use devices by number, such as 'c 189:* rwm'"),
     Flag("volumes-from", kind="list", help="Not supported: name the volumes", hidden=True),
 )
 LIMITS = (
     Flag("memory", "m", "bytes", "Memory limit"),
     Flag("memory-swap", kind="bytes", help="Limit of memory and swap together, -1 for no limit"),
-    Flag("memory-reservation", kind="bytes", help="Soft limit of memory", hidden=True),
+    Flag("memory-reservation", kind="bytes", help="Memory that is left to it as long as there is any"),
     Flag("cpus", kind="decimal", help="How many CPUs' time it may use, such as 1.5"),
     Flag("cpu-shares", "c", "int", "Relative weight of its CPU time"),
     Flag("cpu-period", kind="int", help="CFS period in microseconds"),
@@ -71,7 +72,12 @@ LIMITS = (
     Flag("ulimit", kind="ulimit", help="Resource limit, NAME=SOFT[:HARD]"),
     Flag("oom-score-adj", kind="int", help="Preference of the OOM killer, -1000 to 1000"),
     Flag("oom-kill-disable", kind="bool", hidden=True),
-    Flag("blkio-weight", kind="int", hidden=True),
+    Flag("blkio-weight", kind="int", help="Relative weight of its block I/O, 10 to 1000"),
+    Flag("blkio-weight-device", kind="list", help="The same for one device, /dev/sda:200"),
+    Flag("device-read-bps", kind="list", help="Bytes a second that it may read, /dev/sda:1mb"),
+    Flag("device-write-bps", kind="list", help="Bytes a second that it may write, /dev/sda:1mb"),
+    Flag("device-read-iops", kind="list", help="Reads a second, /dev/sda:100"),
+    Flag("device-write-iops", kind="list", help="Writes a second, /dev/sda:100"),
 )
 SECURITY = (
     Flag("cap-add", kind="list", help="Add a capability"),

@@ -41,6 +41,16 @@ def parse_device(text: str) -> dict[str, str]:
     return {"PathOnHost": host, "PathInContainer": inside, "CgroupPermissions": permissions}
 
 
+def parse_device_limit(text: str, key: str) -> dict[str, Any]:
+    """`/dev/sda:1mb`, for key Rate; `/dev/sda:200`, for key Weight.  Raises ValueError."""
+    from hawse.cli.units import parse_bytes
+
+    path, colon, value = text.rpartition(":")
+    if not colon or not path.startswith("/dev/"):
+        raise ValueError(f"bad format for device path: {text} (want DEVICE:NUMBER, such as /dev/sda:1mb)")
+    return {"Path": path, key: parse_bytes(value)}
+
+
 def parse_restart(text: str) -> dict[str, Any]:
     """`no`, `always`, `unless-stopped`, `on-failure[:N]`.  Raises ValueError."""
     name, colon, count = text.partition(":")

@@ -100,6 +100,13 @@ class MountSpec(Record, frozen=True, kw_only=True):
     own: bool = False  # volume: made for this container without a name, and may go with it
 
 
+class DeviceLimit(Record, frozen=True, kw_only=True):
+    """Of one block device: a weight, or bytes or operations a second."""
+
+    path: str
+    value: int
+
+
 class Resources(Record, frozen=True, kw_only=True):
     """Limits; None means unlimited.  memory in bytes; cpus in units of one core, or cpu_quota of cpu_period in µs."""
 
@@ -111,6 +118,13 @@ class Resources(Record, frozen=True, kw_only=True):
     cpu_shares: int | None = None
     cpuset_cpus: str = ""
     pids_limit: int | None = None
+    memory_reservation: int | None = None
+    blkio_weight: int | None = None  # 10 to 1000
+    blkio_weight_devices: tuple[DeviceLimit, ...] = ()
+    read_bps: tuple[DeviceLimit, ...] = ()
+    write_bps: tuple[DeviceLimit, ...] = ()
+    read_iops: tuple[DeviceLimit, ...] = ()
+    write_iops: tuple[DeviceLimit, ...] = ()
 
 
 class EndpointRequest(Record, frozen=True, kw_only=True):
@@ -211,6 +225,7 @@ class ContainerConfig(Record, frozen=True, kw_only=True):
     shm_size: int = 64 << 20
     oom_score_adj: int = 0
     devices: tuple[Device, ...] = ()
+    device_rules: tuple[str, ...] = ()  # "c 189:* rwm": may be used, wherever their nodes are
     group_add: tuple[str, ...] = ()
     extra_hosts: tuple[str, ...] = ()  # "name:ip"
     dns: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from hawse.supervisor.api import decode_host, look, view_container
 from hawse.supervisor.api.call import Call
@@ -12,7 +13,8 @@ from hawse.supervisor.api.look import Seen
 from hawse.supervisor.api.text import exit_code
 from hawse.supervisor.errors import UserError
 from hawse.supervisor.images.configure import configure
-from hawse.supervisor.model import State
+from hawse.supervisor.linux import cgroup_io
+from hawse.supervisor.model import ContainerConfig, Resources, State
 from hawse.supervisor.signal_names import signal_number
 
 FILTERS = frozenset(
@@ -102,10 +104,17 @@ def _ports(wanted: Filters, key: str, ports: list[str]) -> bool:
 async def create(call: Call) -> web.StreamResponse:
     """POST /containers/create: everything is checked before anything is made."""
     decoded = container_config(await call.body())
+    resources, discarded = _supported(call, decoded.config.resources)
     image = None if decoded.config.rootfs else await call.engine.images.resolve(decoded.config.image)
-    config = configure(decoded.config, image)
+    config = configure(replace(decoded.config, resources=resources), image)
     container = await call.engine.create(config, call.query.text("name"))
-    return call.json({"Id": container.id, "Warnings": list(decoded.warnings)}, 201)
+    return call.json({"Id": container.id, "Warnings": [*decoded.warnings, *discarded]}, 201)
+
+
+def _supported(call: Call, resources: Resources) -> tuple[Resources, list[str]]:
+    """Without what this machine's block I/O controller cannot do, and docker's warnings of it."""
+    controller, weights = call.engine.parts.cgroups.io_support()
+    return cgroup_io.without(resources, controller=controller, weights=weights)
 
 
 async def inspect(call: Call) -> web.StreamResponse:
@@ -172,8 +181,16 @@ async def rename(call: Call) -> web.StreamResponse:
 async def update(call: Call) -> web.StreamResponse:
     """POST /containers/X/update: limits and restart policy."""
     body = await call.body()
-    await call.engine.update(call.ref, lambda config: decode_host.update(config, body))
-    return call.json({"Warnings": []})
+    warnings: list[str] = []
+
+    def change(config: ContainerConfig) -> ContainerConfig:
+        updated = decode_host.update(config, body)
+        resources, discarded = _supported(call, updated.resources)
+        warnings.extend(discarded)
+        return replace(updated, resources=resources)
+
+    await call.engine.update(call.ref, change)
+    return call.json({"Warnings": warnings})
 
 
 async def remove(call: Call) -> web.StreamResponse:

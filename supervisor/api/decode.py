@@ -105,6 +105,7 @@ def container_config(body: Body) -> Decoded:
         shm_size=outer.integer("ShmSize", 0, least=0) or ContainerConfig().shm_size,
         oom_score_adj=outer.integer("OomScoreAdj", 0, least=-1000, most=1000),
         devices=host.devices(outer),
+        device_rules=host.device_rules(outer),
         group_add=outer.strings("GroupAdd"),
         extra_hosts=host.extra_hosts(outer),
         dns=host.resolvers(outer),

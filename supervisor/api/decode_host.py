@@ -10,13 +10,14 @@ from msgspec.structs import replace
 
 from hawse.supervisor.api.body import Body, invalid
 from hawse.supervisor.errors import UserError
-from hawse.supervisor.model import ContainerConfig, Device, Resources, RestartPolicy, Ulimit
+from hawse.supervisor.model import ContainerConfig, Device, DeviceLimit, Resources, RestartPolicy, Ulimit
 
 MINIMUM_MEMORY = 6 << 20  # docker's own; below it a container cannot even start its program
 RLIMITS = frozenset(
     "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
 )
 _CPUSET = re.compile(r"\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*\Z")
+_DEVICE_RULE = re.compile(r"[acb] (\d{1,9}|\*):(\d{1,9}|\*) [rwm]{1,3}\Z", re.ASCII)
 _SIZE = re.compile(r"(\d{1,12})([bkmg]?)b?\Z", re.IGNORECASE)
 _SCALE = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 # sysctls that belong to a namespace (network, ipc, uts); any other would change the host
@@ -30,9 +31,6 @@ _REFUSED = (
     ("UTSMode", ("",), "sharing the uts namespace"),
     ("CgroupnsMode", ("", "private"), "sharing the cgroup namespace"),
     ("Isolation", ("", "default"), "this isolation technology"),
-)
-_DEVICE_LIMITS = (
-    "BlkioWeightDevice BlkioDeviceReadBps BlkioDeviceWriteBps BlkioDeviceReadIOps BlkioDeviceWriteIOps".split()
 )
 
 
@@ -55,10 +53,8 @@ def refuse_unsupported(outer: Body, warnings: list[str]) -> None:
             "`systemctl edit hawse-containers.service`",
         )
     for field, text in (
-        ("BlkioWeight", "block I/O weight"),
         ("KernelMemory", "kernel memory limit"),
         ("CpuRealtimeRuntime", "CPU real-time runtime"),
-        ("MemoryReservation", "memory reservation"),
         ("MemorySwappiness", "memory swappiness"),
     ):
         if outer.integer(field, 0) > 0:
@@ -68,9 +64,7 @@ def refuse_unsupported(outer: Body, warnings: list[str]) -> None:
     for field, text in (("CpusetMems", "choice of memory nodes"), ("VolumeDriver", "volume driver")):
         if outer.text(field) not in ("", "local"):
             warnings.append(f"{text} is not supported and was discarded ({outer.path(field)})")
-    discarded = [field for field in _DEVICE_LIMITS if list(outer.bodies(field))]
-    discarded += [field for field in ("MaskedPaths", "ReadonlyPaths") if field in outer]  # an empty list asks for none
-    discarded += ["DeviceCgroupRules"] if outer.strings("DeviceCgroupRules") else []
+    discarded = [field for field in ("MaskedPaths", "ReadonlyPaths") if field in outer]  # an empty list asks for none
     discarded += ["StorageOpt"] if outer.strings_map("StorageOpt") else []
     warnings += [f"{outer.path(field)} is not supported and was discarded" for field in discarded]
     if (runtime := outer.text("Runtime")) not in ("", "runc", "hawse"):
@@ -94,7 +88,22 @@ def resources(outer: Body, within: Resources | None = None) -> Resources:
     if cpuset and not _CPUSET.match(cpuset):
         raise UserError(f"Invalid value {cpuset} for cpuset cpus", hint="a list such as 0,2-3")
     cpus, quota, period = _cpu_time(outer)
+    reservation = outer.integer("MemoryReservation", 0, least=0)
+    if 0 < reservation < MINIMUM_MEMORY:
+        raise UserError(f"Minimum memory reservation allowed is 6MB: {reservation}", hint="in bytes")
+    kept = reservation or (within.memory_reservation or 0 if within else 0)
+    if 0 < (memory or held[0]) < kept:
+        raise UserError("Minimum memory limit can not be less than memory reservation limit, see usage")
     return Resources(
+        memory_reservation=reservation or None,
+        blkio_weight=_weight(outer.integer("BlkioWeight", 0, least=0)) or None,
+        blkio_weight_devices=tuple(
+            replace(d, value=_weight(d.value)) for d in _device_limits(outer, "BlkioWeightDevice", "Weight")
+        ),
+        read_bps=_device_limits(outer, "BlkioDeviceReadBps", "Rate"),
+        write_bps=_device_limits(outer, "BlkioDeviceWriteBps", "Rate"),
+        read_iops=_device_limits(outer, "BlkioDeviceReadIOps", "Rate"),
+        write_iops=_device_limits(outer, "BlkioDeviceWriteIOps", "Rate"),
         memory=memory or None,
         memory_swap=swap or None,
         cpus=cpus,
@@ -106,10 +115,29 @@ def resources(outer: Body, within: Resources | None = None) -> Resources:
     )
 
 
+def _weight(weight: int) -> int:
+    if weight and not 10 <= weight <= 1000:
+        raise UserError(f"Range of blkio weight is from 10 to 1000: {weight}")
+    return weight
+
+
+def _device_limits(outer: Body, field: str, key: str) -> tuple[DeviceLimit, ...]:
+    found = []
+    for given in outer.bodies(field):
+        path = given.text("Path")
+        if not path.startswith("/dev/"):
+            raise invalid(given.path("Path"), path, "a block device below /dev")
+        found.append(DeviceLimit(path=path, value=given.integer(key, 0, least=0)))
+    return tuple(found)
+
+
 def update(config: ContainerConfig, body: Body) -> ContainerConfig:
     """POST /containers/X/update: what is absent (or 0, for those limits where 0 means none) stays as it is."""
     asked, now = resources(body, within=config.resources), config.resources
-    limits = Resources(
+    limits = replace(
+        now,
+        memory_reservation=asked.memory_reservation or now.memory_reservation,
+        blkio_weight=asked.blkio_weight or now.blkio_weight,
         memory=asked.memory or now.memory,
         memory_swap=asked.memory_swap or now.memory_swap,
         cpus=asked.cpus or (None if asked.cpu_quota or asked.cpu_period else now.cpus),
@@ -195,6 +223,17 @@ def devices(outer: Body) -> tuple[Device, ...]:
             raise invalid(given.path("CgroupPermissions"), permissions, "some of r, w and m")
         found.append(Device(host_path=host, container_path=inside or host, permissions=permissions))
     return tuple(found)
+
+
+def device_rules(outer: Body) -> tuple[str, ...]:
+    rules = outer.strings("DeviceCgroupRules")
+    for rule in rules:
+        if not _DEVICE_RULE.match(rule):
+            raise UserError(
+                f"invalid device cgroup rule format: '{rule[:80]}'",
+                hint="such as 'c 189:* rwm': a, b or c; MAJOR:MINOR",
+            )
+    return rules
 
 
 def extra_hosts(outer: Body) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from hawse.supervisor.model import ContainerConfig, MountSpec, PortBinding, Resources
+from hawse.supervisor.model import ContainerConfig, DeviceLimit, MountSpec, PortBinding, Resources
 
 
 def host_config(config: ContainerConfig) -> dict[str, Any]:
@@ -53,6 +53,7 @@ def host_config(config: ContainerConfig) -> dict[str, Any]:
             {"PathOnHost": d.host_path, "PathInContainer": d.container_path, "CgroupPermissions": d.permissions}
             for d in config.devices
         ],
+        "DeviceCgroupRules": list(config.device_rules) or None,
         "Ulimits": [{"Name": u.name, "Soft": u.soft, "Hard": u.hard} for u in config.ulimits],
         "Init": config.init,
         **limits(config.resources),
@@ -63,8 +64,8 @@ def limits(resources: Resources) -> dict[str, Any]:
     """The limits, with Docker's 0 for none."""
     return {
         "Memory": resources.memory or 0,
-        "MemorySwap": resources.memory_swap or 0,
-        "MemoryReservation": 0,
+        "MemorySwap": resources.memory_swap or 2 * (resources.memory or 0),
+        "MemoryReservation": resources.memory_reservation or 0,
         "NanoCpus": round((resources.cpus or 0) * 10**9),
         "CpuShares": resources.cpu_shares or 0,
         "CpuPeriod": resources.cpu_period or 0,
@@ -72,9 +73,18 @@ def limits(resources: Resources) -> dict[str, Any]:
         "CpusetCpus": resources.cpuset_cpus,
         "CpusetMems": "",
         "PidsLimit": resources.pids_limit,
-        "BlkioWeight": 0,
+        "BlkioWeight": resources.blkio_weight or 0,
+        "BlkioWeightDevice": [{"Path": d.path, "Weight": d.value} for d in resources.blkio_weight_devices],
+        "BlkioDeviceReadBps": _rates(resources.read_bps),
+        "BlkioDeviceWriteBps": _rates(resources.write_bps),
+        "BlkioDeviceReadIOps": _rates(resources.read_iops),
+        "BlkioDeviceWriteIOps": _rates(resources.write_iops),
         "OomKillDisable": False,
     }
+
+
+def _rates(devices: Iterable[DeviceLimit]) -> list[dict[str, Any]]:
+    return [{"Path": d.path, "Rate": d.value} for d in devices]
 
 
 def _bind(mount: MountSpec) -> str:

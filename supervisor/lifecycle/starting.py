@@ -26,6 +26,7 @@ from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.errors import HawseError, KernelError, StartError
 from hawse.supervisor.lifecycle import confining, network_files
 from hawse.supervisor.lifecycle.creating import lease, prepare
+from hawse.supervisor.linux import cgroup_devices
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import Container, ContainerId, NetworkName
 from hawse.supervisor.moves import move
@@ -137,7 +138,9 @@ async def _prepare(parts: Parts, container: Container, undo: AsyncExitStack) -> 
     await prepare(parts, container)
     paths = parts.paths(container.id)
     paths.run.mkdir(mode=0o700, parents=True, exist_ok=True)
-    cgroup = Cgroup.create(parts.cgroups, container.id, container.config.resources)
+    cgroup = Cgroup.create(
+        parts.cgroups, container.id, container.config.resources, cgroup_devices.rules(container.config)
+    )
     undo.push_async_callback(cgroup.clear)
     config = container.config
     net, provided = await _net(parts, container)

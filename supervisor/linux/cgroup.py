@@ -11,14 +11,15 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
 from anyio import CancelScope
 
 from hawse.supervisor.errors import HawseError, KernelError, UserError
-from hawse.supervisor.linux import cgroup_limits, cgroup_stats, process, threads
+from hawse.supervisor.linux import cgroup_devices, cgroup_io, cgroup_limits, cgroup_stats, process, threads
+from hawse.supervisor.linux.cgroup_devices import Rule
 from hawse.supervisor.linux.cgroup_hierarchy import CONTROLLERS, Hierarchy, make_v1, write
 from hawse.supervisor.linux.cgroup_limits import Setting
 from hawse.supervisor.linux.cgroup_stats import Account, Stats
@@ -42,8 +43,10 @@ class Cgroup:
         return cls(hierarchy, container_id)
 
     @classmethod
-    def create(cls, hierarchy: Hierarchy, container_id: str, limits: Resources) -> Self:
-        """Make the directories and set the limits; one that is there already is used again.
+    def create(
+        cls, hierarchy: Hierarchy, container_id: str, limits: Resources, devices: Sequence[Rule] | None = None
+    ) -> Self:
+        """Make the directories and set the limits; one that is there already is used again.  `devices` None: all.
 
         Raises UserError for limits that this machine cannot keep, KernelError; then nothing is left.
         """
@@ -56,6 +59,8 @@ class Cgroup:
             for controller, path in cgroup._v1.items():
                 make_v1(path, controller)
             cgroup.update(limits, fresh=True)
+            if devices is not None:
+                cgroup._restrict(devices)
         except BaseException as e:
             cgroup.remove()
             if isinstance(e, OSError):
@@ -183,6 +188,15 @@ class Cgroup:
         left = [path for path in self.paths() if not _rmdir(path)]
         return not [below for path in left for below in _tree(path) if not _rmdir(below)]
 
+    def _restrict(self, devices: Sequence[Rule]) -> None:
+        if "devices" in self._v1:
+            cgroup_devices.restrict_v1(self._v1["devices"], devices)
+        elif self._v2:
+            try:
+                cgroup_devices.restrict_v2(self._v2, devices)
+            except OSError as e:
+                raise KernelError("bpf (device rules)", e.errno or 0, self.v2_path) from e
+
     def _check(self, limits: Resources) -> None:
         missing = self.hierarchy.missing()
         for name, wanted in (
@@ -206,18 +220,23 @@ class Cgroup:
 
     def _settings(self, limits: Resources, fresh: bool) -> Iterator[tuple[Path, Setting]]:
         if self._v2:
-            for setting in cgroup_limits.settings_v2(limits):
+            io = cgroup_io.settings_v2(limits, cgroup_io.weight_file(self._v2))
+            for setting in (*cgroup_limits.settings_v2(limits), *io):
                 if setting.controller in self.hierarchy.v2_controllers and not (fresh and setting.is_default):
                     yield self._v2 / setting.file, setting
         wanted = [
             (self._v1[s.controller] / s.file, s)
-            for s in cgroup_limits.settings_v1(limits)
+            for s in (*cgroup_limits.settings_v1(limits), *self._io_v1(limits))
             if s.controller in self._v1 and not (fresh and s.is_default)
         ]
         if not fresh and self._grows_memory(limits):
             # v1 keeps memory ≤ memory+swap at every moment, so the larger one moves first.
             wanted.sort(key=lambda item: "memsw" not in item[1].file)
         yield from wanted
+
+    def _io_v1(self, limits: Resources) -> Iterator[Setting]:
+        if "blkio" in self._v1:
+            yield from cgroup_io.settings_v1(limits, cgroup_io.weight_file(self._v1["blkio"]))
 
     def _grows_memory(self, limits: Resources) -> bool:
         now = cgroup_stats.read_v1(self._v1).memory_limit
@@ -270,6 +289,10 @@ def _rmdir(path: Path) -> bool:
 
 
 def _refused(setting: Setting, error: OSError) -> HawseError:
+    if setting.controller in ("io", "blkio") and error.errno == errno.ENODEV:
+        return UserError(
+            f"the kernel refuses {setting.file} = {setting.value}: not a whole disk", hint="/dev/sda, not /dev/sda1"
+        )
     if error.errno in (errno.EINVAL, errno.ERANGE, errno.EBUSY):
         return UserError(f"the kernel refuses {setting.file} = {setting.value}: {os.strerror(error.errno)}")
     return KernelError("write", error.errno or 0, setting.file)

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from hawse.supervisor.linux import cgroup_shims, cgroup_stats
 
-CONTROLLERS = ("memory", "cpu", "cpuacct", "cpuset", "pids", "freezer", "blkio", "io")
-"""What we use.  On v2 cpuacct and freezer are part of the core, and v1's blkio is called io."""
+CONTROLLERS = ("memory", "cpu", "cpuacct", "cpuset", "pids", "freezer", "blkio", "io", "devices")
+"""What we use.  On v2 cpuacct and freezer are part of the core, v1's blkio is called io, devices are cgroup_devices.py's."""
 
 UNIT = "hawse-containers.service"
 SHIMS, KEEPER, TRIAL = cgroup_shims.NAME, "init", "trial"
@@ -45,6 +45,19 @@ class Hierarchy:
         """Controllers whose limits this machine cannot enforce."""
         have = self.v2_controllers | {name for name, _ in self.v1}
         return [name for name in ("memory", "cpu", "cpuset", "pids") if name not in have]
+
+    def io_support(self) -> tuple[bool, bool]:
+        """Whether block I/O can be limited for single devices, and weighed."""
+        top = self.top if "io" in self.v2_controllers else None
+        if top is None and "blkio" in dict(self.v1):
+            top = dict(self.v1)["blkio"] / self.name
+        if top is None:
+            return False, False
+        if top == self.top:
+            self.make_top()
+        else:
+            top.mkdir(exist_ok=True)
+        return True, any(top.glob("*weight"))
 
     def tops(self) -> list[Path]:
         """Our directory in each hierarchy, each once: cpu and cpuacct are often mounted together."""

@@ -33,11 +33,13 @@ class Setting:
             ("cpu.cfs_period_us", str(PERIOD)),
             ("cpu.weight", "100"),
             ("cpu.shares", "1024"),
+            ("memory.low", "0"),
         )
 
 
 def settings_v2(limits: Resources) -> Iterator[Setting]:
     yield Setting("memory", "memory.max", _or_max(limits.memory))
+    yield Setting("memory", "memory.low", str(limits.memory_reservation or 0))
     yield Setting("memory", "memory.swap.max", _or_max(_swap(limits)))
     quota = _quota(limits)
     yield Setting("cpu", "cpu.max", f"{'max' if quota is None else quota} {_period(limits)}")
@@ -49,6 +51,7 @@ def settings_v2(limits: Resources) -> Iterator[Setting]:
 
 def settings_v1(limits: Resources) -> Iterator[Setting]:
     yield Setting("memory", "memory.limit_in_bytes", str(limits.memory or UNLIMITED_V1))
+    yield Setting("memory", "memory.soft_limit_in_bytes", str(limits.memory_reservation or UNLIMITED_V1))
     swap = _swap(limits)
     both = UNLIMITED_V1 if limits.memory is None or swap is None else str(limits.memory + swap)
     yield Setting("memory", "memory.memsw.limit_in_bytes", both)

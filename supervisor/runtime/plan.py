@@ -101,7 +101,8 @@ def plan(spec: ShimSpec) -> Plan:
         if mount.type == "tmpfs":
             operations.append(_tmpfs(mount))
             continue
-        attributes = (0 if spec.privileged else MOUNT_ATTR_NODEV) | (MOUNT_ATTR_RDONLY if mount.read_only else 0)
+        attributes = 0 if spec.privileged or spec.device_nodes else MOUNT_ATTR_NODEV
+        attributes |= MOUNT_ATTR_RDONLY if mount.read_only else 0
         bind = Source(
             path=mount.source,
             attributes=attributes,

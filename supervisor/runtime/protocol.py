@@ -107,6 +107,7 @@ class ShimSpec:
     init: bool = False  # run a minimal init as PID 1
     stdin_once: bool = False
     privileged: bool = False
+    device_nodes: bool = False  # those on user mounts may be opened, as far as the cgroup lets them
 
 
 def dump_spec(spec: ShimSpec) -> str:

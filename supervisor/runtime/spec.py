@@ -155,6 +155,7 @@ def shim_spec(container: Container, around: Surroundings) -> ShimSpec:
         init=config.init,
         stdin_once=config.stdin_once,
         privileged=config.privileged,
+        device_nodes=bool(config.device_rules),
     )
 
 

@@ -13,7 +13,9 @@ import pytest
 
 from hawse.cli.selftest.waiting import PATIENCE
 from hawse.supervisor.errors import UserError
+from hawse.supervisor.linux import cgroup_devices
 from hawse.supervisor.linux.cgroup import Cgroup
+from hawse.supervisor.linux.cgroup_devices import Rule
 from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy, detect
 from hawse.supervisor.model import Resources
 
@@ -151,3 +153,34 @@ def test_the_kernel_s_killing_for_want_of_memory_is_counted(machine: Hierarchy, 
     assert group.oom_kills() == group.stats().oom_kills > 0
     assert 0 < group.stats().memory_peak <= 16 * MB
     assert group.stats().cpu_ns > 0
+
+
+RULES = (*cgroup_devices.DEFAULT, Rule("c", 1, 11, "r"))
+
+
+@pytest.mark.parametrize(
+    ("node", "access", "allowed"),
+    [
+        ("1 3", "rw", True),  # null
+        ("1 11", "r", True),  # kmsg, as the rule says
+        ("1 11", "w", False),
+        ("1 11", "rw", False),
+        ("1 1", "r", False),  # mem
+        ("1 4", "r", False),  # port
+        ("1 9", "rw", True),  # urandom
+    ],
+)
+def test_devices_by_number(
+    either: Hierarchy, spawn: Spawn, tmp_path: Path, node: str, access: str, allowed: bool
+) -> None:
+    """The node may be made, whatever it is; opening it is another thing."""
+    if either.v1 and "devices" not in dict(either.v1):
+        pytest.skip("this machine has no devices controller")
+    group = Cgroup.create(either, "a", Resources(), RULES)
+    how = {"r": "<", "w": ">>", "rw": "<>"}[access]
+    script = f"mknod {tmp_path}/node c {node}; (exec 9{how}{tmp_path}/node) && echo open; sleep 1000"
+    popen = spawn(group, f"echo up; {script}")
+    assert popen.stdout is not None
+    said = select.select([popen.stdout], [], [], 60 if allowed else 1)[0]
+    assert (tmp_path / "node").is_char_device()
+    assert bool(said) is allowed

@@ -58,9 +58,9 @@ async def test_a_program_that_is_not_found_is_a_400_with_the_reason(api: Api) ->
 
 
 async def test_create_answers_warnings_and_the_name_clash(api: Api) -> None:
-    body = {"Image": "busybox", "Cmd": ["x"], "HostConfig": {"BlkioWeight": 5}}
+    body = {"Image": "busybox", "Cmd": ["x"], "HostConfig": {"BlkioWeight": 300}}
     status, answer = await api.json("POST", "/containers/create?name=a", body)
-    assert status == 201 and "BlkioWeight" in answer["Warnings"][0]
+    assert status == 201 and "Block I/O weight" in answer["Warnings"][0]
     status, answer = await api.json("POST", "/containers/create?name=a", body)
     assert status == 409 and "already in use" in answer["message"]
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hawse.supervisor.api import body
 from hawse.supervisor.api.decode import Decoded, container_config
+from hawse.supervisor.api.view_host import host_config
 from hawse.supervisor.errors import UserError
 from hawse.supervisor.model import MountSpec, PortBinding
 
@@ -240,8 +241,8 @@ def test_a_body_that_is_not_an_object(text: bytes) -> None:
 
 
 def test_what_is_accepted_but_not_done_is_a_warning() -> None:
-    decoded = decode(host(BlkioWeight=500, LogConfig={"Type": "syslog"}))
-    assert any("BlkioWeight" in w for w in decoded.warnings)
+    decoded = decode(host(MemorySwappiness=50, LogConfig={"Type": "syslog"}))
+    assert any("MemorySwappiness" in w for w in decoded.warnings)
     assert any("syslog" in w for w in decoded.warnings)
 
 
@@ -262,6 +263,32 @@ def test_what_privileged_overrules_is_a_warning() -> None:
     assert [w for w in decoded.warnings if "no-new-privileges:true" in w]
     assert [w for w in decoded.warnings if "seccomp=builtin" in w]
     assert len(decoded.warnings) == 2 and decoded.config.apparmor == "my-profile"
+
+
+def test_block_io_and_devices() -> None:
+    rate = [{"Path": "/dev/sda", "Rate": 1024}]
+    weight = [{"Path": "/dev/sda", "Weight": 20}]
+    given = host(
+        BlkioWeight=500,
+        BlkioWeightDevice=weight,
+        BlkioDeviceReadBps=rate,
+        DeviceCgroupRules=["c 189:* rwm"],
+        Memory=8 << 20,
+    )
+    config = decode(given).config
+    shown = host_config(config)
+    assert (shown["BlkioWeight"], shown["BlkioWeightDevice"], shown["BlkioDeviceReadBps"]) == (500, weight, rate)
+    assert shown["DeviceCgroupRules"] == ["c 189:* rwm"]
+    assert shown["MemorySwap"] == 16 << 20, "what the kernel is given, as docker shows it"
+    for wrong, words in (
+        ({"BlkioWeight": 5}, "from 10 to 1000"),
+        ({"BlkioWeightDevice": [{"Path": "/dev/sda", "Weight": 1001}]}, "from 10 to 1000"),
+        ({"BlkioDeviceReadBps": [{"Path": "sda", "Rate": 1}]}, "a block device"),
+        ({"DeviceCgroupRules": ["c 189 rwm"]}, "invalid device cgroup rule format"),
+        ({"MemoryReservation": 64 << 20, "Memory": 32 << 20}, "less than memory reservation"),
+    ):
+        with pytest.raises(UserError, match=words):
+            decode(host(**wrong))
 
 
 def test_unknown_fields_are_ignored() -> None:

@@ -18,7 +18,7 @@ from hawse.supervisor.linux.cgroup_stats import Account, Blocks
 from hawse.supervisor.model import Resources
 
 MB = 1 << 20
-ALL = Resources(memory=64 * MB, cpus=1.5, cpu_shares=512, cpuset_cpus="0-1", pids_limit=100)
+ALL = Resources(memory=64 * MB, memory_reservation=32 * MB, cpus=1.5, cpu_shares=512, cpuset_cpus="0-1", pids_limit=100)
 
 
 def values(settings: object) -> dict[str, str]:
@@ -28,6 +28,7 @@ def values(settings: object) -> dict[str, str]:
 def test_limits_on_v2() -> None:
     assert values(settings_v2(ALL)) == {
         "memory.max": str(64 * MB),
+        "memory.low": str(32 * MB),
         "memory.swap.max": str(64 * MB),
         "cpu.max": "150000 100000",
         "cpu.weight": "20",
@@ -39,6 +40,7 @@ def test_limits_on_v2() -> None:
 def test_limits_on_v1() -> None:
     assert values(settings_v1(ALL)) == {
         "memory.limit_in_bytes": str(64 * MB),
+        "memory.soft_limit_in_bytes": str(32 * MB),
         "memory.memsw.limit_in_bytes": str(128 * MB),
         "cpu.cfs_period_us": "100000",
         "cpu.cfs_quota_us": "150000",
@@ -146,9 +148,10 @@ def v2(tmp_path: Path) -> Hierarchy:
         (directory / "cgroup.controllers").write_text("cpuset cpu io memory pids\n")
         (directory / "cgroup.subtree_control").write_text("cpu\n" if directory.name == "cg" else "")
         (directory / "cpuset.cpus.effective").write_text("0-1\n")
-        for (
-            name
-        ) in "memory.max memory.swap.max cpu.max cpu.weight pids.max cpuset.cpus cgroup.kill cgroup.freeze".split():
+        names = (
+            "memory.max memory.low memory.swap.max cpu.max cpu.weight pids.max cpuset.cpus cgroup.kill cgroup.freeze"
+        )
+        for name in names.split():
             (directory / name).write_text("untouched")
     return detect("", tmp_path / "mountinfo")
 
