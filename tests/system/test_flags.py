@@ -71,9 +71,7 @@ def test_attached_to_stderr_alone(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--memory-reservation", "32m"), "memory reservation is not supported"),
         (("--cpuset-mems", "0"), "choice of memory nodes is not supported"),
-        (("--blkio-weight", "300"), "block I/O weight is not supported"),
         (("--oom-kill-disable",), "disabling the OOM killer is not supported"),
         (("--log-driver", "syslog", "--log-opt", "syslog-address=udp://a"), "log driver 'syslog' is not supported"),
     ],

@@ -48,6 +48,7 @@ def test_the_number_of_processes(lab: Lab) -> None:
 LIMITS = [
     ("-m 64m", "memory/memory.limit_in_bytes", "memory.max", {"67108864"}),
     ("-m 64m --memory-swap 96m", "memory/memory.memsw.limit_in_bytes", "memory.swap.max", {"100663296", "33554432"}),
+    ("--memory-reservation 32m", "memory/memory.soft_limit_in_bytes", "memory.low", {"33554432"}),
     ("--cpus 0.5", "cpu/cpu.cfs_quota_us", "cpu.max", {"50000", "50000 100000"}),
     ("--cpu-quota 20000", "cpu/cpu.cfs_quota_us", "cpu.max", {"20000", "20000 100000"}),
     ("--cpu-shares 512", "cpu/cpu.shares", "cpu.weight", {"512", "20"}),
