@@ -51,11 +51,11 @@ def _claim(items: tuple[Item, ...], before: Manifest | None) -> Manifest:
             marks.append(item.mark)
     manifest.group = manifest.group or not group.exists()
     wanted = [*DIRECTORIES, *(os.path.dirname(item.path) for item in items)]
-    manifest.directories += files.missing_directories(wanted)
-    for directory in files.missing_directories([os.path.dirname(MANIFEST)]):
+    own = os.path.dirname(MANIFEST)
+    for directory in (above := files.missing_directories([own])):
         files.make_directory(directory)
-        manifest.directories.append(directory)
-    manifest.directories = list(dict.fromkeys(manifest.directories))
+    # its own directory is ours in any case: a killed install may have left it without a manifest
+    manifest.directories = sorted({*manifest.directories, *files.missing_directories(wanted), *above, own})
     save(manifest)
     return manifest
 

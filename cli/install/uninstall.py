@@ -12,12 +12,14 @@ from hawse.cli.install.manifest import MANIFEST, Manifest, load, save
 from hawse.cli.install.program import program
 
 STATE = "/var/lib/hawse"
+_OWN = os.path.dirname(MANIFEST)
 
 
 def uninstall(context: Context) -> None:
     """Raises Failure; it can be repeated then."""
     manifest = load()
     if manifest is None:
+        files.remove_empty([_OWN])  # one that was killed at its end has left it
         print(f"nothing to take away: there is no {MANIFEST}, which `hawse system install` writes")
         return
     manifest.complete = False  # whatever is left of it when this is killed
@@ -32,9 +34,10 @@ def uninstall(context: Context) -> None:
     if systemd.is_running():
         systemd.reload()
     _remove_group(manifest)
-    os.unlink(MANIFEST)
-    for directory in files.remove_empty([*manifest.directories, os.path.dirname(MANIFEST)]):
+    for directory in files.remove_empty([path for path in manifest.directories if path != _OWN]):
         print(f"removed {directory}")
+    os.unlink(MANIFEST)
+    files.remove_empty([_OWN])
     if os.path.isdir(STATE):
         print(f"kept {STATE}: containers, images, volumes and the journal")
 
