@@ -1,4 +1,4 @@
-# bash completion for hawse; install as /usr/share/bash-completion/completions/hawse
+# bash completion for hawse; `hawse system install` puts it in place
 
 _hawse() {
     local word=${COMP_WORDS[COMP_CWORD]} line=("${COMP_WORDS[@]:1:COMP_CWORD-1}") candidate

@@ -1,4 +1,4 @@
-# fish completion for hawse; install as /usr/share/fish/vendor_completions.d/hawse.fish
+# fish completion for hawse; `hawse system install` puts it in place
 
 function __hawse_complete
     set -l before (commandline --tokenize --cut-at-cursor --current-process)

@@ -28,6 +28,6 @@ exec "$@"
 def test_install(what: str, tmp_path: Path) -> None:
     """See install_world.py for what happens in there."""
     command = [sys.executable, "-m", "tests.system.install_world", what]
-    unshare = ["unshare", "--mount", "--propagation", "private", "bash", "-c", WORLD, "world", tmp_path]
+    unshare = ["unshare", "--mount", "--propagation", "private", "bash", "-c", WORLD, "world", str(tmp_path)]
     done = subprocess.run([*unshare, *command], cwd=REPOSITORY, capture_output=True, text=True)
     assert not done.returncode, done.stdout[-4000:] + done.stderr[-4000:]
