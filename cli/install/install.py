@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 from hawse.cli.context import Context
 from hawse.cli.errors import Failure
-from hawse.cli.install import files, group, systemd
+from hawse.cli.install import apparmor, files, group, systemd
 from hawse.cli.install.files import Found
-from hawse.cli.install.inventory import CONFIG, DIRECTORIES, UNIT_DIRECTORY, UNITS, Item, inventory
+from hawse.cli.install.inventory import CONFIG, DIRECTORIES, PROFILE, UNIT_DIRECTORY, UNITS, Item, inventory
 from hawse.cli.install.manifest import MANIFEST, Manifest, load, save
 from hawse.cli.install.program import program
 from hawse.cli.install.validate import configured_group, validate
@@ -20,13 +20,15 @@ from hawse.supervisor.api import wire
 def install(context: Context, *, now: bool) -> None:
     """Raises Failure: before the first change where something is in the way."""
     path = program()
-    items = inventory(path, systemd=systemd.is_installed())
+    items = inventory(path, systemd=systemd.is_installed(), apparmor=apparmor.is_enabled())
     before = load()
     seen = validate(context, path, items, before, now=now)
 
     first = before is None or not before.complete
     manifest = _claim(items, before)
     changed = _make(items, seen, manifest)
+    if apparmor.is_enabled() and (PROFILE in changed or not apparmor.is_loaded()):
+        _load_profile(changed)
     if systemd.is_installed():
         units = [name for name in UNITS if first or f"{UNIT_DIRECTORY}/{name}" in changed]
         _settle_units(context, units, enable=first or now, now=now)
@@ -87,6 +89,14 @@ def _make(items: tuple[Item, ...], seen: Mapping[str, Found], manifest: Manifest
             print(f"removed {path}, which this version does not have")
             changed.append(path)
     return changed
+
+
+def _load_profile(changed: list[str]) -> None:
+    if why := apparmor.load():
+        _note(f"the AppArmor profile {PROFILE} is not loaded, so containers run unconfined: {why}")
+    else:
+        print(f"loaded the AppArmor profile {PROFILE}: containers run under it from their next start on")
+        changed.append(PROFILE)
 
 
 def _settle_units(context: Context, changed: list[str], *, enable: bool, now: bool) -> None:

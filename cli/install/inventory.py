@@ -25,6 +25,8 @@ COMPLETIONS = {
     # fish looks into /usr/local/share only where XDG_DATA_DIRS says so, which a server's login does not
     "hawse.fish": "/etc/fish/completions/hawse.fish",
 }
+PROFILE = "/etc/apparmor.d/hawse-default"
+"""AppArmor's directory for what is loaded at each boot."""
 MANUAL = "/usr/local/share/man/man1/hawse.1"
 LINK = "/usr/local/bin/hawse"
 _FOUND = ("/usr/local/bin", "/usr/bin", "/bin")
@@ -52,13 +54,15 @@ def mark(content: bytes, link: str) -> str:
     return f"link:{link}" if link else sha256(content).hexdigest()
 
 
-def inventory(program: str, *, systemd: bool) -> tuple[Item, ...]:
-    """All of it, for the hawse whose program is at that absolute path; units only where there is a systemd."""
+def inventory(program: str, *, systemd: bool, apparmor: bool) -> tuple[Item, ...]:
+    """All of it, for the hawse whose program is at that absolute path; units and profile where there is something for them."""
     items = [Item(path=CONFIG, content=_packaged("hawse.toml"), config=True)]
     if os.path.dirname(program) not in _FOUND:
         items.append(Item(path=LINK, link=program))
     items += [Item(path=path, content=_packaged(f"completions/{name}")) for name, path in COMPLETIONS.items()]
     items.append(Item(path=MANUAL, content=manual().encode()))
+    if apparmor:
+        items.append(Item(path=PROFILE, content=_packaged("hawse-default.apparmor"), config=True))
     if systemd:
         items += [Item(path=f"{UNIT_DIRECTORY}/{name}", content=_unit(name, program)) for name in UNITS + PULLED_UNITS]
     return tuple(items)

@@ -6,8 +6,8 @@ import os
 
 from hawse.cli.context import Context
 from hawse.cli.errors import Failure
-from hawse.cli.install import files, group, systemd
-from hawse.cli.install.inventory import CONFIG, UNIT_DIRECTORY, UNITS
+from hawse.cli.install import apparmor, files, group, systemd
+from hawse.cli.install.inventory import CONFIG, PROFILE, UNIT_DIRECTORY, UNITS
 from hawse.cli.install.manifest import MANIFEST, Manifest, load, save
 from hawse.cli.install.program import program
 
@@ -31,6 +31,10 @@ def uninstall(context: Context) -> None:
             print(f"removed {path}")
         elif os.path.lexists(path):
             print(f"kept {path}, which you changed")
+    if (
+        PROFILE in manifest.marks and apparmor.is_loaded()
+    ):  # taking it from the kernel would let loose whoever runs under it
+        print(f"the AppArmor profile of {PROFILE} stays loaded until the machine restarts")
     if systemd.is_running():
         systemd.reload()
     _remove_group(manifest)

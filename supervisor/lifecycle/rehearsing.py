@@ -27,7 +27,6 @@ from hawse.supervisor.linux.features import Feature
 from hawse.supervisor.linux.tree import remove_tree
 from hawse.supervisor.model import Container, ContainerConfig, ContainerId, Resources, State
 from hawse.supervisor.parts import Parts
-from hawse.supervisor.runtime import spec as specs
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.spec import Paths, Surroundings, shim_spec
 
@@ -35,7 +34,6 @@ NAME = "trial"  # of its directories and cgroups
 DEADLINE = 30.0  # seconds; it takes some 20 ms
 CURRENT = 60.0  # seconds that what was found counts as news
 REMEMBERED = 0.2  # seconds in which the kernel has told how a process ended, where it tells at all
-PROFILE = Path(specs.__file__).with_name("hawse-default.apparmor")
 LIMITS = {
     "memory": Resources(memory=64 << 20),
     "cpu": Resources(cpus=0.5),
@@ -92,7 +90,7 @@ class Rehearsal:
                 found.append(_without_ids(await self._start(None)))
             found += [*await self._rules(), features.forwarding(), features.connection_tracking()]
             found += [features.bridged_packets(), features.state_directory(self._parts.config.root)]
-            if (apparmor := features.confinement(confining.DEFAULT, PROFILE)) is not None:
+            if (apparmor := features.confinement(confining.DEFAULT)) is not None:
                 found.append(apparmor)
             if not trial.stage:
                 found += [_limits(trial, v2=self._parts.cgroups.v2 is not None), _exit(bool(self._tells_exit))]

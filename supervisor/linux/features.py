@@ -88,16 +88,15 @@ def connection_tracking() -> Feature:
     )
 
 
-def confinement(default: str, profile: Path) -> Feature | None:
+def confinement(default: str) -> Feature | None:
     """None without AppArmor, which is not missed."""
     if not apparmor.is_enabled():
         return None
-    installed = f"/etc/apparmor.d/{default}"
     return Feature(
         name="AppArmor",
         found=apparmor.is_loaded(default),
         costs=f"containers run unconfined, for the profile {default} is not loaded",
-        remedy=f"cp {profile} {installed} && apparmor_parser --replace --write-cache {installed}",
+        remedy="hawse system install (apparmor_parser is in Debian's package apparmor)",
     )
 
 

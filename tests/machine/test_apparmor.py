@@ -11,7 +11,6 @@ from tests.vm.machine import Machine
 pytestmark = pytest.mark.timeout(900)
 
 LABEL = "cat /proc/1/attr/current"
-LOAD = "/opt/hawse/bin/python -c 'from hawse.cli import apparmor; apparmor.{}()'"
 OWN = """\
 printf 'profile hawse-test flags=(attach_disconnected) { file, network, capability, deny /etc/hostname r, }' >/tmp/own
 apparmor_parser --replace /tmp/own
@@ -20,12 +19,10 @@ apparmor_parser --replace /tmp/own
 
 @pytest.fixture
 def confined(machine: Machine) -> Iterator[Machine]:
-    """With hawse's default profile loaded; and the kernel's log from here on has nothing denied."""
-    machine.run(LOAD.format("load"))
+    """With hawse's default profile as installed; and the kernel's log from here on has nothing denied."""
     machine.run("dmesg --clear")
     yield machine
     denied = machine.run("dmesg | grep -i 'apparmor=.DENIED' || true").out
-    machine.run(LOAD.format("unload"))
     assert not denied, denied
 
 
@@ -111,7 +108,10 @@ def test_a_profile_that_is_not_loaded_refuses_the_start(machine: Machine) -> Non
 
 
 def test_without_the_default_profile_info_says_so(machine: Machine) -> None:
+    machine.run("apparmor_parser --remove /etc/apparmor.d/hawse-default")
     assert machine.run(f"hawse run --rm busybox {LABEL}").out == "unconfined\n"
-    assert "apparmor_parser" in machine.run("hawse info | grep -i apparmor").out
+    assert "hawse system install" in machine.run("hawse info | grep -i apparmor").out
     assert "name=apparmor" in machine.run("hawse info -f '{{json .SecurityOptions}}'").out
     assert "hawse-default" in machine.run("hawse info -f '{{json .Warnings}}'").out
+    assert "loaded the AppArmor profile" in machine.run("hawse system install").out
+    assert machine.run(f"hawse run --rm busybox {LABEL}").out == "hawse-default (enforce)\n"

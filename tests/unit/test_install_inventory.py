@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hawse.cli.install.group import GROUP
-from hawse.cli.install.inventory import CONFIG, LINK, UNIT_DIRECTORY, inventory
+from hawse.cli.install.inventory import CONFIG, LINK, PROFILE, UNIT_DIRECTORY, inventory
 from hawse.cli.install.manual import escape, manual
 from hawse.cli.install.program import program, program_problems
 from hawse.supervisor.config import Config, load
@@ -21,8 +21,8 @@ from hawse.supervisor.config import Config, load
 PROGRAM = "/srv/hawse/bin/hawse"
 
 
-def contents(program: str = PROGRAM, *, systemd: bool = True) -> dict[str, str]:
-    return {item.path: item.content.decode() for item in inventory(program, systemd=systemd)}
+def contents(program: str = PROGRAM, *, systemd: bool = True, apparmor: bool = True) -> dict[str, str]:
+    return {item.path: item.content.decode() for item in inventory(program, systemd=systemd, apparmor=apparmor)}
 
 
 def test_the_units_start_this_hawse() -> None:
@@ -34,6 +34,11 @@ def test_the_group_is_the_same_everywhere() -> None:
     found = contents()
     assert f"SocketGroup={GROUP}\n" in found[f"{UNIT_DIRECTORY}/hawse.socket"]
     assert tomllib.loads(found[CONFIG]) == {"group": GROUP}
+
+
+def test_the_profile_is_that_of_its_file_where_there_is_apparmor() -> None:
+    assert f"\nprofile {PROFILE.rpartition('/')[2]} " in contents()[PROFILE]
+    assert PROFILE not in contents(apparmor=False)
 
 
 def test_without_systemd_there_are_no_units() -> None:
