@@ -58,7 +58,9 @@ def test_execs_and_health_checks_are_where_their_container_is(confined: Machine)
     format = "{{.AppArmorProfile}}"
     assert run(f"hawse inspect -f '{format}' app free").out == "hawse-default\nunconfined\n"
     run("for _ in $(seq 120); do hawse ps --filter health=healthy -q | grep -q . && exit; sleep 0.5; done; exit 1")
-    run(f"hawse stop -t 0 app; {LOAD.format('unload')}; hawse start app")
+    run("hawse stop -t 0 app; apparmor_parser --remove /etc/apparmor.d/hawse-default; hawse start app")
+    assert run("hawse exec app cat /proc/self/attr/current").out == "unconfined\n", "as PID 1 was started"
+    run("hawse system install")
     assert run("hawse exec app cat /proc/self/attr/current").out == "unconfined\n", "as PID 1 was started"
 
 
