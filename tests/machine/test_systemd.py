@@ -8,13 +8,13 @@ from tests.vm.machine import Machine
 
 pytestmark = pytest.mark.timeout(900)
 
-WAIT = "for _ in $(seq 60); do {0} && break; sleep 1; done; {0}"
+WAIT = "for _ in $(seq 60); do {0} && exit 0; sleep 1; done; exit 1"
 MAIN = "$(systemctl show -P MainPID hawse)"
 LEAVES_CLEANLY = "trap 'sleep 2; echo clean >/data/said; exit 7' USR1; touch /data/ready; while :; do sleep 0.1; done"
 
 
 def until(machine: Machine, condition: str) -> None:
-    machine.run(WAIT.format(condition))
+    machine.run(WAIT.replace("{0}", condition))
 
 
 def began(machine: Machine) -> str:
@@ -31,7 +31,7 @@ def test_a_reboot_gives_each_its_signal_and_its_grace(machine: Machine) -> None:
     )
     until(machine, "test -e /var/lib/hawse/volumes/data/one-ready -a -e /var/lib/hawse/volumes/data/two-ready")
     machine.reboot()
-    until(machine, "hawse ps -q --filter name=stays | grep -q .")
+    until(machine, "hawse inspect -f '{{.State.Status}}' stays | grep -qx running")
     states = machine.run("hawse ps -a --format '{{.Names}} {{.State}}' | sort").out
     assert states == "one exited\nstays running\ntwo exited\n"
     assert machine.run("hawse inspect -f '{{.State.ExitCode}}' one two").out == "7\n7\n"
