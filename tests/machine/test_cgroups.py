@@ -88,7 +88,9 @@ def test_root_of_the_host_opens_what_it_was_given(machine: Machine, flags: str, 
 def test_block_io(machine: Machine) -> None:
     machine.run("truncate -s 64M /var/tmp/disk; losetup /dev/loop7 /var/tmp/disk")
     try:
-        machine.run("hawse run -d --name box --device /dev/loop7 --device-read-bps /dev/loop7:1mb busybox sleep 1000")
+        machine.run(
+            "hawse run -d --name box --userns host --device /dev/loop7 --device-read-bps /dev/loop7:1mb busybox sleep 1000"
+        )
         assert shown(machine, "io.max") == "7:7 rbps=1048576 wbps=max riops=max wiops=max"
         read = "time -p hawse exec box dd if=/dev/loop7 of=/dev/null bs=1M count=5 iflag=direct"
         took = machine.run(read).out.partition("real ")[2].split()[0]
