@@ -6,7 +6,7 @@ import os
 import re
 import stat
 import subprocess
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import distributions
 
 from hawse.cli.errors import Failure
 from hawse.supervisor.api import wire
@@ -17,13 +17,10 @@ _PLAIN = re.compile(r"[A-Za-z0-9/._+@=-]+\Z")
 
 def program() -> str:
     """Its absolute path, from the record that pip leaves: `argv[0]` may be anything.  Raises Failure."""
-    try:
-        files = distribution("hawse").files or []
-    except PackageNotFoundError:
-        files = []
-    for file in files:
-        if file.name == "hawse" and file.parent.name == "bin":
-            return os.path.normpath(os.path.abspath(file.locate()))
+    for record in distributions(name="hawse"):  # beside a source tree there is a second one, which knows no program
+        for file in record.files or ():
+            if file.name == "hawse" and file.parent.name == "bin":
+                return os.path.normpath(os.path.abspath(file.locate()))
     raise Failure("cannot tell where the hawse program is: pip has no record of it. Install hawse with pip, then again")
 
 
