@@ -131,12 +131,12 @@ def compact(value: Any) -> str:
 
 
 def cgroups(name: str) -> Counter[str]:
-    """Directories below the instance's own cgroup; that itself may stay."""
+    """Directories below the instance's own cgroup; that itself may stay, and so may the place of its shims."""
     found: Counter[str] = Counter()
     hierarchies = Path("/sys/fs/cgroup")
     for top in (*hierarchies.glob(f"*/{name}"), hierarchies / name):
         for directory, _, _ in os.walk(top):
-            if directory != str(top):
+            if directory not in (str(top), f"{top}/shims"):
                 found[directory] += 1
     return found
 

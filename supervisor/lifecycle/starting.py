@@ -26,7 +26,7 @@ from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.errors import HawseError, KernelError, StartError
 from hawse.supervisor.lifecycle import confining, network_files
 from hawse.supervisor.lifecycle.creating import lease, prepare
-from hawse.supervisor.linux import cgroup_devices
+from hawse.supervisor.linux import cgroup_devices, descriptors
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.model import Container, ContainerId, NetworkName
 from hawse.supervisor.moves import move
@@ -108,7 +108,7 @@ async def _claim(parts: Parts, container: Container) -> Container:
 
     Addresses are its own since it was created, but in a network that was removed and made anew in between.
     """
-
+    descriptors.check_room()
     confined = replace(container, apparmor=confining.profile(container.config))
 
     def claim(tx: Tx) -> Container:

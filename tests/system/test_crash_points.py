@@ -201,5 +201,5 @@ def test_every_part_has_points() -> None:
     assert {p.partition(".")[0] for p in POINTS} == {
         *("create", "start", "connect", "exit", "disconnect", "remove", "network-create", "network-remove", "image"),
         *("auto-remove", "restart", "spawner", "shim", "midwife", "hook", "gate", "dispatch", "live"),
-        *("stop", "pause", "unpause", "update"),
+        *("stop", "pause", "unpause", "update", "volume"),
     }

@@ -33,7 +33,7 @@ with box.waiting_for(LogMessageWaitStrategy("ready")):
     port = box.get_exposed_port(80)
     while True:
         try:
-            page = urllib.request.urlopen(f"http://{box.get_container_host_ip()}:{port}", timeout=PATIENCE).read().decode()
+            page = urllib.request.urlopen(f"http://{box.get_container_host_ip()}:{port}", timeout=60).read().decode()
             break
         except OSError:
             time.sleep(0.05)  # it has said that it is about to listen

@@ -74,7 +74,7 @@ def behind(lab: Lab) -> set[str]:
     get = """
 import http.client
 for _ in range(4):
-    connection = http.client.HTTPConnection("127.0.0.1", 8088, timeout=PATIENCE)
+    connection = http.client.HTTPConnection("127.0.0.1", 8088, timeout=5)
     connection.request("GET", "/")
     print(connection.getresponse().read().decode().strip())
 """

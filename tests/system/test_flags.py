@@ -90,7 +90,7 @@ def test_what_is_left_out_is_said(lab: Lab, flags: tuple[str, ...], said: str) -
         (("--uts", "host"), "does not support sharing the uts namespace"),
         (("--cgroupns", "host"), "does not support sharing the cgroup namespace"),
         (("--isolation", "hyperv"), "does not support this isolation technology"),
-        (("--cgroup-parent", "/of/mine"), "each container has its own cgroup"),
+        (("--cgroup-parent", "/of/mine"), "all containers are below one cgroup"),
         (("--link", "other"), "HostConfig.Links"),
         (("--volumes-from", "other"), "HostConfig.VolumesFrom"),
     ],
