@@ -102,7 +102,7 @@ HEALTH = (
     Flag("health-start-period", kind="duration", help="Time in which failures do not count yet"),
     Flag("health-start-interval", kind="duration", help="Time between two checks while it starts"),
     Flag("no-healthcheck", kind="bool", help="Do not run the image's health check"),
-    Flag("log-driver", help="json-file, or none to keep no log"),
+    Flag("log-driver", help="json-file, journald for systemd's journal as well, or none to keep no log"),
     Flag("log-opt", kind="list", help="max-size=10m, max-file=3, labels=NAME,…, env=NAME,…"),
 )
 CONTAINER = tuple(

@@ -233,8 +233,8 @@ class ContainerConfig(Record, frozen=True, kw_only=True):
     dns_options: tuple[str, ...] = ()
     log_max_size: int = 16 << 20
     log_max_files: int = 3
-    log_driver: str = "json-file"  # docker's word for our files; or none
-    log_details: dict[str, str] = {}  # --log-opt labels= and env=: what `logs --details` shows beside each line
+    log_driver: str = "json-file"  # docker's word for our files; journald: they and the journal; or none
+    log_details: dict[str, str] = {}  # --log-opt labels=, env= and tag=: see logfields.py
     hooks: tuple[OwnHook, ...] = ()
 
     @property

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from hawse.supervisor.api.body import Body, invalid
 from hawse.supervisor.errors import UserError
+from hawse.supervisor.logfields import check_tag
 from hawse.supervisor.model import ContainerConfig, Device, DeviceLimit, Resources, RestartPolicy, Ulimit
 
 MINIMUM_MEMORY = 6 << 20  # docker's own; below it a container cannot even start its program
@@ -265,30 +266,37 @@ class Logging:
 
 
 def logging(outer: Body, warnings: list[str]) -> Logging:
-    """LogConfig: files of ours whatever the driver, but for `none`.  The options are json-file's."""
+    """LogConfig: files of ours whatever the driver, but for `none`; for `journald` they are what docker calls its cache."""
     default = ContainerConfig()
     size, files = default.log_max_size, default.log_max_files
     driver = outer.body("LogConfig").text("Type") or default.log_driver
     options = outer.body("LogConfig").strings_map("Config")
     if driver == "none":
         return Logging("none", size, files, {})
-    if driver not in ("json-file", "local"):
+    if driver not in ("json-file", "local", "journald"):
         warnings.append(f"log driver {driver!r} is not supported; logs are kept in files and read with logs")
         return Logging(default.log_driver, size, files, {})
+    journald = driver == "journald"
+    cache, known = ("cache-", {"tag", "cache-disabled"}) if journald else ("", set[str]())
+    known |= {f"{cache}max-size", f"{cache}max-file", "labels", "env", "mode", "max-buffer-size"}
     for name in options:
-        if name in ("compress", "tag", "labels-regex", "env-regex"):
-            warnings.append(f"log option {name!r} is not supported and was discarded")
-        elif name not in ("max-size", "max-file", "labels", "env", "mode", "max-buffer-size"):
+        if name not in known and name not in (f"{cache}compress", "tag", "labels-regex", "env-regex"):
             raise UserError(f"unknown log opt '{name[:80]}' for {driver} log driver")
-    if text := options.get("max-size"):
+        if name not in known:
+            warnings.append(f"log option {name!r} is not supported and was discarded")
+    if (disabled := options.get("cache-disabled", "false")) != "false":
+        raise invalid("HostConfig.LogConfig.Config.cache-disabled", disabled, "false: logs reads the files")
+    if text := options.get(f"{cache}max-size"):
         match = _SIZE.match(text)
         if not match or not (size := int(match[1]) * _SCALE[match[2].lower()]):
-            raise invalid("HostConfig.LogConfig.Config.max-size", text, "a size such as 10m")
-    if text := options.get("max-file"):
+            raise invalid(f"HostConfig.LogConfig.Config.{cache}max-size", text, "a size such as 10m")
+    if text := options.get(f"{cache}max-file"):
         files = int(text) if re.fullmatch(r"[0-9]{1,4}", text) else 0
         if not files:
-            raise invalid("HostConfig.LogConfig.Config.max-file", text, "a number of files, 1 or more")
-    return Logging(default.log_driver, size, files, {n: options[n] for n in ("labels", "env") if options.get(n)})
+            raise invalid(f"HostConfig.LogConfig.Config.{cache}max-file", text, "a number of files, 1 or more")
+    kept = {name: text for name, text in options.items() if name in known & {"labels", "env", "tag"} and text}
+    check_tag(kept.get("tag", ""))
+    return Logging(driver if journald else default.log_driver, size, files, kept)
 
 
 def _is_address(text: str) -> bool:

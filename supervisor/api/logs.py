@@ -9,6 +9,7 @@ from urllib.parse import quote_plus
 import anyio
 from aiohttp import web
 
+from hawse.supervisor import logfields
 from hawse.supervisor.api import wire
 from hawse.supervisor.api.call import Call
 from hawse.supervisor.errors import NotFound, NotImplementedYet, UserError
@@ -67,14 +68,8 @@ async def _tell_end(call: Call, container_id: str, ended: asyncio.Event) -> None
 
 def _details(config: ContainerConfig) -> bytes:
     """The labels and variables named by --log-opt, `a=1,b=2`, and a blank that is there without any as well."""
-    variables = dict(text.partition("=")[::2] for text in config.env)
-    found: dict[str, str] = {}
-    for names, values in (
-        (config.log_details.get("labels"), config.labels),
-        (config.log_details.get("env"), variables),
-    ):
-        found.update({name: values[name] for name in (names or "").split(",") if name in values})
-    return ",".join(f"{quote_plus(k)}={quote_plus(v)}" for k, v in sorted(found.items())).encode() + b" "
+    found = sorted(logfields.details(config).items())
+    return ",".join(f"{quote_plus(k)}={quote_plus(v)}" for k, v in found).encode() + b" "
 
 
 def shown(entry: Entry, framed: bool, times: bool = False, details: bytes = b"") -> bytes:

@@ -131,7 +131,7 @@ async def info(call: Call) -> web.StreamResponse:
             "Volume": ["local"],
             "Network": ["bridge", "host", "null"],
             "Authorization": None,
-            "Log": ["json-file"],
+            "Log": ["journald", "json-file", "local", "none"],
         },
         "MemoryLimit": True,
         "SwapLimit": True,

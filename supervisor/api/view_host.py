@@ -14,9 +14,7 @@ def host_config(config: ContainerConfig) -> dict[str, Any]:
         "ContainerIDFile": "",
         "LogConfig": {
             "Type": config.log_driver,
-            "Config": {}
-            if config.log_driver == "none"
-            else {"max-size": str(config.log_max_size), "max-file": str(config.log_max_files), **config.log_details},
+            "Config": _log_options(config),
         },
         "NetworkMode": config.network_mode,
         "PortBindings": _port_bindings(config.ports),
@@ -114,3 +112,11 @@ def _host_ports(binding: PortBinding) -> str:
     if not binding.host_port:
         return ""
     return f"{binding.host_port}-{binding.host_port_last}" if binding.host_port_last else str(binding.host_port)
+
+
+def _log_options(config: ContainerConfig) -> dict[str, str]:
+    if config.log_driver == "none":
+        return {}
+    cache = "cache-" if config.log_driver == "journald" else ""
+    size, files = str(config.log_max_size), str(config.log_max_files)
+    return {f"{cache}max-size": size, f"{cache}max-file": files, **config.log_details}

@@ -15,6 +15,7 @@ from hawse.supervisor import events, faults, leaving, names, volumes
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.errors import Conflict, NotFound, UserError
 from hawse.supervisor.lifecycle import confining, filling
+from hawse.supervisor.linux import journald
 from hawse.supervisor.model import (
     ID_RANGE,
     Container,
@@ -182,6 +183,11 @@ def _check(config: ContainerConfig) -> None:
         raise UserError("no command specified", hint="give one after the image, or set CMD in the image")
     spec.capabilities(config)
     confining.check(config)
+    if config.log_driver == "journald" and not os.path.exists(journald.PATH):
+        raise UserError(
+            "failed to initialize logging driver: journald is not enabled on this host",
+            hint=f"there is no {journald.PATH}; --log-driver json-file keeps the log in a file",
+        )
     cores = os.cpu_count() or 1
     if config.resources.cpus is not None and not 0.01 <= config.resources.cpus <= cores:
         raise UserError(

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import socket
+import struct
 from collections.abc import Mapping
 
 PATH = "/run/systemd/journal/socket"
@@ -39,11 +40,16 @@ def encode(fields: Mapping[str, str]) -> bytes:
 
 
 class Journal:
-    """Never waits: journald may stand still, and who logs must not."""
+    """Waits `patience` seconds for room and no longer: journald may stand still, and who logs must not."""
 
-    def __init__(self, path: str = PATH) -> None:
+    def __init__(self, path: str = PATH, *, patience: float = 0.0) -> None:
         self._path = path
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        if patience:
+            wait = struct.pack("ll", int(patience), int(patience % 1 * 1e6))  # socket(7), SO_SNDTIMEO: a timeval
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, wait)
+        else:
+            self._socket.setblocking(False)
 
     def close(self) -> None:
         self._socket.close()

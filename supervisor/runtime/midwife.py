@@ -41,6 +41,7 @@ class Charge:
     log_path: str
     log_max_size: int
     log_max_files: int
+    journal_fields: dict[str, str] | None
     tty: bool
     stdin_once: bool
     has_network: bool
@@ -90,6 +91,7 @@ def charge(spec: ShimSpec, path: str) -> Charge:
         log_path=spec.log_path,
         log_max_size=spec.log_max_size,
         log_max_files=spec.log_max_files,
+        journal_fields=spec.journal_fields,
         tty=spec.process.tty,
         stdin_once=spec.stdin_once,
         has_network=spec.net == "new",

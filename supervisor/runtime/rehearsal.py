@@ -42,6 +42,7 @@ SPEC = ShimSpec(
     log_path="/dev/null",
     log_max_size=0,
     log_max_files=1,
+    journal_fields=None,
     rootfs=RootfsSpec(lower=["/"], upper="/", work="/", target="/"),
     process=ProcessSpec(argv=["true"], env=["PATH=/bin"], caps=["CAP_CHOWN"]),
     mounts=[

@@ -17,10 +17,12 @@ import signal
 import time
 
 from hawse.supervisor import faults
+from hawse.supervisor.linux import journald
 from hawse.supervisor.runtime import exits, protocol
 from hawse.supervisor.runtime.control import Control, Message
 from hawse.supervisor.runtime.exec_ import DRAIN_LIMIT, Exec
 from hawse.supervisor.runtime.exits import ExitRecord
+from hawse.supervisor.runtime.journalwriter import JournalWriter
 from hawse.supervisor.runtime.logwriter import LogWriter
 from hawse.supervisor.runtime.loop import READ, Loop
 from hawse.supervisor.runtime.midwife import Charge
@@ -104,8 +106,7 @@ class Shim:
         self.charge = charge
         self.control.listen(charge.socket)
         faults.point("shim.listening")
-        log = LogWriter(charge.log_path, charge.log_max_size, charge.log_max_files) if charge.log_path else None
-        self.pump = Pump(self.loop, log, tty=charge.tty, close_stdin=charge.stdin_once)
+        self.pump = Pump(self.loop, _open_log(charge), tty=charge.tty, close_stdin=charge.stdin_once)
 
     def _on_birth(self, pid: int, pidfd: int) -> None:
         self.pid, self.pidfd = pid, pidfd
@@ -284,6 +285,16 @@ class Shim:
                 pass
         # An init that was born just now and not heard of finds itself alone, and ends.
         self.leave()
+
+
+def _open_log(charge: Charge) -> LogWriter | None:
+    """Raises OSError."""
+    if not charge.log_path:
+        return None
+    if charge.journal_fields is None:
+        return LogWriter(charge.log_path, charge.log_max_size, charge.log_max_files)
+    fields = journald.encode(charge.journal_fields)
+    return JournalWriter(charge.log_path, charge.log_max_size, charge.log_max_files, fields)
 
 
 def _start_time(pid: int) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hawse.supervisor.errors import UserError
+from hawse.supervisor.logfields import journal_fields
 from hawse.supervisor.model import ID_RANGE, Container, ContainerConfig
 from hawse.supervisor.runtime.protocol import MountSpec, ProcessSpec, RootfsSpec, ShimSpec
 
@@ -133,6 +134,7 @@ def shim_spec(container: Container, around: Surroundings) -> ShimSpec:
         log_path="" if config.log_driver == "none" else str(paths.log),
         log_max_size=config.log_max_size,
         log_max_files=config.log_max_files,
+        journal_fields=journal_fields(container),
         rootfs=RootfsSpec(
             lower=list(around.lower),
             upper=str(paths.upper),
