@@ -9,7 +9,7 @@ import subprocess
 
 from hawse.cli.errors import Failure
 
-GROUP = "hawse"  # as SocketGroup= in packaging/hawse.socket and `group` in packaging/hawse.toml
+GROUP = "hawse"  # as SocketGroup= in cli/install/packaged/hawse.socket and `group` in cli/install/packaged/hawse.toml
 
 
 def exists() -> bool:

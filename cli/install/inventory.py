@@ -32,7 +32,7 @@ LINK = "/usr/local/bin/hawse"
 _FOUND = ("/usr/local/bin", "/usr/bin", "/bin")
 """Directories of every PATH: a program that is there needs no link."""
 _PACKAGED_PROGRAM = "/usr/bin/hawse"
-"""What the units in packaging/ execute."""
+"""What the units in cli/install/packaged/ execute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,4 +73,4 @@ def _unit(name: str, program: str) -> bytes:
 
 
 def _packaged(name: str) -> bytes:
-    return files("hawse.packaging").joinpath(name).read_bytes()
+    return files("hawse.cli.install").joinpath("packaged", name).read_bytes()

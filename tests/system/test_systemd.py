@@ -278,9 +278,9 @@ def test_the_units_say_what_the_daemon_relies_on() -> None:
     service, containers, sockets = (ConfigParser(strict=False) for _ in range(3))
     for parser in (service, containers, sockets):
         parser.optionxform = str  # type: ignore[assignment,method-assign]
-    service.read(REPOSITORY / "packaging/hawse.service")
-    containers.read(REPOSITORY / f"packaging/{UNIT}")
-    sockets.read(REPOSITORY / "packaging/hawse.socket")
+    service.read(REPOSITORY / "cli/install/packaged/hawse.service")
+    containers.read(REPOSITORY / f"cli/install/packaged/{UNIT}")
+    sockets.read(REPOSITORY / "cli/install/packaged/hawse.socket")
     wanted = {"Type": "notify", "KillMode": "process", "OOMPolicy": "continue", "Restart": "always"}
     assert {key: service["Service"][key] for key in wanted} == wanted
     assert UNIT in service["Unit"]["Wants"].split() and UNIT in service["Unit"]["After"].split()
@@ -290,7 +290,7 @@ def test_the_units_say_what_the_daemon_relies_on() -> None:
     assert "hawse-shutdown.service" in service["Unit"]["Wants"]
     shutdown = ConfigParser(strict=False)
     shutdown.optionxform = str  # type: ignore[assignment,method-assign]
-    shutdown.read(REPOSITORY / "packaging/hawse-shutdown.service")
+    shutdown.read(REPOSITORY / "cli/install/packaged/hawse-shutdown.service")
     assert "hawse.service" in shutdown["Unit"]["After"].split(), "what comes after it is stopped before it"
     assert {"Requires", "BindsTo", "PartOf"}.isdisjoint(shutdown["Unit"]), (
         "a restart of hawse.service stops no container"

@@ -351,7 +351,7 @@ def test_images_and_volumes_by_what_they_are(lab: Lab) -> None:
 
 def test_bash_completes_names_that_there_are(lab: Lab, box: str) -> None:
     script = (
-        f"source {REPOSITORY}/packaging/completions/hawse.bash; "
+        f"source {REPOSITORY}/cli/install/packaged/completions/hawse.bash; "
         'COMP_WORDS=(hawse "$@"); COMP_CWORD=$#; _hawse; echo "${COMPREPLY[@]}"'
     )
 

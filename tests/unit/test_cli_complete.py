@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.cli_daemon import CliDaemon
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "packaging/completions"
+SCRIPTS = Path(__file__).resolve().parents[2] / "cli/install/packaged/completions"
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tests.lab.wheel import build
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
-ROOTS = ("supervisor", "handlers", "cli", "packaging")
+ROOTS = ("supervisor", "handlers", "cli")
 
 
 def on_disk() -> set[str]:
