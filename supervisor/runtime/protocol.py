@@ -91,7 +91,7 @@ class ShimSpec:
     log_path: str  # "" keeps no log
     log_max_size: int
     log_max_files: int
-    journal_fields: dict[str, str] | None  # what entries in systemd's journal have; None: there are none
+    journal_fields: dict[str, str] | None = None  # what entries in systemd's journal have; None: there are none
     rootfs: RootfsSpec
     process: ProcessSpec
     mounts: list[MountSpec]
