@@ -162,6 +162,7 @@ def _host(options: Options, bindings: ports.Places, binds: list[str], mode: str)
         "CpusetMems": options.cpuset_mems,
         "OomScoreAdj": options.oom_score_adj,
         "OomKillDisable": options.oom_kill_disable,
+        "MemorySwappiness": options.memory_swappiness,
         "BlkioWeight": options.blkio_weight,
         **block_io,
         "Ulimits": options.ulimit,

@@ -67,11 +67,14 @@ LIMITS = (
     Flag("cpu-period", kind="int", help="CFS period in microseconds"),
     Flag("cpu-quota", kind="int", help="CFS quota in microseconds"),
     Flag("cpuset-cpus", help="The CPUs that it may use, such as 0-2,4"),
-    Flag("cpuset-mems", help="The memory nodes that it may use", hidden=True),
+    Flag("cpuset-mems", help="The memory nodes that it may use, such as 0,1"),
     Flag("pids-limit", kind="int", help="How many processes it may have"),
     Flag("ulimit", kind="ulimit", help="Resource limit, NAME=SOFT[:HARD]"),
     Flag("oom-score-adj", kind="int", help="Preference of the OOM killer, -1000 to 1000"),
-    Flag("oom-kill-disable", kind="bool", hidden=True),
+    Flag("oom-kill-disable", kind="bool", help="Out of memory, its processes wait and none is killed; cgroup v1"),
+    Flag(
+        "memory-swappiness", kind="int", default=-1, help="How readily its memory is swapped out, 0 to 100; cgroup v1"
+    ),
     Flag("blkio-weight", kind="int", help="Relative weight of its block I/O, 10 to 1000"),
     Flag("blkio-weight-device", kind="list", help="The same for one device, /dev/sda:200"),
     Flag("device-read-bps", kind="list", help="Bytes a second that it may read, /dev/sda:1mb"),

@@ -117,8 +117,11 @@ class Resources(Record, frozen=True, kw_only=True):
     cpu_period: int | None = None  # None is 100 ms
     cpu_shares: int | None = None
     cpuset_cpus: str = ""
+    cpuset_mems: str = ""
     pids_limit: int | None = None
     memory_reservation: int | None = None
+    memory_swappiness: int | None = None  # 0 to 100; cgroup v1
+    oom_kill_disable: bool = False  # cgroup v1
     blkio_weight: int | None = None  # 10 to 1000
     blkio_weight_devices: tuple[DeviceLimit, ...] = ()
     read_bps: tuple[DeviceLimit, ...] = ()

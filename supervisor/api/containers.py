@@ -13,7 +13,7 @@ from hawse.supervisor.api.look import Seen
 from hawse.supervisor.api.text import exit_code
 from hawse.supervisor.errors import UserError
 from hawse.supervisor.images.configure import configure
-from hawse.supervisor.linux import cgroup_io
+from hawse.supervisor.linux import cgroup_io, cgroup_limits
 from hawse.supervisor.model import ContainerConfig, Resources, State
 from hawse.supervisor.signal_names import signal_number
 
@@ -112,9 +112,14 @@ async def create(call: Call) -> web.StreamResponse:
 
 
 def _supported(call: Call, resources: Resources) -> tuple[Resources, list[str]]:
-    """Without what this machine's block I/O controller cannot do, and docker's warnings of it."""
-    controller, weights = call.engine.parts.cgroups.io_support()
-    return cgroup_io.without(resources, controller=controller, weights=weights)
+    """Without what this machine's controllers cannot do, and docker's warnings of it."""
+    cgroups = call.engine.parts.cgroups
+    controller, weights = cgroups.io_support()
+    kept, warnings = cgroup_io.without(resources, controller=controller, weights=weights)
+    if cgroups.has_v1_memory:
+        return kept, warnings
+    kept, more = cgroup_limits.without_v1_memory(kept)
+    return kept, warnings + more
 
 
 async def inspect(call: Call) -> web.StreamResponse:

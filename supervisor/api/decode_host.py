@@ -56,15 +56,16 @@ def refuse_unsupported(outer: Body, warnings: list[str]) -> None:
     for field, text in (
         ("KernelMemory", "kernel memory limit"),
         ("CpuRealtimeRuntime", "CPU real-time runtime"),
-        ("MemorySwappiness", "memory swappiness"),
     ):
         if outer.integer(field, 0) > 0:
             warnings.append(f"{text} is not supported and was discarded ({outer.path(field)})")
-    if outer.flag("OomKillDisable"):
-        warnings.append("disabling the OOM killer is not supported and was discarded")
-    for field, text in (("CpusetMems", "choice of memory nodes"), ("VolumeDriver", "volume driver")):
-        if outer.text(field) not in ("", "local"):
-            warnings.append(f"{text} is not supported and was discarded ({outer.path(field)})")
+    if outer.flag("OomKillDisable") and not outer.integer("Memory", 0):
+        warnings.append(
+            "OOM killer is disabled for the container, but no memory limit is set, "
+            "this can result in the system running out of resources."
+        )
+    if outer.text("VolumeDriver") not in ("", "local"):
+        warnings.append(f"volume driver is not supported and was discarded ({outer.path('VolumeDriver')})")
     discarded = [field for field in ("MaskedPaths", "ReadonlyPaths") if field in outer]  # an empty list asks for none
     discarded += ["StorageOpt"] if outer.strings_map("StorageOpt") else []
     warnings += [f"{outer.path(field)} is not supported and was discarded" for field in discarded]
@@ -85,9 +86,12 @@ def resources(outer: Body, within: Resources | None = None) -> Resources:
         raise UserError("Minimum memoryswap limit should be larger than memory limit, see usage")
     pids = outer.integer("PidsLimit", 0, least=-1, most=1 << 22)
     shares = outer.integer("CpuShares", 0, least=0, most=262_144)
-    cpuset = outer.text("CpusetCpus")
-    if cpuset and not _CPUSET.match(cpuset):
-        raise UserError(f"Invalid value {cpuset} for cpuset cpus", hint="a list such as 0,2-3")
+    for field, what in (("CpusetCpus", "cpus"), ("CpusetMems", "mems")):
+        if (cpuset := outer.text(field)) and not _CPUSET.match(cpuset):
+            raise UserError(f"Invalid value {cpuset} for cpuset {what}", hint="a list such as 0,2-3")
+    swappiness = outer.integer("MemorySwappiness", -1)
+    if not -1 <= swappiness <= 100:
+        raise UserError(f"Invalid value: {swappiness}, valid memory swappiness range is 0-100")
     cpus, quota, period = _cpu_time(outer)
     reservation = outer.integer("MemoryReservation", 0, least=0)
     if 0 < reservation < MINIMUM_MEMORY:
@@ -111,7 +115,10 @@ def resources(outer: Body, within: Resources | None = None) -> Resources:
         cpu_quota=quota,
         cpu_period=period,
         cpu_shares=shares or None,
-        cpuset_cpus=cpuset,
+        cpuset_cpus=outer.text("CpusetCpus"),
+        cpuset_mems=outer.text("CpusetMems"),
+        memory_swappiness=None if swappiness == -1 else swappiness,
+        oom_kill_disable=outer.flag("OomKillDisable"),
         pids_limit=pids if pids > 0 else None,
     )
 
@@ -138,6 +145,8 @@ def update(config: ContainerConfig, body: Body) -> ContainerConfig:
     limits = replace(
         now,
         memory_reservation=asked.memory_reservation or now.memory_reservation,
+        memory_swappiness=now.memory_swappiness if asked.memory_swappiness is None else asked.memory_swappiness,
+        oom_kill_disable=asked.oom_kill_disable or now.oom_kill_disable,
         blkio_weight=asked.blkio_weight or now.blkio_weight,
         memory=asked.memory or now.memory,
         memory_swap=asked.memory_swap or now.memory_swap,
@@ -146,6 +155,7 @@ def update(config: ContainerConfig, body: Body) -> ContainerConfig:
         cpu_period=None if asked.cpus else asked.cpu_period or now.cpu_period,
         cpu_shares=asked.cpu_shares or now.cpu_shares,
         cpuset_cpus=asked.cpuset_cpus or now.cpuset_cpus,
+        cpuset_mems=asked.cpuset_mems or now.cpuset_mems,
         pids_limit=asked.pids_limit if "PidsLimit" in body else now.pids_limit,
     )
     policy = restart_policy(body) if body.body("RestartPolicy").text("Name") else config.restart

@@ -140,7 +140,7 @@ async def info(call: Call) -> web.StreamResponse:
         "CPUShares": True,
         "CPUSet": True,
         "PidsLimit": True,
-        "OomKillDisable": False,
+        "OomKillDisable": engine.parts.cgroups.has_v1_memory,
         "IPv4Forwarding": True,
         "Debug": False,
         "NFd": 0,

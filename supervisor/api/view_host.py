@@ -69,7 +69,7 @@ def limits(resources: Resources) -> dict[str, Any]:
         "CpuPeriod": resources.cpu_period or 0,
         "CpuQuota": resources.cpu_quota or 0,
         "CpusetCpus": resources.cpuset_cpus,
-        "CpusetMems": "",
+        "CpusetMems": resources.cpuset_mems,
         "PidsLimit": resources.pids_limit,
         "BlkioWeight": resources.blkio_weight or 0,
         "BlkioWeightDevice": [{"Path": d.path, "Weight": d.value} for d in resources.blkio_weight_devices],
@@ -77,7 +77,8 @@ def limits(resources: Resources) -> dict[str, Any]:
         "BlkioDeviceWriteBps": _rates(resources.write_bps),
         "BlkioDeviceReadIOps": _rates(resources.read_iops),
         "BlkioDeviceWriteIOps": _rates(resources.write_iops),
-        "OomKillDisable": False,
+        "MemorySwappiness": resources.memory_swappiness,
+        "OomKillDisable": resources.oom_kill_disable,
     }
 
 

@@ -21,7 +21,7 @@ from hawse.supervisor import faults
 from hawse.supervisor.errors import HawseError, KernelError, StartError
 from hawse.supervisor.lifecycle import confining
 from hawse.supervisor.lifecycle.remedies import remedy
-from hawse.supervisor.linux import features, process, threads
+from hawse.supervisor.linux import cgroup_devices, features, process, threads
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.linux.features import Feature
 from hawse.supervisor.linux.tree import remove_tree
@@ -139,7 +139,7 @@ class Rehearsal:
             await _remove(paths)
             config = _write_root(paths)
             parts.images.prepare(paths, uid_base)
-            cgroup = Cgroup.create(parts.cgroups, name, Resources())
+            cgroup = Cgroup.create(parts.cgroups, name, Resources(), cgroup_devices.rules(config))
             undo.push_async_callback(cgroup.clear)
             container = Container(
                 id=ContainerId(name),

@@ -28,6 +28,12 @@ _REMEDIES = (
     ("mounts", re.compile(r"(fsopen|mount) overlay.*No such device", re.DOTALL), "modprobe overlay"),
     ("mounts", re.compile(r"overlay"), _FILE_SYSTEMS),
     ("mounts", re.compile(r"mqueue"), "a kernel with CONFIG_POSIX_MQUEUE"),
+    (
+        "cgroup",
+        re.compile(r"bpf"),
+        "let the daemon use bpf(2): CAP_BPF or CAP_SYS_ADMIN, no seccomp filter against it, CONFIG_CGROUP_BPF; "
+        "or run with --privileged",
+    ),
     ("cgroup", _ANY, "mount -t cgroup2 none /sys/fs/cgroup, where the daemon may write"),
     ("exec", re.compile(r"seccomp"), "a kernel with CONFIG_SECCOMP_FILTER; or --security-opt seccomp=unconfined"),
     ("exec", re.compile(r"apparmor"), "load the profile, or --security-opt apparmor=unconfined"),

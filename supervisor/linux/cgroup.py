@@ -202,7 +202,7 @@ class Cgroup:
         for name, wanted in (
             ("memory", limits.memory),
             ("cpu", limits.cpus or (limits.cpu_quota or 0) > 0),
-            ("cpuset", limits.cpuset_cpus),
+            ("cpuset", limits.cpuset_cpus or limits.cpuset_mems),
             ("pids", limits.pids_limit if (limits.pids_limit or 0) > 0 else None),
         ):
             if wanted and name in missing:
@@ -210,13 +210,15 @@ class Cgroup:
                     f"Your kernel does not support the {name} limit or the {name} cgroup is not mounted",
                     hint="see `hawse info`",
                 )
-        if limits.cpuset_cpus:
-            cgroup_limits.check_cpus(limits.cpuset_cpus, self._available_cpus())
+        for what, asked in (("cpus", limits.cpuset_cpus), ("mems", limits.cpuset_mems)):
+            if asked:
+                cgroup_limits.check_cpuset(what, asked, self._available(what))
 
-    def _available_cpus(self) -> str:
+    def _available(self, what: str) -> str:
+        """`what`: cpus or mems."""
         if "cpuset" in self.hierarchy.v2_controllers and self.hierarchy.v2:
-            return cgroup_stats.read((self.hierarchy.unit or self.hierarchy.v2) / "cpuset.cpus.effective")
-        return cgroup_stats.read(dict(self.hierarchy.v1)["cpuset"] / "cpuset.effective_cpus")
+            return cgroup_stats.read((self.hierarchy.unit or self.hierarchy.v2) / f"cpuset.{what}.effective")
+        return cgroup_stats.read(dict(self.hierarchy.v1)["cpuset"] / f"cpuset.effective_{what}")
 
     def _settings(self, limits: Resources, fresh: bool) -> Iterator[tuple[Path, Setting]]:
         if self._v2:

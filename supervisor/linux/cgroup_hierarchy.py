@@ -46,6 +46,11 @@ class Hierarchy:
         have = self.v2_controllers | {name for name, _ in self.v1}
         return [name for name in ("memory", "cpu", "cpuset", "pids") if name not in have]
 
+    @property
+    def has_v1_memory(self) -> bool:
+        """Whether the memory controller is v1's, which knows swappiness and a disabled OOM killer."""
+        return "memory" in dict(self.v1) and "memory" not in self.v2_controllers
+
     def io_support(self) -> tuple[bool, bool]:
         """Whether block I/O can be limited for single devices, and weighed."""
         top = self.top if "io" in self.v2_controllers else None

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from hawse.supervisor.errors import UserError
 from hawse.supervisor.model import Resources
 
@@ -45,8 +47,7 @@ def settings_v2(limits: Resources) -> Iterator[Setting]:
     yield Setting("cpu", "cpu.max", f"{'max' if quota is None else quota} {_period(limits)}")
     yield Setting("cpu", "cpu.weight", str(_weight(limits.cpu_shares)))
     yield Setting("pids", "pids.max", _or_max(_pids(limits)))
-    if limits.cpuset_cpus:
-        yield Setting("cpuset", "cpuset.cpus", limits.cpuset_cpus)
+    yield from _cpuset(limits)
 
 
 def settings_v1(limits: Resources) -> Iterator[Setting]:
@@ -59,30 +60,54 @@ def settings_v1(limits: Resources) -> Iterator[Setting]:
     yield Setting("cpu", "cpu.cfs_quota_us", str(_quota(limits) or UNLIMITED_V1))
     yield Setting("cpu", "cpu.shares", str(limits.cpu_shares or 1024))
     yield Setting("pids", "pids.max", _or_max(_pids(limits)))
+    if limits.memory_swappiness is not None:
+        yield Setting("memory", "memory.swappiness", str(limits.memory_swappiness))
+    if limits.oom_kill_disable:
+        yield Setting("memory", "memory.oom_control", "1")
+    yield from _cpuset(limits)
+
+
+def _cpuset(limits: Resources) -> Iterator[Setting]:
     if limits.cpuset_cpus:
         yield Setting("cpuset", "cpuset.cpus", limits.cpuset_cpus)
+    if limits.cpuset_mems:
+        yield Setting("cpuset", "cpuset.mems", limits.cpuset_mems)
 
 
-def parse_cpus(text: str) -> set[int]:
-    """The kernel's list format: "0-2,4".  Raises ValueError."""
-    cpus: set[int] = set()
+def without_v1_memory(limits: Resources) -> tuple[Resources, list[str]]:
+    """What a machine keeps whose memory controller is not v1's, and docker's warnings about the rest."""
+    warnings = []
+    if limits.memory_swappiness is not None:
+        warnings.append(
+            "Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. "
+            "Memory swappiness discarded."
+        )
+    if limits.oom_kill_disable:
+        warnings.append("Your kernel does not support OomKillDisable. OomKillDisable discarded.")
+    return replace(limits, memory_swappiness=None, oom_kill_disable=False), warnings
+
+
+def parse_list(text: str) -> set[int]:
+    """The kernel's list format, of CPUs or memory nodes: "0-2,4".  Raises ValueError."""
+    found: set[int] = set()
     for part in filter(None, text.strip().split(",")):
         first, dash, last = part.partition("-")
         low, high = int(first), int(last if dash else first)
         if not 0 <= low <= high < 1 << 16:
             raise ValueError(part)
-        cpus.update(range(low, high + 1))
-    return cpus
+        found.update(range(low, high + 1))
+    return found
 
 
-def check_cpus(wanted: str, available: str) -> None:
-    """Raises UserError in docker's words."""
+def check_cpuset(what: str, wanted: str, available: str) -> None:
+    """`what`: cpus or mems.  Raises UserError in docker's words."""
     try:
-        missing = parse_cpus(wanted) - parse_cpus(available)
+        missing = parse_list(wanted) - parse_list(available)
     except ValueError as e:
-        raise UserError(f"Invalid value {wanted} for cpuset cpus", hint='like "0-2,4"') from e
+        raise UserError(f"Invalid value {wanted} for cpuset {what}", hint='like "0-2,4"') from e
     if missing:
-        raise UserError(f"Requested CPUs are not available - requested {wanted}, available: {available.strip()}")
+        name = {"cpus": "CPUs", "mems": "memory nodes"}[what]
+        raise UserError(f"Requested {name} are not available - requested {wanted}, available: {available.strip()}")
 
 
 def _or_max(value: int | None) -> str:

@@ -44,3 +44,21 @@ def test_no_nftables(machine: Machine) -> None:
     finally:
         machine.run("rm /etc/modprobe.d/trial.conf; systemctl restart hawse.socket hawse")
     machine.run("hawse selftest quick")
+
+
+def test_no_bpf(machine: Machine) -> None:
+    """cgroup v2 restricts devices by it; what needs no restriction still starts."""
+    machine.run(
+        "mkdir -p /run/systemd/system/hawse.service.d; printf '[Service]\\nSystemCallFilter=~bpf\\n"
+        "SystemCallErrorNumber=EPERM\\n' >/run/systemd/system/hawse.service.d/trial.conf; systemctl daemon-reload; "
+        "systemctl restart hawse"
+    )
+    try:
+        told = machine.run(FAILS.format("cgroup"), check=False)
+        assert told.code == 1 and "bpf (device rules)" in told.out and "CAP_BPF" in told.out, told
+        refused = machine.run("hawse run --rm busybox true", check=False)
+        assert refused.code == 125 and "bpf (device rules): Operation not permitted" in refused.out, refused
+        assert machine.run("hawse run --rm --privileged busybox echo works").out == "works\n"
+    finally:
+        machine.run("rm -r /run/systemd/system/hawse.service.d; systemctl daemon-reload; systemctl restart hawse")
+    machine.run("hawse selftest quick")

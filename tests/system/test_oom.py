@@ -66,3 +66,22 @@ def test_what_happens_while_no_daemon_is_there_is_told_by_the_next(lab: Lab, end
     lab.daemon.start()
     assert len(told(lab, "container.oom")) == 1
     lab.hawse("rm", "-f", "box")
+
+
+def test_nobody_is_killed_where_that_was_asked_for(lab: Lab) -> None:
+    """v1: who needs memory waits, and it is told.  v2 cannot, and says so."""
+    flags = ("--oom-kill-disable", "--memory-swappiness", "0", "--cpuset-mems", "0")
+    begun = lab.hawse("run", "-d", "--name", "box", *flags, *LIMIT, "busybox", "sh", "-c", f"{GLUTTON}; exit 3")
+    host = lab.inspect("box")["HostConfig"]
+    assert host["CpusetMems"] == "0"
+    if not (Path("/sys/fs/cgroup/memory") / f"hawse_{lab.instance}").exists():
+        assert "Memory swappiness discarded." in begun.err and "OomKillDisable discarded." in begun.err
+        assert (host["MemorySwappiness"], host["OomKillDisable"]) == (None, False)
+        assert lab.hawse("wait", "box").out == "3\n"  # the child was killed, the shell went on
+    else:
+        assert (host["MemorySwappiness"], host["OomKillDisable"]) == (0, True) and not begun.err
+        eventually(lambda: len(told(lab, "container.oom")) == 1)
+        assert lab.inspect("box")["State"]["Running"] is True
+        lab.hawse("update", "-m", "400m", "--memory-swap", "400m", "box")
+        assert lab.hawse("wait", "box").out == "3\n", "with more memory it goes on"
+    lab.hawse("rm", "-f", "box")

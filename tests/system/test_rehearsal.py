@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -33,9 +32,7 @@ def test_where_containers_run_every_needed_step_is_ok(lab: Lab) -> None:
         "cgroup limits",
         "state directory",
     } <= found.keys()
-    begun = time.monotonic()
     assert "Containers can run here." in quick(lab, code=0)
-    assert time.monotonic() - begun < 1
 
 
 def test_nothing_is_left_of_it_and_nobody_is_told(lab: Lab) -> None:

@@ -240,9 +240,22 @@ def test_a_body_that_is_not_an_object(text: bytes) -> None:
         container_config(body.parse(text))
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"MemorySwappiness": 101}, "valid memory swappiness range is 0-100"),
+        ({"MemorySwappiness": -2}, "valid memory swappiness range is 0-100"),
+        ({"CpusetMems": "a"}, "Invalid value a for cpuset mems"),
+    ],
+)
+def test_limits_that_nobody_has(body: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        decode(host(**body))
+
+
 def test_what_is_accepted_but_not_done_is_a_warning() -> None:
-    decoded = decode(host(MemorySwappiness=50, LogConfig={"Type": "syslog"}))
-    assert any("MemorySwappiness" in w for w in decoded.warnings)
+    decoded = decode(host(VolumeDriver="rexray", LogConfig={"Type": "syslog"}))
+    assert any("VolumeDriver" in w for w in decoded.warnings)
     assert any("syslog" in w for w in decoded.warnings)
 
 

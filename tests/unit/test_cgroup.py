@@ -13,7 +13,7 @@ from hawse.supervisor.errors import UserError
 from hawse.supervisor.linux import cgroup_limits, cgroup_stats
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy, detect
-from hawse.supervisor.linux.cgroup_limits import parse_cpus, settings_v1, settings_v2
+from hawse.supervisor.linux.cgroup_limits import parse_list, settings_v1, settings_v2
 from hawse.supervisor.linux.cgroup_stats import Account, Blocks
 from hawse.supervisor.model import Resources
 
@@ -81,21 +81,38 @@ def test_a_tiny_share_of_a_cpu_is_the_least_the_kernel_takes() -> None:
 
 @given(st.sets(st.integers(0, 300)))
 def test_cpu_lists(cpus: set[int]) -> None:
-    assert parse_cpus(",".join(map(str, cpus))) == cpus
+    assert parse_list(",".join(map(str, cpus))) == cpus
     if cpus:
         low, high = min(cpus), max(cpus)
-        assert parse_cpus(f"{low}-{high}\n") == set(range(low, high + 1))
+        assert parse_list(f"{low}-{high}\n") == set(range(low, high + 1))
 
 
 @pytest.mark.parametrize("text", ["a", "1-", "3-1", "-1", "0-99999999999"])
 def test_bad_cpu_lists(text: str) -> None:
     with pytest.raises(UserError, match="Invalid value"):
-        cgroup_limits.check_cpus(text, "0-1")
+        cgroup_limits.check_cpuset("cpus", text, "0-1")
+
+
+def test_nodes_that_are_not_there() -> None:
+    with pytest.raises(UserError, match=r"Requested memory nodes are not available - requested 1, available: 0$"):
+        cgroup_limits.check_cpuset("mems", "1", "0\n")
+
+
+def test_what_only_the_older_memory_controller_has() -> None:
+    limits = Resources(memory=64 * MB, memory_swappiness=0, oom_kill_disable=True)
+    shown = values(settings_v1(limits))
+    assert (shown["memory.swappiness"], shown["memory.oom_control"]) == ("0", "1")
+    kept, warnings = cgroup_limits.without_v1_memory(limits)
+    assert kept == Resources(memory=64 * MB) and [w.split()[-2:] for w in warnings] == [
+        ["swappiness", "discarded."],
+        ["OomKillDisable", "discarded."],
+    ]
+    assert cgroup_limits.without_v1_memory(kept) == (kept, [])
 
 
 def test_cpus_that_are_not_there() -> None:
     with pytest.raises(UserError, match=r"Requested CPUs are not available - requested 0-7, available: 0-1$"):
-        cgroup_limits.check_cpus("0-7", "0-1\n")
+        cgroup_limits.check_cpuset("cpus", "0-7", "0-1\n")
 
 
 HYBRID = """\

@@ -18,6 +18,7 @@ LIMITS = {"max_user_namespaces": 0, "max_net_namespaces": 7000}
         ("mounts", "fsopen overlay: No such device", "modprobe overlay"),
         ("mounts", "mount overlay: Invalid argument (overlay: filesystem not supported as upperdir)", "ext4"),
         ("cgroup", "cgroup /sys/fs/cgroup/hawse: Read-only file system (EROFS)", "mount -t cgroup2"),
+        ("cgroup", "bpf (device rules): Operation not permitted", "CAP_BPF"),
         ("exec", "install the seccomp filter: Invalid argument", "CONFIG_SECCOMP_FILTER"),
         ("exec", 'exec: "/program": permission denied: unknown', ""),
     ],
