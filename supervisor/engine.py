@@ -268,7 +268,7 @@ class Engine:
         """Change limits and restart policy, of a running container at once.  Raises UserError or KernelError, unchanged."""
         async with serial(self.parts, ref) as container:
             if container.state in (State.REMOVING, State.DEAD):
-                raise Conflict(f"container {container.name} is {container.state.public}, it cannot be updated")
+                raise Conflict(f"container {container.name} is {container.state}, it cannot be updated")
             updated = replace(container, config=change(container.config))
 
             def put(tx: Tx) -> None:
@@ -438,7 +438,7 @@ class Engine:
         """Raises NotFound, Conflict."""
         container = await self.container(container_id)
         if container.state in (State.PAUSED, State.REMOVING, State.DEAD):
-            raise Conflict(f"container {container.name} is {container.state.public}, it cannot be attached to")
+            raise Conflict(f"container {container.name} is {container.state}, it cannot be attached to")
 
     async def resize(self, ref: str, rows: int, cols: int) -> None:
         container = await self.container(ref)
@@ -478,6 +478,6 @@ class Engine:
 def _check_removable(container: Container, force: bool) -> None:
     if container.state.is_alive and not force:
         raise Conflict(
-            f'cannot remove container "/{container.name}": container is {container.state.public}: '
+            f'cannot remove container "/{container.name}": container is {container.state}: '
             "stop the container before removing or force remove"
         )

@@ -44,11 +44,6 @@ class State(StrEnum):
         """A process of it may exist."""
         return self in (State.STARTING, State.RUNNING, State.PAUSED)
 
-    @property
-    def public(self) -> str:
-        """Docker's word for it."""
-        return "created" if self is State.STARTING else self.value
-
 
 class ProcessIdentity(Record, frozen=True, kw_only=True):
     """A process that cannot be mistaken for another: pid alone is reused, (pid, start time, boot id) is not.
@@ -281,6 +276,15 @@ class Container(Record, frozen=True, kw_only=True):
     apparmor: str = ""  # the profile of its current or last run; "" where there was no AppArmor
     stages: dict[str, int] = {}  # of the last start: stage → microseconds
     story: tuple[str, ...] = ()  # the last transitions, for IllegalTransition
+
+    @property
+    def public(self) -> State:
+        """Where it is in docker's words, which have none for a start that is under way: it is still what it was before."""
+        if self.state is not State.STARTING:
+            return self.state
+        if self.restart_count:
+            return State.RESTARTING
+        return State.EXITED if self.started_at else State.CREATED
 
     @property
     def is_unfinished(self) -> bool:

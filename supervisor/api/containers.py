@@ -38,7 +38,7 @@ async def listing(call: Call) -> web.StreamResponse:
     chosen = [
         s
         for s in reversed(seen)
-        if (everything or s.container.state in (State.RUNNING, State.PAUSED, State.RESTARTING))
+        if (everything or s.container.public in (State.RUNNING, State.PAUSED, State.RESTARTING))
         and bounds[0] < s.container.created_at < bounds[1]
         and _matches(s, wanted)
     ]
@@ -68,7 +68,7 @@ def _matches(seen: Seen, wanted: Filters) -> bool:
         wanted.prefix("id", container.id)
         and wanted.pattern("name", container.name, f"/{container.name}")
         and wanted.labels(config.labels)
-        and wanted.exact("status", container.state.public)
+        and wanted.exact("status", container.public)
         and wanted.exact("health", container.health or "none")
         and wanted.exact("network", *networks)
         and wanted.exact("volume", *volumes)

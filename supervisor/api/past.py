@@ -44,7 +44,7 @@ async def leases(call: Call) -> web.StreamResponse:
                 "Address": str(lease.address),
                 "Container": container.id,
                 "Name": container.name,
-                "State": container.state.public,
+                "State": container.public,
             }
             for lease, container in found
         ]

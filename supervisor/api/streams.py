@@ -42,7 +42,7 @@ async def attach(call: Call) -> web.StreamResponse:
     if container.state is State.PAUSED:
         raise Conflict(f"container {call.ref} is paused, unpause the container before attach")
     if container.state in (State.REMOVING, State.DEAD):
-        raise Conflict(f"container {call.ref} is {container.state.public}, it cannot be attached to")
+        raise Conflict(f"container {call.ref} is {container.state}, it cannot be attached to")
     keys = call.query.text("detachKeys") or DEFAULT_DETACH_KEYS
     follow = call.query.flag("stream")
     async with hijack.taken(call, tty=config.tty) as client:

@@ -47,7 +47,7 @@ def exit_code(container: Container) -> int:
 
 def status(container: Container, now: int) -> str:
     """The STATUS column of ps."""
-    match container.state:
+    match container.public:
         case State.RUNNING | State.PAUSED:
             up = f"Up {duration(now - container.started_at)}"
             if container.state is State.PAUSED:
@@ -63,5 +63,5 @@ def status(container: Container, now: int) -> str:
             return "Removal In Progress"
         case State.DEAD:
             return "Dead"
-        case State.CREATED | State.STARTING:
+        case _:
             return "Created"

@@ -41,7 +41,7 @@ def summary(container: Container, endpoints: tuple[Endpoint, ...], around: Surro
         "Created": container.created_at // 10**9,
         "Ports": _port_list(config, endpoints),
         "Labels": config.labels,
-        "State": container.state.public,
+        "State": container.public,
         "Status": text.status(container, now),
         "HostConfig": {"NetworkMode": config.network_mode},
         "NetworkSettings": {"Networks": _networks(container, endpoints, around)},
@@ -87,13 +87,13 @@ def inspect(container: Container, endpoints: tuple[Endpoint, ...], around: Surro
 
 
 def state(container: Container, history: History) -> dict[str, Any]:
-    running = container.state in _EXECUTED or container.state is State.RESTARTING
+    running = container.state in _EXECUTED or container.public is State.RESTARTING
     ended = container.exit
     view: dict[str, Any] = {
-        "Status": container.state.public,
+        "Status": container.public,
         "Running": running,
         "Paused": container.state is State.PAUSED,
-        "Restarting": container.state is State.RESTARTING,
+        "Restarting": container.public is State.RESTARTING,
         "OOMKilled": container.oom_kills > 0 or bool(ended and ended.oom),
         "Dead": container.state is State.DEAD,
         "Pid": container.process.pid if container.process and container.state in _EXECUTED else 0,

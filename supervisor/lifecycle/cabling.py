@@ -160,7 +160,7 @@ async def _wait_unplugged(parts: Parts, container: Container, network: Network) 
 
 def _check(container: Container, network: Network) -> None:
     if container.state not in _LIVE + _STILL:
-        raise Conflict(f"container {container.name} is {container.state.public}, its networks cannot be changed now")
+        raise Conflict(f"container {container.name} is {container.state}, its networks cannot be changed now")
     if network.name in BUILTIN:
         raise UserError(f"container cannot be connected to the {network.name} network, or disconnected from it")
     mode = container.config.network_mode

@@ -45,7 +45,7 @@ async def opened(parts: Parts, ref: str, *, write: bool = False) -> AsyncIterato
             yield container, Root(fd=fd, uid_base=container.uid_base)
             return
         if container.state in (State.STARTING, State.REMOVING):
-            raise Conflict(f"container {container.name} is {container.state.public}, its files cannot be reached now")
+            raise Conflict(f"container {container.name} is {container.state}, its files cannot be reached now")
         paths = parts.paths(container.id)
         layers = await lowers(parts, container)
         fd = await in_thread("overlay", lambda: _compose(container, paths, layers, write))

@@ -250,7 +250,7 @@ def _containers(records: Records, seen: Seen, busy: Collection[str], now: int) -
             yield Action(
                 kind=Kind.COLLECT,
                 object=f"container {container.name}",
-                problem=f"recorded as {container.state.public}, and it has no keeper",
+                problem=f"recorded as {container.state}, and it has no keeper",
                 container_id=container.id,
             )
         elif container.state is State.REMOVING:

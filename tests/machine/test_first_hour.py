@@ -71,7 +71,10 @@ def test_reboot(machine: Machine) -> None:
     address = "hawse inspect -f '{{.NetworkSettings.IPAddress}}' stays"
     before = machine.run(address).out
     machine.reboot()
-    machine.run("for _ in $(seq 60); do hawse ps -q --filter name=stays | grep -q . && break; sleep 0.5; done")
+    machine.run(
+        "for _ in $(seq 200); do hawse ps -q --filter status=running --filter name=stays | grep -q . && break; "
+        "sleep 0.5; done"
+    )
     assert machine.run("hawse ps -a --format '{{.Names}} {{.State}}' | sort").out == "goes exited\nstays running\n"
     assert machine.run(address).out == before
     machine.run("curl --silent --output /dev/null --retry 9 --retry-connrefused --max-time 60 127.0.0.1:8080")

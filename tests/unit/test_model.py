@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from hawse.supervisor.model import Container, ContainerConfig, Exit, Lease, Network, State, decoder, encode
 
@@ -51,9 +52,16 @@ def test_states_with_a_process():
     assert {s for s in State if s.is_alive} == {State.STARTING, State.RUNNING, State.PAUSED}
 
 
-def test_only_docker_words_are_public():
+def test_only_docker_words_are_public(samples):
     docker = {"created", "running", "paused", "restarting", "exited", "removing", "dead"}
-    assert {s.public for s in State} == docker
+    assert {replace(samples.container(), state=s).public for s in State} == docker
+
+
+def test_a_start_that_is_under_way_looks_as_what_was_before(samples):
+    fresh = replace(samples.container(), state=State.STARTING, started_at=0, restart_count=0)
+    assert fresh.public is State.CREATED
+    assert replace(fresh, started_at=1).public is State.EXITED
+    assert replace(fresh, started_at=1, restart_count=1).public is State.RESTARTING
 
 
 def test_argv_is_entrypoint_then_command():

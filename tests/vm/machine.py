@@ -162,7 +162,9 @@ class Machine:
 
     def _command(self) -> list[str]:
         here = self.directory
-        append = f"root=/dev/vda rw console=ttyS0 quiet panic=5 mitigations=off systemd.show_status=false {self._append}"
+        append = (
+            f"root=/dev/vda rw console=ttyS0 quiet panic=5 mitigations=off systemd.show_status=false {self._append}"
+        )
         return [
             *("qemu-system-x86_64", "-M", "q35,smm=off", *_accelerator()),
             *("-smp", str(self._cpus), "-m", self._memory, "-nodefaults", "-no-user-config", "-display", "none"),
