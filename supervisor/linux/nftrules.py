@@ -1,5 +1,7 @@
 """The rules of every nftables table, iptables-nft's included, as the kernel keeps them: chains, rules, elements.
 
+Those of iptables-legacy are beside them (legacyrules.py).
+
 By netlink and not by libnftables, because it is asked for after every change that anybody makes: a dump of the base chains
 takes 10 µs, the library first reads all tables (a third of a second with ten thousand rules, in the thread that starts wait
 for), and it does not show what a compatible match of iptables compares with.  linux/netfilter/nf_tables.h.
@@ -9,59 +11,19 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from hawse.supervisor.errors import KernelError
+from hawse.supervisor.linux.chains import FAMILIES, LEGACY, VALUE, Chain, Data, Expression, data, word
+from hawse.supervisor.linux.legacyrules import LegacyRules
 from hawse.supervisor.linux.netlink import Channel, Message, attribute, attributes, nest, text
 
 NETLINK_NETFILTER = 12
-INET, IPV4, BRIDGE = 1, 2, 7  # NFPROTO_*
-FAMILIES = {INET: "inet", IPV4: "ip", BRIDGE: "bridge"}
-PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING = range(5)  # NF_INET_*, NF_BR_*
 
 _GET_CHAIN, _GET_RULE, _GET_SET, _GET_ELEMENT = (10 << 8 | message for message in (4, 7, 10, 13))
 _TABLE, _NAME, _HOOK, _POLICY = 1, 3, 4, 5  # NFTA_CHAIN_*
 _RULE_CHAIN, _RULE_EXPRESSIONS = 2, 4
 _SET_NAME, _SET_KEY_LENGTH = 2, 5
 _ELEMENT_KEY, _ELEMENT_DATA = 1, 2
-_VALUE, _VERDICT = 1, 2  # NFTA_DATA_*
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """`hook` None: one that others jump to.  `drops`: by its policy."""
-
-    family: int
-    table: str
-    name: str
-    hook: int | None = None
-    drops: bool = False
-
-    def __str__(self) -> str:
-        return f"{FAMILIES[self.family]} {self.table} {self.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class Expression:
-    """`kind` is the kernel's name: meta, cmp, immediate …; its attributes by number."""
-
-    kind: str
-    attributes: dict[int, bytes]
-
-    def number(self, kind: int, default: int = 0) -> int:
-        return int.from_bytes(self.attributes[kind], "big") if kind in self.attributes else default
-
-    def word(self, kind: int) -> str:
-        return _text(self.attributes.get(kind, b""))
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """What an expression compares with, or where it leads: `code` is a verdict's, `chain` where it jumps."""
-
-    value: bytes = b""
-    code: int | None = None
-    chain: str = ""
 
 
 class Ruleset:
@@ -70,6 +32,7 @@ class Ruleset:
     def __init__(self) -> None:
         self._channel = Channel.open(NETLINK_NETFILTER)
         self._rules: dict[Chain, list[list[Expression]]] = {}
+        self._legacy = LegacyRules()
         self._chains: dict[tuple[int, str, str], Chain] | None = None
 
     def close(self) -> None:
@@ -79,10 +42,13 @@ class Ruleset:
         """By family, table and name."""
         if self._chains is None:
             found = [_chain(p) for p in self._channel.dump(Message(_GET_CHAIN, 0, _head(0), "list chains"))]
+            found += self._legacy.chains()
             self._chains = {(c.family, c.table, c.name): c for c in found if c.family in FAMILIES}
         return self._chains
 
     def rules(self, chain: Chain) -> list[list[Expression]]:
+        if chain.family == LEGACY:
+            return self._legacy.rules(chain)
         if chain not in self._rules:
             wanted = _head(chain.family) + text(1, chain.table) + text(_RULE_CHAIN, chain.name)
             rows = self._channel.dump(Message(_GET_RULE, 0, wanted, f"list rules of {chain}"))
@@ -90,7 +56,7 @@ class Ruleset:
             self._rules[chain] = [
                 list(_expressions(head.get(_RULE_EXPRESSIONS, b"")))
                 for _, head in heads
-                if _text(head.get(_RULE_CHAIN, b"")) == chain.name  # an old kernel ignores the filter
+                if word(head.get(_RULE_CHAIN, b"")) == chain.name  # an old kernel ignores the filter
             ]
         return self._rules[chain]
 
@@ -101,7 +67,7 @@ class Ruleset:
 
     def element(self, chain: Chain, name: str, key: bytes) -> Data | None:
         """What a set or map of the chain's table has for a key; None when it is not in it."""
-        wanted = nest(3, nest(1, nest(_ELEMENT_KEY, attribute(_VALUE, key))))
+        wanted = nest(3, nest(1, nest(_ELEMENT_KEY, attribute(VALUE, key))))
         found = self._get(_GET_ELEMENT, chain, text(2, name) + wanted, f"get element of {name}")
         if found is None:
             return None
@@ -115,15 +81,6 @@ class Ruleset:
             return None  # a type of set that cannot be asked for one key
 
 
-def data(raw: bytes) -> Data:
-    """NFTA_DATA_*: a value or a verdict."""
-    fields = attributes(raw)
-    if _VERDICT in fields:
-        verdict = attributes(fields[_VERDICT])
-        return Data(code=struct.unpack(">i", verdict[1])[0], chain=_text(verdict.get(2, b"")))
-    return Data(value=fields.get(_VALUE, b""))
-
-
 def _head(family: int) -> bytes:
     return struct.pack("=BBH", family, 0, 0)
 
@@ -133,8 +90,8 @@ def _chain(payload: bytes) -> Chain:
     hook = attributes(fields[_HOOK]) if _HOOK in fields else {}
     return Chain(
         family=payload[0],
-        table=_text(fields[_TABLE]),
-        name=_text(fields[_NAME]),
+        table=word(fields[_TABLE]),
+        name=word(fields[_NAME]),
         hook=int.from_bytes(hook[1], "big") if 1 in hook else None,
         drops=int.from_bytes(fields.get(_POLICY, b"\1"), "big") == 0,  # NF_DROP
     )
@@ -142,7 +99,7 @@ def _chain(payload: bytes) -> Chain:
 
 def _expressions(raw: bytes) -> Iterator[Expression]:
     for item in _list(raw):
-        yield Expression(_text(item.get(1, b"")), attributes(item.get(2, b"")))
+        yield Expression(word(item.get(1, b"")), attributes(item.get(2, b"")))
 
 
 def _list(raw: bytes) -> list[dict[int, bytes]]:
@@ -155,7 +112,3 @@ def _list(raw: bytes) -> list[dict[int, bytes]]:
         found.append(attributes(raw[offset + 4 : offset + length]))
         offset += (length + 3) & ~3
     return found
-
-
-def _text(raw: bytes) -> str:
-    return raw.rstrip(b"\0").decode(errors="replace")

@@ -13,7 +13,8 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 from hawse.supervisor.linux import sysctl
-from hawse.supervisor.linux.nftrules import BRIDGE, FORWARD, INPUT, OUTPUT, POSTROUTING, PREROUTING, Chain, Ruleset
+from hawse.supervisor.linux.chains import BRIDGE, FORWARD, INPUT, LEGACY, OUTPUT, POSTROUTING, PREROUTING, Chain
+from hawse.supervisor.linux.nftrules import Ruleset
 from hawse.supervisor.model import Network, Obstacle
 from hawse.supervisor.network.verdict import DNAT, ESTABLISHED, UDP, Dropped, Packet, dropped
 
@@ -101,16 +102,20 @@ def _remedy(bridge: str, found: Dropped, ruleset: Ruleset, *, names: bool) -> st
         return f"firewall-cmd --permanent --zone=trusted --add-interface={bridge} && firewall-cmd --reload"
     if names and "ufw-user-input" in chains:
         return f"ufw allow in on {bridge} to any port {NAMES_PORT}"
+    legacy = base.family == LEGACY
+    sides = {PREROUTING: "i", INPUT: "i", FORWARD: "io"}.get(base.hook or 0, "o")
     if base.hook == FORWARD and "DOCKER-USER" in chains:
-        return f"iptables -I DOCKER-USER -i {bridge} -j ACCEPT && iptables -I DOCKER-USER -o {bridge} -j ACCEPT"
+        return _iptables(f"iptables{'-legacy' if legacy else ''} -I DOCKER-USER", bridge, sides)
     if base.hook == FORWARD and "ufw-user-forward" in chains:
         return f"ufw route allow in on {bridge} && ufw route allow out on {bridge}"
-    sides = [f"iifname {bridge}"] if base.hook in (PREROUTING, INPUT) else [f"oifname {bridge}"]
-    if base.hook == FORWARD:
-        sides = [f"iifname {bridge}", f"oifname {bridge}"]
-        if base.family == BRIDGE:
-            sides = [f"meta ibrname {bridge}"]
-    return " && ".join(f"nft insert rule {base} {side} accept" for side in sides)
+    if legacy:
+        return _iptables(f"iptables-legacy -t {base.table} -I {base.name}", bridge, sides)
+    matches = [f"meta ibrname {bridge}"] if base.family == BRIDGE else [f"{side}ifname {bridge}" for side in sides]
+    return " && ".join(f"nft insert rule {base} {match} accept" for match in matches)
+
+
+def _iptables(insert: str, bridge: str, sides: str) -> str:
+    return " && ".join(f"{insert} -{side} {bridge} -j ACCEPT" for side in sides)
 
 
 def _index(name: str) -> int:

@@ -14,15 +14,27 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
-from hawse.supervisor.linux.nftrules import INPUT, Chain, Data, Expression, Ruleset, data
+from hawse.supervisor.linux.chains import (
+    ACCEPT,
+    BREAK,
+    CONTINUE,
+    DROP,
+    GOTO,
+    INPUT,
+    JUMP,
+    RETURN,
+    Chain,
+    Data,
+    Expression,
+    data,
+)
+from hawse.supervisor.linux.nftrules import Ruleset
 from hawse.supervisor.network import xtables
 
 TCP, UDP = 6, 17
 ESTABLISHED, NEW = 2, 8  # NF_CT_STATE_BIT
 DNAT = 1 << 5  # IPS_DST_NAT
-DROP, ACCEPT = 0, 1
 MOST_RULES, DEEPEST = 20_000, 16  # that are followed; the kernel allows 16 jumps
-_CONTINUE, _BREAK, _JUMP, _GOTO, _RETURN = -1, -2, -3, -4, -5
 _ENDS = {"nat": ACCEPT, "masq": ACCEPT, "redir": ACCEPT, "tproxy": ACCEPT, "queue": ACCEPT, "reject": DROP}
 _LOCAL, _UNICAST = 2, 1  # RTN_*
 
@@ -94,12 +106,12 @@ class _Walk:
             if outcome.code in (DROP, ACCEPT):
                 self.by = chain
                 return outcome.code
-            if outcome.code == _RETURN:
+            if outcome.code == RETURN:
                 return None
-            if outcome.code in (_JUMP, _GOTO):
+            if outcome.code in (JUMP, GOTO):
                 there = self._ruleset.chains().get((chain.family, chain.table, outcome.chain))
                 verdict = self.through(there, depth + 1) if there else None
-                if verdict is not None or outcome.code == _GOTO:
+                if verdict is not None or outcome.code == GOTO:
                     return verdict
         return None
 
@@ -109,34 +121,36 @@ class _Walk:
         for expression in rule:
             outcome = self._apply(chain, expression, registers)
             if outcome is not None:
-                return outcome if outcome.code != _BREAK else Data(code=_CONTINUE)
-        return Data(code=_CONTINUE)
+                return outcome if outcome.code != BREAK else Data(code=CONTINUE)
+        return Data(code=CONTINUE)
 
     def _apply(self, chain: Chain, expression: Expression, registers: list[bytes | None]) -> Data | None:
         """None: go on with the next expression."""
         kind = expression.kind
         if kind in _ENDS:
             return Data(code=_ENDS[kind])
+        if kind == "ip":
+            return None if xtables.is_addressed(expression.attributes[1], self._packet) else Data(code=BREAK)
         if kind == "match":
             info = expression.attributes.get(3, b"")
             met = xtables.matches(expression.word(1), expression.number(2), info, self._packet)
-            return None if met else Data(code=_BREAK)
+            return None if met else Data(code=BREAK)
         if kind == "target":
             code = xtables.VERDICTS.get(expression.word(1))
             return None if code is None else Data(code=code)
         if kind == "immediate":
             found = data(expression.attributes[2])
             if found.code is not None:
-                return found if found.code not in (_CONTINUE, 2, 3) else Data(code=ACCEPT)  # stolen, queued: theirs
+                return found if found.code not in (CONTINUE, 2, 3) else Data(code=ACCEPT)  # stolen, queued: theirs
             _write(registers, expression.number(1), found.value)
         elif kind == "lookup":
             return self._lookup(chain, expression, registers)
         elif kind in _TESTS:
-            return None if _TESTS[kind](expression, registers) else Data(code=_BREAK)
+            return None if _TESTS[kind](expression, registers) else Data(code=BREAK)
         elif kind == "limit":
-            return Data(code=_BREAK) if expression.number(5) & 1 else None  # NFT_LIMIT_F_INV: it is within the limit
+            return Data(code=BREAK) if expression.number(5) & 1 else None  # NFT_LIMIT_F_INV: it is within the limit
         elif kind in ("connlimit", "quota", "osf", "socket"):
-            return Data(code=_BREAK)
+            return Data(code=BREAK)
         elif kind == "bitwise":
             _bitwise(expression, registers)
         elif kind == "byteorder":
@@ -151,7 +165,7 @@ class _Walk:
         key = _read(registers, expression.number(2), self._ruleset.key_length(chain, name))
         found = self._ruleset.element(chain, name, key) if key else None
         if (found is not None) == bool(expression.number(5) & 1):  # NFT_LOOKUP_F_INV
-            return Data(code=_BREAK)
+            return Data(code=BREAK)
         if found is not None and 3 in expression.attributes:
             if found.code is not None:
                 return found

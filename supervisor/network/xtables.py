@@ -1,11 +1,14 @@
-"""Matches and targets of iptables-nft that nftables has no words for: their structures as the kernel is given them.
+"""Matches and targets of iptables that nftables has no words for: their structures as the kernel is given them.
 
-linux/netfilter/xt_conntrack.h, xt_addrtype.h, xt_tcpudp.h, xt_mark.h, xt_physdev.h.  Pure.
+linux/netfilter_ipv4/ip_tables.h (ipt_ip); linux/netfilter/xt_conntrack.h, xt_addrtype.h, xt_tcpudp.h, xt_mark.h,
+xt_physdev.h.  Pure.
 """
 
 from __future__ import annotations
 
 import struct
+import sys
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -57,6 +60,32 @@ def _addrtype(revision: int, info: bytes, packet: Packet) -> bool:
     )
     inverted = flags & 2 if revision else more
     return not source and bool(destination & (1 << packet.destination_type)) != bool(inverted)
+
+
+def is_addressed(head: bytes, packet: Packet) -> bool:
+    """Whether addresses, devices and protocol are those that a rule of iptables-legacy begins with, a struct ipt_ip."""
+    source, destination, source_mask, destination_mask = struct.unpack_from("=IIII", head)
+    devices = struct.unpack_from("=16s16s16s16s", head, 16)
+    protocol, flags, inverted = struct.unpack_from("=HBB", head, 80)
+    met = (
+        (_within(packet.source, source, source_mask), 0x08),  # IPT_INV_SRCIP
+        (_within(packet.destination, destination, destination_mask), 0x10),
+        (_is_device(packet.iif, devices[0], devices[2]), 0x01),
+        (_is_device(packet.oif, devices[1], devices[3]), 0x02),
+        (protocol in (0, packet.protocol), 0x40),
+        (not flags & 0x01, 0x20),  # IPT_F_FRAG: only of fragments, and this is none
+    )
+    return all(one != bool(inverted & flag) for one, flag in met)
+
+
+def _within(address: IPv4Address | None, wanted: int, mask: int) -> bool:
+    if address is None:
+        return not mask
+    return int.from_bytes(address.packed, sys.byteorder) & mask == wanted
+
+
+def _is_device(name: str, wanted: bytes, mask: bytes) -> bool:
+    return all(a & m == b & m for a, b, m in zip(name.encode().ljust(16, b"\0"), wanted, mask, strict=True))
 
 
 def _ports(name: str, info: bytes, packet: Packet) -> bool:

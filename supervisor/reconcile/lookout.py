@@ -1,8 +1,8 @@
 """The lookout: whether other programs' rules cut our networks, and saying so when that changes.
 
 Woken by the kernel's news of tables that are not ours (news.py) and by networks that come and go, now and then by the clock:
-`bridge-nf-call-iptables` and iptables' old tables send no news.  What was told last is in the journal, so a new daemon does
-not tell it again.
+`bridge-nf-call-iptables` and the tables of iptables-legacy send no news.  What was told last is in the journal, so a new
+daemon does not tell it again.
 """
 
 from __future__ import annotations

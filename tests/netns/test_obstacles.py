@@ -143,3 +143,82 @@ def test_a_chain_that_is_too_long_is_taken_to_let_through(machine: Machine, monk
     monkeypatch.setattr(verdict, "MOST_RULES", 5)
     blocked = ["ip saddr 192.0.2.1 drop"] * 5
     assert found(machine, chain("forward", "accept", *blocked, "drop")) == {}
+
+
+LEGACY_DOCKER = """*filter
+:FORWARD DROP
+:DOCKER-USER -
+:DOCKER-FORWARD -
+-A FORWARD -j DOCKER-USER
+-A FORWARD -j DOCKER-FORWARD
+-A DOCKER-FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A DOCKER-FORWARD -i docker0 -j ACCEPT
+-A DOCKER-USER -m comment --comment "none of mine"
+{}
+COMMIT
+"""
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ("*filter\n:FORWARD ACCEPT\nCOMMIT\n", set()),
+        (
+            "*filter\n:FORWARD DROP\n-A FORWARD -i bl+ -j ACCEPT\n-A FORWARD ! -i blue -o blue -j ACCEPT\nCOMMIT\n",
+            set(),
+        ),
+        ("*filter\n:FORWARD DROP\n-A FORWARD -s 10.10.0.0/16 -j ACCEPT\nCOMMIT\n", {OUT, IN}),
+        ("*filter\n-A FORWARD ! -s 192.0.2.0/24 -p tcp -j REJECT\nCOMMIT\n", {OUT, IN, WITHIN}),
+        ("*filter\n-A FORWARD -s 192.0.2.1 -j DROP\n-A FORWARD -p udp -j DROP\n-A FORWARD -f -j DROP\nCOMMIT\n", set()),
+        ("*filter\n:INPUT DROP\n-A INPUT -p tcp -j ACCEPT\nCOMMIT\n", {NAMES}),
+        ("*filter\n:INPUT DROP\n-A INPUT -i blue -p udp -m udp --dport 53 -j ACCEPT\nCOMMIT\n", set()),
+        ("*mangle\n-A POSTROUTING -o up0 -j DROP\nCOMMIT\n", {OUT}),
+        (
+            "*filter\n:A -\n:B -\n-A FORWARD -g A\n-A FORWARD -j DROP\n-A A -j B\n-A A -j RETURN\n-A B -j RETURN\nCOMMIT\n",
+            set(),
+        ),
+        (
+            "*filter\n:A -\n-A FORWARD -j A\n-A FORWARD -j DROP\n-A A -o blue -j ACCEPT\n-A A -i blue -j ACCEPT\nCOMMIT\n",
+            set(),
+        ),
+        (LEGACY_DOCKER.format(""), {OUT, IN, WITHIN}),
+        (LEGACY_DOCKER.format("-A DOCKER-USER -i blue -j ACCEPT\n-A DOCKER-USER -o blue -j ACCEPT"), set()),
+    ],
+)
+def test_what_iptables_legacy_cuts(machine: Machine, rules: str, expected: set[str]) -> None:
+    told = found_legacy(machine, rules)
+    if machine.run("sh", "-c", "cat /proc/sys/net/bridge/bridge-nf-call-iptables 2>/dev/null || true") != "1\n":
+        expected -= {WITHIN}
+    assert set(told) == expected, told
+
+
+def test_who_of_iptables_legacy_and_the_remedy(machine: Machine) -> None:
+    told = found_legacy(machine, LEGACY_DOCKER.format("") + "*filter\n-A INPUT -j DROP\nCOMMIT\n")
+    docker, own = "iptables-legacy -I DOCKER-USER", "iptables-legacy -t filter -I INPUT"
+    by = "iptables-legacy filter FORWARD"
+    assert told[OUT] == f"{by}: {docker} -i blue -j ACCEPT && {docker} -o blue -j ACCEPT"
+    assert told[NAMES] == f"iptables-legacy filter INPUT: {own} -i blue -j ACCEPT"
+
+
+def test_a_remedy_of_iptables_legacy_mends(machine: Machine) -> None:
+    rules = "*filter\n:FORWARD DROP\n:INPUT DROP\nCOMMIT\n*mangle\n-A OUTPUT -p udp -j DROP\nCOMMIT\n"
+    told = found_legacy(machine, rules)
+    assert {OUT, IN, NAMES} <= set(told)
+    for _ in range(2):  # a remedy is for what is met first
+        for line in told.values():
+            machine.run("sh", "-c", line.partition(": ")[2])
+        told = found_legacy(machine, "")
+    assert told == {}
+
+
+def test_looking_makes_no_table_of_iptables_legacy(machine: Machine) -> None:
+    tables = "cat /proc/net/ip_tables_names 2>/dev/null || true"
+    before = machine.run("sh", "-c", tables)
+    found(machine, "list tables")
+    assert machine.run("sh", "-c", tables) == before == ""
+
+
+def found_legacy(machine: Machine, rules: str) -> dict[str, str]:
+    """As `found`, of what iptables-legacy-restore is told."""
+    machine.run("sh", "-c", f"iptables-legacy-restore --noflush <<'END'\n{rules}END")
+    return found(machine, "list tables")
