@@ -27,6 +27,9 @@ COMPLETIONS = {
 }
 PROFILE = "/etc/apparmor.d/hawse-default"
 """AppArmor's directory for what is loaded at each boot."""
+UDEV_RULES = "/usr/local/lib/udev/rules.d/84-hawse.rules"
+NETWORKD = "/usr/local/lib/systemd/network/00-hawse.network"
+"""They keep systemd-networkd and NetworkManager away from our devices."""
 MANUAL = "/usr/local/share/man/man1/hawse.1"
 LINK = "/usr/local/bin/hawse"
 _FOUND = ("/usr/local/bin", "/usr/bin", "/bin")
@@ -65,6 +68,7 @@ def inventory(program: str, *, systemd: bool, apparmor: bool) -> tuple[Item, ...
         items.append(Item(path=PROFILE, content=_packaged("hawse-default.apparmor"), config=True))
     if systemd:
         items += [Item(path=f"{UNIT_DIRECTORY}/{name}", content=_unit(name, program)) for name in UNITS + PULLED_UNITS]
+        items += [Item(path=path, content=_packaged(os.path.basename(path))) for path in (UDEV_RULES, NETWORKD)]
     return tuple(items)
 
 

@@ -17,6 +17,8 @@ RTM_NEWNETCONF = 80
 GROUP_LINK = 1  # RTNLGRP_LINK
 AF_INET, AF_INET6, AF_BRIDGE, AF_UNSPEC = 2, 10, 7, 0
 IFF_UP = 1
+DEVICE_GROUP = 1751217509
+"""The group of every device that we make, from its first moment on: by it cli/install/packaged/84-hawse.rules knows them."""
 RTPROT_HAWSE = 104  # our mark on routes; the numbers from 64 on without a name are free for anyone (rtnetlink.h)
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 10, 18
@@ -59,6 +61,7 @@ def create_veth(name: str, *, peer: str, netns_pid: int, peer_mac: str, master: 
         + text(IFLA_IFNAME, name)
         + u32(IFLA_MTU, mtu)
         + u32(IFLA_MASTER, master)
+        + u32(IFLA_GROUP, DEVICE_GROUP)
         + nest(IFLA_LINKINFO, text(IFLA_INFO_KIND, "veth"), info),
         f"create veth {name}",
     )
@@ -78,6 +81,7 @@ def create_bridge(name: str, *, mac: str, mtu: int) -> Message:
         + text(IFLA_IFNAME, name)
         + attribute(IFLA_ADDRESS, _mac(mac))
         + u32(IFLA_MTU, mtu)
+        + u32(IFLA_GROUP, DEVICE_GROUP)
         + nest(IFLA_LINKINFO, text(IFLA_INFO_KIND, "bridge"), data),
         f"create bridge {name}",
     )

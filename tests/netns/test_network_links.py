@@ -10,6 +10,7 @@ import pytest
 
 from hawse.cli.selftest.waiting import eventually
 from hawse.supervisor.errors import Conflict, KernelError
+from hawse.supervisor.linux.rtnetlink import DEVICE_GROUP
 from hawse.supervisor.model import PortBinding
 from hawse.supervisor.network import names
 from tests.netns.conftest import HOST, World
@@ -34,7 +35,7 @@ async def test_a_bridge_is_named_tagged_addressed_and_quiet(world: World) -> Non
     network = world.network()
     await world.core.ensure(network)
     (line,) = links(world).values()
-    assert "testbr:" in line and "alias hawse::testbr" in line and "UP" in line
+    assert "testbr:" in line and "alias hawse::testbr" in line and "UP" in line and f" group {DEVICE_GROUP} " in line
     assert "stp_state 0" in line and "forward_delay 0 " in line
     assert "10.10.10.1/24" in world.host.run("ip", "addr", "show", "testbr")
     assert "inet6" not in world.host.run("ip", "addr", "show", "testbr")
@@ -86,7 +87,7 @@ async def test_the_inside_of_a_cable(world: World) -> None:
     assert "inet6" not in shown
     assert guest.ip("route").startswith("default via 10.10.10.1 dev eth0")
     line = links(world)[endpoint.veth]
-    assert f"alias hawse:{guest.id}:testbr" in line and "master testbr" in line
+    assert f"alias hawse:{guest.id}:testbr" in line and "master testbr" in line and f" group {DEVICE_GROUP} " in line
     assert endpoint.mac == "02:42:0a:0a:0a:02" and len(endpoint.veth) <= 15
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from hawse.cli.install.group import GROUP
-from hawse.cli.install.inventory import CONFIG, LINK, PROFILE, UNIT_DIRECTORY, inventory
+from hawse.cli.install.inventory import CONFIG, LINK, NETWORKD, PROFILE, UDEV_RULES, UNIT_DIRECTORY, inventory
 from hawse.cli.install.manual import escape, manual
 from hawse.cli.install.program import program, program_problems
 from hawse.supervisor.config import Config, load
+from hawse.supervisor.linux.rtnetlink import DEVICE_GROUP
 
 PROGRAM = "/srv/hawse/bin/hawse"
 
@@ -42,7 +43,13 @@ def test_the_profile_is_that_of_its_file_where_there_is_apparmor() -> None:
 
 
 def test_without_systemd_there_are_no_units() -> None:
-    assert not [path for path in contents(systemd=False) if "systemd" in path]
+    assert not [path for path in contents(systemd=False) if "systemd" in path or "udev" in path]
+
+
+def test_udev_knows_our_devices_by_the_group_that_they_are_made_with() -> None:
+    found = contents()
+    assert f'ATTR{{netdev_group}}=="{DEVICE_GROUP}", ENV{{ID_NET_MANAGED_BY}}="hawse"' in found[UDEV_RULES]
+    assert "Property=ID_NET_MANAGED_BY=hawse\n" in found[NETWORKD]
 
 
 def test_a_program_in_the_path_needs_no_link() -> None:
