@@ -220,5 +220,5 @@ def test_looking_makes_no_table_of_iptables_legacy(machine: Machine) -> None:
 
 def found_legacy(machine: Machine, rules: str) -> dict[str, str]:
     """As `found`, of what iptables-legacy-restore is told."""
-    machine.run("sh", "-c", f"iptables-legacy-restore --noflush <<'END'\n{rules}END")
+    machine.run("sh", "-c", f"iptables-legacy-restore --wait --noflush <<'END'\n{rules}END")
     return found(machine, "list tables")

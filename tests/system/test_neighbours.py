@@ -61,3 +61,24 @@ def test_a_drop_that_was_there_first_is_told_once(other: Lab) -> None:
     assert [event["type"] for event in told(lab)[before:]] == ["network.obstructed"]
     lab.run(["nft", "delete table ip filter"])
     eventually(lambda: told(lab)[-1]["type"] == "network.cleared")
+
+
+def test_a_drop_of_iptables_legacy_is_told_by_the_audit(lab: Lab) -> None:
+    """The kernel tells nobody of it, and nft does not show it."""
+    before = len(told(lab))
+    lab.hawse("run", "-d", "--name", "web", "-p", "8080:80", "busybox", "httpd", "-f", "-p", "80", "-h", "/www")
+    eventually(lambda: lab.client.reaches(HOST, 8080))
+    lab.run(["iptables-legacy", "-P", "FORWARD", "DROP"])
+    try:
+        assert not lab.client.reaches(HOST, 8080, timeout=0.5)
+        assert "iptables-legacy filter FORWARD" in lab.hawse("audit").out
+        (event,) = told(lab)[before:]
+        assert "published ports cannot be reached" in lab.hawse("info").err
+        for remedy in {o["remedy"] for o in event["data"]["obstacles"]}:
+            lab.run(["sh", "-c", remedy])
+        assert "iptables-legacy" not in lab.hawse("audit").out
+        assert told(lab)[-1]["type"] == "network.cleared"
+        eventually(lambda: lab.client.reaches(HOST, 8080))
+    finally:
+        lab.run(["sh", "-c", "iptables-legacy -P FORWARD ACCEPT; iptables-legacy -F; rm /run/xtables.lock"])
+        lab.hawse("rm", "-f", "web")
