@@ -104,3 +104,39 @@ def test_docker_first(neighbours: Machine) -> None:
             "nft delete table ip filter; nft delete table ip nat; ip link del docker0; systemctl start hawse.service",
             check=False,
         )
+
+
+TRAFFIC = """
+web=$(hawse inspect web | jq -r '.[].NetworkSettings.Networks.blue.IPAddress')
+hawse run -d --name client --network blue busybox sh -c "ping 198.51.100.2 >/out & ping $web >/within & wait"
+ask='ip netns exec out curl -s -m 9 198.51.100.1:8080'
+systemd-run -q -u asking sh -c "while sleep 0.5; do $ask || echo lost; done >/run/asked"
+"""
+
+
+def test_docker_afterwards_and_going_again_while_there_is_traffic(neighbours: Machine) -> None:
+    """It finds ip_forward on, so it lays no policy; the chains that it leaves behind let ours through."""
+    neighbours.run(TRAFFIC)
+    try:
+        for change in (
+            "start docker",
+            "restart docker",
+            "stop docker.service docker.socket",
+            "restart hawse",
+            "start docker",
+        ):
+            neighbours.run(f"systemctl {change}; sleep 5")
+            assert (neighbours.run("hawse audit | grep blue || true").out, outside(neighbours)) == ("", "page\n"), (
+                change
+            )
+        assert "jump DOCKER-USER" in neighbours.run("nft list chain ip filter FORWARD").out
+        summary = "hawse exec client sh -c 'killall -INT ping; sleep 1; tail -qn 2 /out /within'"
+        lost = neighbours.run(f"{summary} | grep -o '[0-9]*% packet loss'").out
+        assert lost == "0% packet loss\n" * 2
+        assert set(neighbours.run("systemctl stop asking; sort /run/asked | uniq").out.split()) == {"page"}
+    finally:
+        neighbours.run(
+            "systemctl stop asking docker.service docker.socket; nft delete table ip filter; nft delete table ip nat;"
+            "ip link del docker0",
+            check=False,
+        )
