@@ -39,6 +39,21 @@ def outside(machine: Machine) -> str:
     return machine.run("ip netns exec out curl -s -m 9 198.51.100.1:8080 || true").out
 
 
+INSIDE = """
+web=$(hawse inspect web | jq -r '.[].NetworkSettings.Networks.blue.IPAddress')
+hawse run --rm --network blue busybox sh -c "
+    ping -q -c 1 -W 9 198.51.100.2 >/dev/null && echo out
+    ping -q -c 1 -W 9 $web >/dev/null && echo within
+    nslookup web. | grep -q $web && echo names"
+"""
+ALL = ["out", "within", "names"]
+
+
+def inside(machine: Machine) -> list[str]:
+    """What a new container reaches: another machine, another container, the name server."""
+    return machine.run(INSIDE, check=False).out.split()
+
+
 def settled(machine: Machine, told: bool) -> str:
     """The audit's lines about the network, when there are some, or none any more."""
     wanted = "test -n" if told else "test -z"
@@ -74,7 +89,7 @@ def test_a_firewall_is_told_and_mended(neighbours: Machine, begin: str, remedies
         assert (outside(neighbours) == "page\n") is not cut
         neighbours.run(remedies)
         assert settled(neighbours, False) == ""
-        assert outside(neighbours) == "page\n"
+        assert (outside(neighbours), inside(neighbours)) == ("page\n", ALL)
     finally:
         neighbours.run(end, check=False)
     assert outside(neighbours) == "page\n"
@@ -92,7 +107,8 @@ def test_docker_first(neighbours: Machine) -> None:
         assert "ip filter FORWARD" in told and "iptables -I DOCKER-USER -i blue -j ACCEPT" in told
         assert outside(neighbours) == ""
         neighbours.run("iptables -I DOCKER-USER -i blue -j ACCEPT && iptables -I DOCKER-USER -o blue -j ACCEPT")
-        assert settled(neighbours, False) == "" and outside(neighbours) == "page\n"
+        assert settled(neighbours, False) == ""
+        assert (outside(neighbours), inside(neighbours)) == ("page\n", ALL)
         neighbours.run(f"{DOCKER} --data-binary @/share/busybox.tar 'http://d/images/create?fromSrc=-&repo=busybox'")
         port = '{"Image": "busybox", "Cmd": ["sleep", "9"], "HostConfig": {"PortBindings": {"80/tcp": [{"HostPort": "8080"}]}}}'
         neighbours.run(f"{DOCKER} -d '{port}' 'http://d/containers/create?name=other'")
