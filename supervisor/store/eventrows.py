@@ -168,10 +168,10 @@ class EventRows(Session):
         if unfinished is not None:
             first_kept = min(first_kept, unfinished)
         self._do(
-            """DELETE FROM deliveries WHERE dead = 1 AND seq < ?1 AND (
-                   next_at < ?2 OR seq <= (SELECT seq FROM deliveries WHERE dead = 1 AND seq < ?1
-                                          ORDER BY seq DESC LIMIT 1 OFFSET ?3))""",
-            *(first_kept, before, DEAD_KEPT),
+            """DELETE FROM deliveries WHERE dead = 1 AND seq < ? AND (
+                   next_at < ? OR seq <= (SELECT seq FROM deliveries WHERE dead = 1 AND seq < ?
+                                          ORDER BY seq DESC LIMIT 1 OFFSET ?))""",
+            *(first_kept, before, first_kept, DEAD_KEPT),
         )
         return self._do("DELETE FROM events WHERE seq < ?", first_kept)
 

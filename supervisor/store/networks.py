@@ -111,7 +111,8 @@ class NetworkRows(Session):
         return IPv4Address(row[0]) if row and row[0] else None
 
     def release_leases(self, container_id: str, network: str | None = None) -> None:
-        self._do("DELETE FROM leases WHERE container_id = ?1 AND (?2 IS NULL OR network = ?2)", container_id, network)
+        wanted, also = ("", ()) if network is None else (" AND network = ?", (network,))
+        self._do(f"DELETE FROM leases WHERE container_id = ?{wanted}", container_id, *also)
 
     # endpoints
 
@@ -185,11 +186,8 @@ class NetworkRows(Session):
             address = str(binding.host_ip) if binding.host_ip else EVERY_ADDRESS
             holder = self._one(
                 f"""SELECT c.id, c.name FROM ports p JOIN containers c ON c.id = p.container_id
-                    WHERE p.proto = ?1 AND p.host_port = ?2
-                      AND (p.host_ip IN (?3, '{EVERY_ADDRESS}') OR ?3 = '{EVERY_ADDRESS}')""",
-                binding.proto,
-                binding.host_port,
-                address,
+                    WHERE p.proto = ? AND p.host_port = ? AND (p.host_ip = ? OR '{EVERY_ADDRESS}' IN (p.host_ip, ?))""",
+                *(binding.proto, binding.host_port, address, address),
             )
             if holder:
                 raise Conflict(

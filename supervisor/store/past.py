@@ -51,11 +51,11 @@ class PastRows(Session):
         """Ids of all that have, or had, this name or an id that begins with it; kept records and tombstones."""
         plain = ref.removeprefix("/")
         found = self._column(
-            """SELECT id FROM containers WHERE name = ?1 OR id BETWEEN ?1 AND ?1 || 'g'
-               UNION SELECT id FROM tombstones WHERE name = ?1 OR id BETWEEN ?1 AND ?1 || 'g'
+            """SELECT id FROM containers WHERE name = ? OR id BETWEEN ? AND ? || 'g'
+               UNION SELECT id FROM tombstones WHERE name = ? OR id BETWEEN ? AND ? || 'g'
                UNION SELECT substr(subject, 11) FROM events
-                     WHERE type = 'container.renamed' AND json_extract(json, '$.old_name') = ?1""",
-            plain,
+                     WHERE type = 'container.renamed' AND json_extract(json, '$.old_name') = ?""",
+            *[plain] * 7,
         )
         return [str(container_id) for container_id in found]
 

@@ -41,12 +41,11 @@ def test_the_tour_as_typed(machine: Machine) -> None:
     """Every line of it ends with exit code 0, at a terminal."""
     shutil.copy(Path(__file__).with_name("typist.py"), machine.share)
     (machine.share / "tour").write_text("".join(blocks("Five minutes")))
-    told = machine.run(
-        "cd $(mktemp -d) && python3 /share/typist.py </share/tour",
-        timeout=600,
-    ).out
+    try:
+        told = machine.run("cd $(mktemp -d) && python3 /share/typist.py </share/tour", timeout=600).out
+    finally:  # the image has another's name
+        machine.run("hawse rmi -f busybox; hawse image import /share/busybox.tar busybox")
     assert told.count("hello") >= 3, "twice from curl"
-    machine.run("hawse rmi -f busybox; hawse image import /share/busybox.tar busybox")
 
 
 def test_what_is_installed(machine: Machine) -> None:

@@ -30,6 +30,6 @@ def test_new_objects_lie_on_the_page_of_their_pools_header(tmp_path: Path) -> No
     assert told.returncode == 0, told.stderr
     offsets = dict(json.loads(told.stdout))
     assert len(offsets) == 29
-    # an object or two of the filling itself may be gone again
-    assert len({size for size, offset in offsets.items() if offset >= PAGE}) <= 2
+    # an object or two of the filling itself may be gone again; three with Python 3.12
+    assert len({size for size, offset in offsets.items() if offset >= PAGE}) <= 3
     assert list(tmp_path.iterdir()) == []
