@@ -25,7 +25,7 @@ OVERTAKEN = (events.ContainerStarted.TYPE, events.ContainerStartFailed.TYPE, eve
 
 
 def wants_restart(container: Container) -> bool:
-    """Whether the policy starts it again after this exit.  A restart of the machine is no failure of the container's."""
+    """Whether the policy starts it again after this exit.  That engine or machine end is no failure of it."""
     policy, ended = container.config.restart, container.exit or Exit(code=None)
     if container.stopped_by_user:
         return False
@@ -33,7 +33,7 @@ def wants_restart(container: Container) -> bool:
         case "always" | "unless-stopped":
             return True
         case "on-failure":
-            failed = ended.code != 0 and ended.reason != machine.REBOOTED
+            failed = ended.code != 0 and ended.reason != machine.REBOOTED and container.ended_by != "shutdown"
             return failed and (not policy.max_retries or container.restart_count < policy.max_retries)
     return False
 

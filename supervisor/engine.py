@@ -185,7 +185,7 @@ class Engine:
     ) -> None:
         """Its stop signal, then SIGKILL after `timeout` seconds (-1 never).  Raises NotModified when it does not run.
 
-        By the engine it counts as no user's wish: restart policies will start it again.
+        By the engine it counts as no user's wish and no failure: `always` and `unless-stopped` will start it again.
         """
         await stopping.stop(self.parts, self.dispatcher, ref, timeout, signal, by_engine=by_engine, verb=verb)
 

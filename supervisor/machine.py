@@ -79,6 +79,11 @@ class StopRequested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShuttingDown:
+    """It ends since the engine does: no user's wish, and no failure of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Paused:
     pass
 
@@ -131,6 +136,7 @@ Stimulus = (
     | Exited
     | OutOfMemory
     | StopRequested
+    | ShuttingDown
     | Paused
     | Resumed
     | RestartScheduled
@@ -151,6 +157,9 @@ TRANSITIONS: dict[tuple[State, type[Stimulus]], State] = {
     (S.RUNNING, StopRequested): S.RUNNING,
     (S.PAUSED, StopRequested): S.PAUSED,
     (S.RESTARTING, StopRequested): S.RESTARTING,
+    (S.STARTING, ShuttingDown): S.STARTING,
+    (S.RUNNING, ShuttingDown): S.RUNNING,
+    (S.PAUSED, ShuttingDown): S.PAUSED,
     (S.RUNNING, Paused): S.PAUSED,
     (S.PAUSED, Resumed): S.RUNNING,
     (S.RUNNING, Exited): S.EXITED,
@@ -260,6 +269,8 @@ def step(container: Container, stimulus: Stimulus, now: int) -> Step:
             return Step(short, (events.ContainerOom(container=short, endpoints=endpoints),))
         case StopRequested(verb=verb, signal=signal, grace=grace):
             return Step(replace(moved, stopped_by_user=True, ended_by=verb, end_signal=signal, end_grace=grace))
+        case ShuttingDown():
+            return Step(replace(moved, ended_by="shutdown"))
         case Paused():
             return Step(moved, (events.ContainerPaused(container=moved),))
         case Resumed():

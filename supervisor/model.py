@@ -267,7 +267,7 @@ class Container(Record, frozen=True, kw_only=True):
     error: str = ""  # why the last start failed, or why it is dead
     restart_count: int = 0
     stopped_by_user: bool = False  # restart policies leave it alone
-    ended_by: str = ""  # what a user asked that ends, or ended, its last run: stop, restart, kill, remove
+    ended_by: str = ""  # what ends, or ended, its last run: a user's stop, restart, kill or remove; shutdown
     end_signal: int = 0  # what it gets for that
     end_grace: int = -1  # seconds after which SIGKILL follows; -1 never
     drops_volumes: bool = False  # a removal was asked for that takes its own volumes with it

@@ -37,7 +37,7 @@ async def stop(
 ) -> None:
     """Its stop signal, then SIGKILL after `timeout` seconds (-1 never).  Raises NotModified when it does not run.
 
-    By the engine it counts as no user's wish: restart policies will start it again.
+    By the engine it counts as no user's wish and no failure: `always` and `unless-stopped` will start it again.
     """
     number = signal_number(signal) if signal else None
     found = await parts.store.read(lambda tx: tx.find(ref))
@@ -45,6 +45,8 @@ async def stop(
         async with serial(parts, found.id) as container:
             first = number or signal_number(container.config.stop_signal)
             if container.state is State.RESTARTING:
+                if by_engine:
+                    return
                 await _cancel_restart(
                     parts, container, machine.RestartCancelled(signal=first if verb == "restart" else 0)
                 )
@@ -53,7 +55,9 @@ async def stop(
                 raise NotModified(f"container {container.name} is not running")
             await dispatcher.gate(events.PreStop(container=container))
             grace = container.config.stop_timeout if timeout is None else timeout
-            if not by_engine:
+            if by_engine:
+                await step(parts, container, machine.ShuttingDown())
+            else:
                 await _end_by(parts, container, verb, first, grace)
         await _end(parts, container, first, grace, ended)
 

@@ -118,6 +118,7 @@ def test_a_shutdown_that_stops_all_is_no_user_s_wish(lab: Lab) -> None:
     lab.hawse("run", "-d", "--name", "box", "--restart", "unless-stopped", "busybox", *SLEEP)
     lab.hawse("run", "-d", "--name", "plain", "busybox", *SLEEP)
     lab.hawse("update", "--restart", "no", "plain")
+    lab.hawse("run", "-d", "--name", "failing", "--restart", "on-failure", "busybox", *SLEEP)
     pids = [state(lab, name)["Pid"] for name in ("box", "plain")]
     said = lab.hawse("system", "shutdown", "--stop-all", "-t", "40")
     assert said.err.endswith("has ended\n")
@@ -126,4 +127,5 @@ def test_a_shutdown_that_stops_all_is_no_user_s_wish(lab: Lab) -> None:
     lab.daemon.start()
     eventually(lambda: is_running_as_other(lab, "box", pids[0]))
     assert state(lab, "plain")["Status"] == "exited"
-    lab.hawse("rm", "-f", "box", "plain")
+    assert state(lab, "failing")["Status"] == "exited", "its end was no failure of its own"
+    lab.hawse("rm", "-f", "box", "plain", "failing")

@@ -27,6 +27,7 @@ STIMULI = {
         machine.Exited(exit=Exit(code=3, finished_at=NOW + 5), endpoints=()),
         machine.OutOfMemory(kills=1, endpoints=()),
         machine.StopRequested(),
+        machine.ShuttingDown(),
         machine.Paused(),
         machine.Resumed(),
         machine.RestartScheduled(delay_ns=100),

@@ -19,7 +19,7 @@ FIRST, LAST = 8.0, 35.0
 """Seconds of work before the cut, in software emulation a few answers each."""
 CLEAN = """\
 hawse ps -aq | xargs -r hawse rm -f -v; hawse network prune -f; hawse volume prune -f -a
-hawse images --format '{{.Repository}}' | grep -v '^busybox$' | sort -u | xargs -r hawse rmi"""
+hawse images --format '{{.Repository}} {{.ID}}' | sed -n '/^busybox /!s/.* //p' | sort -u | xargs -r hawse rmi -f"""
 
 
 @dataclass(frozen=True, slots=True)
