@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from hawse.supervisor import events, faults
+from hawse.supervisor import faults
+from hawse.supervisor.core import events
+from hawse.supervisor.core.events import Event
 from hawse.supervisor.dispatch.handler import Handler
-from hawse.supervisor.events import Event
 from hawse.supervisor.parts import Context
 
 

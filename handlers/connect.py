@@ -14,10 +14,11 @@ from contextlib import asynccontextmanager
 
 from msgspec.structs import replace
 
-from hawse.supervisor import events, faults
+from hawse.supervisor import faults
+from hawse.supervisor.core import events
+from hawse.supervisor.core.errors import NotFound
+from hawse.supervisor.core.model import Endpoint, Network
 from hawse.supervisor.dispatch.handler import Handler
-from hawse.supervisor.errors import NotFound
-from hawse.supervisor.model import Endpoint, Network
 from hawse.supervisor.network.core import plan_endpoint
 from hawse.supervisor.networks import standing
 from hawse.supervisor.parts import Context

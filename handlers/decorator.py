@@ -3,7 +3,7 @@
     from hawse.handlers import on
 
     @on("container.exited")
-    async def tell(event, ctx): ...            # durable: event is hawse.supervisor.events.Event
+    async def tell(event, ctx): ...            # durable: event is hawse.supervisor.core.events.Event
 
     @on("pre-start", deadline=5)
     async def ask(question, ctx): ...          # a gate: raise to refuse, return a changed question or None
@@ -19,8 +19,8 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.dispatch.handler import Handler
-from hawse.supervisor.errors import UserError
 from hawse.supervisor.hooks.hook import event_types
 
 

@@ -13,10 +13,11 @@ from functools import partial
 from msgspec.structs import replace
 
 from hawse.handlers.connect import inside
-from hawse.supervisor import events, faults
+from hawse.supervisor import faults
+from hawse.supervisor.core import events
+from hawse.supervisor.core.events import Event
+from hawse.supervisor.core.model import Endpoint, Network
 from hawse.supervisor.dispatch.handler import Handler
-from hawse.supervisor.events import Event
-from hawse.supervisor.model import Endpoint, Network
 from hawse.supervisor.networks import plugged
 from hawse.supervisor.parts import Context, Parts
 from hawse.supervisor.store.tx import Tx

@@ -6,10 +6,10 @@ file than ask the daemon.  It follows the container's networks as long as it run
 
 from __future__ import annotations
 
-from hawse.supervisor import events
+from hawse.supervisor.core import events
+from hawse.supervisor.core.events import Event
+from hawse.supervisor.core.model import encode
 from hawse.supervisor.dispatch.handler import Handler
-from hawse.supervisor.events import Event
-from hawse.supervisor.model import encode
 from hawse.supervisor.parts import Context
 
 

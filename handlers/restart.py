@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from hawse.supervisor import events, faults, machine
+from hawse.supervisor import faults
+from hawse.supervisor.core import events, machine
+from hawse.supervisor.core.errors import HawseError, NotModified
+from hawse.supervisor.core.events import Event
+from hawse.supervisor.core.model import Container, Exit, State
 from hawse.supervisor.dispatch.handler import Handler
-from hawse.supervisor.errors import HawseError, NotModified
-from hawse.supervisor.events import Event
-from hawse.supervisor.model import Container, Exit, State
 from hawse.supervisor.moves import move
 from hawse.supervisor.parts import Context
 from hawse.supervisor.store.tx import Tx

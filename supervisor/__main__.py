@@ -35,14 +35,15 @@ import anyio.abc
 import structlog
 
 from hawse.handlers import BUILTIN
-from hawse.supervisor import faults, stacks, version, volumes
+from hawse.supervisor import faults, stacks, volumes
 from hawse.supervisor import log as logging
 from hawse.supervisor.api.server import make_app, serve
 from hawse.supervisor.config import LOG_FORMATS, LOG_LEVELS, Config
+from hawse.supervisor.core import version
+from hawse.supervisor.core.errors import HawseError, KernelError, Unavailable
+from hawse.supervisor.core.events import DaemonStarted
 from hawse.supervisor.dispatch import pyhandlers
 from hawse.supervisor.engine import Engine
-from hawse.supervisor.errors import HawseError, KernelError, Unavailable
-from hawse.supervisor.events import DaemonStarted
 from hawse.supervisor.images.images import Images
 from hawse.supervisor.linux import cgroup_hierarchy, cgroup_shims, process
 from hawse.supervisor.linux.heldports import HeldPorts

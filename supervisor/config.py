@@ -13,7 +13,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
 
 DEFAULT_ROOT = Path("/var/lib/hawse")
 DEFAULT_RUN_DIR = Path("/run/hawse")

@@ -18,22 +18,10 @@ import anyio.abc
 import structlog
 from msgspec.structs import replace
 
-from hawse.supervisor import events, faults, leaving, machine, names
-from hawse.supervisor.dispatch.dispatcher import Dispatcher
-from hawse.supervisor.dispatch.handler import Handler
-from hawse.supervisor.dispatch.subscriptions import Subscriptions
-from hawse.supervisor.dns.server import NameServer
-from hawse.supervisor.errors import Conflict, HawseError, NotFound, NotModified
-from hawse.supervisor.health.keeper import HealthKeeper
-from hawse.supervisor.hooks.hooks import Hooks
-from hawse.supervisor.lifecycle import cabling, creating, ending, ooms, starting, stopping
-from hawse.supervisor.lifecycle.execs import Execs
-from hawse.supervisor.lifecycle.rehearsing import Rehearsal
-from hawse.supervisor.linux import threads
-from hawse.supervisor.linux.cgroup import Cgroup
-from hawse.supervisor.linux.oom import OomNews
-from hawse.supervisor.locks import KeyedLocks
-from hawse.supervisor.model import (
+from hawse.supervisor import faults, leaving
+from hawse.supervisor.core import events, machine, names
+from hawse.supervisor.core.errors import Conflict, HawseError, NotFound, NotModified
+from hawse.supervisor.core.model import (
     Container,
     ContainerConfig,
     ContainerId,
@@ -43,6 +31,19 @@ from hawse.supervisor.model import (
     Image,
     State,
 )
+from hawse.supervisor.dispatch.dispatcher import Dispatcher
+from hawse.supervisor.dispatch.handler import Handler
+from hawse.supervisor.dispatch.subscriptions import Subscriptions
+from hawse.supervisor.dns.server import NameServer
+from hawse.supervisor.health.keeper import HealthKeeper
+from hawse.supervisor.hooks.hooks import Hooks
+from hawse.supervisor.lifecycle import cabling, creating, ending, ooms, starting, stopping
+from hawse.supervisor.lifecycle.execs import Execs
+from hawse.supervisor.lifecycle.rehearsing import Rehearsal
+from hawse.supervisor.linux import threads
+from hawse.supervisor.linux.cgroup import Cgroup
+from hawse.supervisor.linux.oom import OomNews
+from hawse.supervisor.locks import KeyedLocks
 from hawse.supervisor.moves import serial, step
 from hawse.supervisor.networks import Networks
 from hawse.supervisor.parts import Context, Parts

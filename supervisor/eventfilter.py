@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from hawse.supervisor.errors import UserError
-from hawse.supervisor.events import FACT_TYPES
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.events import FACT_TYPES
 from hawse.supervisor.store.eventrows import Stored
 
 _EXPRESSION = re.compile(r"([a-z]+)(!?=)(.*)\Z", re.DOTALL)

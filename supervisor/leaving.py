@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeAlias, TypeVar
 
-from hawse.supervisor.errors import Conflict
-from hawse.supervisor.model import Container, ContainerId
+from hawse.supervisor.core.errors import Conflict
+from hawse.supervisor.core.model import Container, ContainerId
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.tx import Tx
 

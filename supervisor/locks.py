@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import anyio
 
-from hawse.supervisor.errors import Unavailable
+from hawse.supervisor.core.errors import Unavailable
 
 
 class Busy(Unavailable):

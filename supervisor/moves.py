@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from hawse.supervisor import machine
-from hawse.supervisor.model import Container
+from hawse.supervisor.core import machine
+from hawse.supervisor.core.model import Container
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.tx import Tx
 

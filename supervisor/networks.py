@@ -13,9 +13,10 @@ from typing import Final
 
 import anyio
 
-from hawse.supervisor import events, faults
-from hawse.supervisor.errors import Conflict, Forbidden, NotFound
-from hawse.supervisor.model import DEFAULT_NETWORK, Container, ContainerId, Endpoint, Network, NetworkName
+from hawse.supervisor import faults
+from hawse.supervisor.core import events
+from hawse.supervisor.core.errors import Conflict, Forbidden, NotFound
+from hawse.supervisor.core.model import DEFAULT_NETWORK, Container, ContainerId, Endpoint, Network, NetworkName
 from hawse.supervisor.network import names, subnets
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.tx import Tx

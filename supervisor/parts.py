@@ -15,13 +15,13 @@ from random import Random
 from typing import Protocol
 
 from hawse.supervisor.config import Config
+from hawse.supervisor.core.model import Container, ContainerConfig, ContainerId, NetworkName
 from hawse.supervisor.images.images import Images
 from hawse.supervisor.lifecycle.attaching import Attachments
 from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy
 from hawse.supervisor.linux.heldports import HeldPorts
 from hawse.supervisor.linux.sharedport import SharedPort
 from hawse.supervisor.locks import KeyedLocks
-from hawse.supervisor.model import Container, ContainerConfig, ContainerId, NetworkName
 from hawse.supervisor.network.core import NetworkCore
 from hawse.supervisor.reload import Settings
 from hawse.supervisor.runtime.client import Shim

@@ -12,8 +12,8 @@ from ipaddress import IPv4Address
 
 from msgspec.structs import replace
 
-from hawse.supervisor.errors import Gone, NotFound
-from hawse.supervisor.events import (
+from hawse.supervisor.core.errors import Gone, NotFound
+from hawse.supervisor.core.events import (
     ContainerFact,
     ContainerRemoved,
     ContainerStarted,
@@ -24,7 +24,7 @@ from hawse.supervisor.events import (
     decode_fact,
     rfc3339,
 )
-from hawse.supervisor.model import Container, Endpoint, Lease, State
+from hawse.supervisor.core.model import Container, Endpoint, Lease, State
 from hawse.supervisor.store.eventrows import Stored
 from hawse.supervisor.store.tx import Tx
 

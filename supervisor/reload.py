@@ -10,7 +10,7 @@ import structlog
 
 from hawse.supervisor import log as logging
 from hawse.supervisor.config import Config, load
-from hawse.supervisor.errors import HawseError
+from hawse.supervisor.core.errors import HawseError
 
 LIVE = ("log_level", "address_pools", "journal_max_age", "journal_max_bytes", "audit_interval")
 """What can be changed while the daemon runs.  The rest is in the names of kernel objects, in paths that shims have open, or

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from hawse.supervisor import events as facts
-from hawse.supervisor.events import Event
+from hawse.supervisor.core import events as facts
+from hawse.supervisor.core.events import Event
 
 BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)  # seconds
 Sample = tuple[str, Mapping[str, str], float]  # suffix, labels, value

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from hawse.supervisor.events import Event
+from hawse.supervisor.core.events import Event
 
 
 @dataclass(eq=False, slots=True)

@@ -15,9 +15,9 @@ import msgspec
 from hawse.cli.selftest.busybox import busybox_tar
 from hawse.cli.selftest.lab import Lab
 from hawse.cli.selftest.waiting import eventually
-from hawse.supervisor import events as facts
-from hawse.supervisor.events import FACT_TYPES
-from hawse.supervisor.model import encode_hook
+from hawse.supervisor.core import events as facts
+from hawse.supervisor.core.events import FACT_TYPES
+from hawse.supervisor.core.model import encode_hook
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "events.md"
 MARK = "<!-- examples: python -m tests.events_page -->\n"

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
 
 MAX_SIZE = 65_535  # rows and columns are 16 bits in the kernel
 

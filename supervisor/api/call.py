@@ -18,8 +18,8 @@ from hawse.supervisor.api.connection import Connection
 from hawse.supervisor.api.filters import Filters
 from hawse.supervisor.api.filters import parse as parse_filters
 from hawse.supervisor.api.query import Query
-from hawse.supervisor.errors import UserError
-from hawse.supervisor.model import encode_hook
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.model import encode_hook
 
 if TYPE_CHECKING:
     from hawse.supervisor.engine import Engine

@@ -11,11 +11,11 @@ from hawse.supervisor.api.decode import container_config
 from hawse.supervisor.api.filters import Filters
 from hawse.supervisor.api.look import Seen
 from hawse.supervisor.api.text import exit_code
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.model import ContainerConfig, Resources, State
+from hawse.supervisor.core.signal_names import signal_number
 from hawse.supervisor.images.configure import configure
 from hawse.supervisor.linux import cgroup_io, cgroup_limits
-from hawse.supervisor.model import ContainerConfig, Resources, State
-from hawse.supervisor.signal_names import signal_number
 
 FILTERS = frozenset(
     "ancestor before exited expose health id is-task isolation label name network publish since status volume".split()

@@ -15,11 +15,11 @@ from hawse.supervisor.api import decode_mounts as mounts
 from hawse.supervisor.api import decode_ports as ports
 from hawse.supervisor.api import decode_security
 from hawse.supervisor.api.body import Body, console_size, invalid
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.model import ContainerConfig, EndpointRequest, Healthcheck, NetworkName, OwnHook
+from hawse.supervisor.core.signal_names import signal_number
 from hawse.supervisor.hooks.hook import event_types
-from hawse.supervisor.model import ContainerConfig, EndpointRequest, Healthcheck, NetworkName, OwnHook
 from hawse.supervisor.runtime.spec import capabilities
-from hawse.supervisor.signal_names import signal_number
 
 MAC = re.compile(r"(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}\Z", re.IGNORECASE)
 HOSTNAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,62}[A-Za-z0-9_])?\Z")

@@ -6,8 +6,8 @@ import posixpath
 import re
 
 from hawse.supervisor.api.body import Body, invalid
-from hawse.supervisor.errors import UserError
-from hawse.supervisor.model import MountSpec
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.model import MountSpec
 
 VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}\Z")
 PROPAGATION = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})

@@ -11,9 +11,9 @@ from hawse.supervisor.api.look import Seen
 from hawse.supervisor.api.query import parse_timestamp
 from hawse.supervisor.api.volumes import kept
 from hawse.supervisor.api.volumes import view as volume_view
-from hawse.supervisor.errors import Conflict, NotFound
+from hawse.supervisor.core.errors import Conflict, NotFound
+from hawse.supervisor.core.model import State
 from hawse.supervisor.linux.diskusage import sizes
-from hawse.supervisor.model import State
 from hawse.supervisor.networks import BUILTIN, DEFAULT
 
 FILTERS = frozenset("label label! until".split())

@@ -11,8 +11,8 @@ from hawse.supervisor.api import wire
 from hawse.supervisor.api.call import Call, Stream
 from hawse.supervisor.api.filters import Filters
 from hawse.supervisor.api.view_event import FILTERS, docker_events, matches
-from hawse.supervisor.errors import UserError
-from hawse.supervisor.events import NetworkCreated
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.events import NetworkCreated
 
 
 async def stream(call: Call) -> web.StreamResponse:

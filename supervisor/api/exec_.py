@@ -11,7 +11,7 @@ from hawse.supervisor.api import hijack
 from hawse.supervisor.api.body import Body, console_size, invalid
 from hawse.supervisor.api.call import Call
 from hawse.supervisor.api.streams import DEFAULT_DETACH_KEYS, size
-from hawse.supervisor.errors import Conflict, HawseError, UserError
+from hawse.supervisor.core.errors import Conflict, HawseError, UserError
 from hawse.supervisor.lifecycle.execs import ExecConfig
 
 

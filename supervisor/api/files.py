@@ -14,8 +14,8 @@ from aiohttp import web
 
 from hawse.supervisor.api import upload, wire
 from hawse.supervisor.api.call import Call, Stream, encode
-from hawse.supervisor.errors import NotFound, UserError
-from hawse.supervisor.events import rfc3339
+from hawse.supervisor.core.errors import NotFound, UserError
+from hawse.supervisor.core.events import rfc3339
 from hawse.supervisor.images import archive, compare
 from hawse.supervisor.lifecycle import rootview
 from hawse.supervisor.lifecycle.rootview import in_thread

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from aiohttp import web
 from msgspec import to_builtins
 
 from hawse.supervisor.api.call import Call
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.store.hooks import HookRun
 
 

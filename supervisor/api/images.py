@@ -12,10 +12,10 @@ from hawse.supervisor.api.call import Call
 from hawse.supervisor.api.filters import Filters
 from hawse.supervisor.api.query import parse_timestamp
 from hawse.supervisor.api.volumes import kept
-from hawse.supervisor.errors import Conflict, NotFound, NotImplementedYet, UserError
+from hawse.supervisor.core.errors import Conflict, NotFound, NotImplementedYet, UserError
+from hawse.supervisor.core.model import Image
 from hawse.supervisor.images.naming import Removal
 from hawse.supervisor.images.reference import joined
-from hawse.supervisor.model import Image
 
 FILTERS = frozenset("before dangling label reference since until".split())
 PRUNE_FILTERS = frozenset("dangling label label! until".split())

@@ -9,11 +9,11 @@ from urllib.parse import quote_plus
 import anyio
 from aiohttp import web
 
-from hawse.supervisor import logfields
 from hawse.supervisor.api import wire
 from hawse.supervisor.api.call import Call
-from hawse.supervisor.errors import NotFound, NotImplementedYet, UserError
-from hawse.supervisor.model import ContainerConfig
+from hawse.supervisor.core import logfields
+from hawse.supervisor.core.errors import NotFound, NotImplementedYet, UserError
+from hawse.supervisor.core.model import ContainerConfig
 from hawse.supervisor.runtime.logfollow import LogQuery, read_log
 from hawse.supervisor.runtime.logreader import Entry
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hawse.supervisor.api.view_container import Surroundings
+from hawse.supervisor.core.model import Container, ContainerId, Endpoint, ImageId
 from hawse.supervisor.health.rules import History
 from hawse.supervisor.lifecycle import network_files
 from hawse.supervisor.linux.diskusage import sizes as measured
-from hawse.supervisor.model import Container, ContainerId, Endpoint, ImageId
 from hawse.supervisor.store.tx import Tx
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Final
 from aiohttp import web
 
 from hawse.supervisor.api.call import HEADERS, Call
-from hawse.supervisor.model import State
+from hawse.supervisor.core.model import State
 from hawse.supervisor.store.tx import Tx
 from hawse.supervisor.tally import Sample
 

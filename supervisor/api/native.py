@@ -12,8 +12,8 @@ from msgspec import to_builtins
 from hawse.supervisor.api import look, wire
 from hawse.supervisor.api.call import Call
 from hawse.supervisor.api.system import counts, obstacles
-from hawse.supervisor.errors import NotFound
-from hawse.supervisor.model import encode_hook
+from hawse.supervisor.core.errors import NotFound
+from hawse.supervisor.core.model import encode_hook
 
 
 async def snapshot(call: Call) -> web.StreamResponse:

@@ -9,8 +9,8 @@ from hawse.supervisor.api.body import Body, invalid
 from hawse.supervisor.api.call import Call
 from hawse.supervisor.api.decode import settings
 from hawse.supervisor.api.filters import Filters
-from hawse.supervisor.errors import Conflict, NotFound, UserError
-from hawse.supervisor.model import Container, ContainerId, Endpoint, Network
+from hawse.supervisor.core.errors import Conflict, NotFound, UserError
+from hawse.supervisor.core.model import Container, ContainerId, Endpoint, Network
 from hawse.supervisor.networks import BUILTIN, DEFAULT
 from hawse.supervisor.store.tx import Tx
 

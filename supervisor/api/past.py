@@ -11,9 +11,9 @@ from hawse.supervisor.api import wire
 from hawse.supervisor.api.call import Call
 from hawse.supervisor.api.look import surroundings
 from hawse.supervisor.api.view_container import summary
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.model import Container, Lease
 from hawse.supervisor.envelope import composer
-from hawse.supervisor.errors import UserError
-from hawse.supervisor.model import Container, Lease
 from hawse.supervisor.store.tx import Tx
 
 STORY_LIMIT = 10_000

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs
 
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
 
 FALSE = frozenset({"", "0", "no", "false", "none"})
 """What Docker reads as false, in any case; everything else is true."""

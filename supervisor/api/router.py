@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from hawse.supervisor.api.routes import ROUTES, Route
 from hawse.supervisor.api.wire import API_VERSION, MIN_API_VERSION
-from hawse.supervisor.errors import NotFound, UserError
+from hawse.supervisor.core.errors import NotFound, UserError
 
 _VERSION = re.compile(r"/v(\d{1,3})\.(\d{1,4})(?=/)")
 _LATEST = tuple(map(int, API_VERSION.split(".")))

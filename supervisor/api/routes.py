@@ -35,7 +35,7 @@ from hawse.supervisor.api import (
 )
 from hawse.supervisor.api.call import Call
 from hawse.supervisor.api.wire import NATIVE
-from hawse.supervisor.errors import NotImplementedYet
+from hawse.supervisor.core.errors import NotImplementedYet
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 

@@ -27,7 +27,7 @@ from hawse.supervisor.api.connection import Api
 from hawse.supervisor.api.query import Query
 from hawse.supervisor.api.router import Router
 from hawse.supervisor.config import Config
-from hawse.supervisor.errors import Gone, HawseError, KernelError, Unavailable, UserError
+from hawse.supervisor.core.errors import Gone, HawseError, KernelError, Unavailable, UserError
 from hawse.supervisor.linux.peer import Peer
 
 if TYPE_CHECKING:

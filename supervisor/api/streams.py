@@ -11,8 +11,8 @@ from hawse.supervisor.api.body import MAX_SIZE
 from hawse.supervisor.api.call import Call
 from hawse.supervisor.api.logs import shown
 from hawse.supervisor.api.text import UNKNOWN_EXIT
-from hawse.supervisor.errors import Conflict, HawseError, UserError
-from hawse.supervisor.model import Container, State
+from hawse.supervisor.core.errors import Conflict, HawseError, UserError
+from hawse.supervisor.core.model import Container, State
 from hawse.supervisor.runtime.client import AttachOptions
 from hawse.supervisor.runtime.logfollow import LogQuery, read_log
 

@@ -12,9 +12,9 @@ from aiohttp import web
 
 from hawse.supervisor.api import wire
 from hawse.supervisor.api.call import HEADERS, Call
-from hawse.supervisor.errors import NotFound
+from hawse.supervisor.core.errors import NotFound
+from hawse.supervisor.core.model import State
 from hawse.supervisor.linux import apparmor
-from hawse.supervisor.model import State
 from hawse.supervisor.store.tx import Tx
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hawse.supervisor.model import Container, State
+from hawse.supervisor.core.model import Container, State
 
 UNKNOWN_EXIT = 255
 """Shown where nobody could know the exit code; State.Error says why."""

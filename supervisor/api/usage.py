@@ -14,13 +14,13 @@ from aiohttp import web
 from hawse.supervisor.api import look, wire
 from hawse.supervisor.api.call import Call
 from hawse.supervisor.api.look import Seen
-from hawse.supervisor.errors import Conflict, NotFound, UserError
-from hawse.supervisor.events import rfc3339
+from hawse.supervisor.core.errors import Conflict, NotFound, UserError
+from hawse.supervisor.core.events import rfc3339
+from hawse.supervisor.core.model import ID_RANGE, Container, State
 from hawse.supervisor.linux import threads
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.linux.cgroup_stats import Stats
 from hawse.supervisor.linux.procfs import Process, Traffic, machine_cpu_ns, machine_memory, processes, traffic
-from hawse.supervisor.model import ID_RANGE, Container, State
 
 Sample = dict[str, Any]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from hawse.supervisor.api import text, view_network
 from hawse.supervisor.api.view_host import host_config
-from hawse.supervisor.events import rfc3339
+from hawse.supervisor.core.events import rfc3339
+from hawse.supervisor.core.model import Container, ContainerConfig, Endpoint, MountSpec, PortBinding, State
 from hawse.supervisor.health.rules import History
-from hawse.supervisor.model import Container, ContainerConfig, Endpoint, MountSpec, PortBinding, State
 
 _EXECUTED = (State.RUNNING, State.PAUSED)
 

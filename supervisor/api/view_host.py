@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from hawse.supervisor.model import ContainerConfig, DeviceLimit, MountSpec, PortBinding, Resources
+from hawse.supervisor.core.model import ContainerConfig, DeviceLimit, MountSpec, PortBinding, Resources
 
 
 def host_config(config: ContainerConfig) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hawse.supervisor.events import rfc3339
-from hawse.supervisor.model import Image, ImageConfig
+from hawse.supervisor.core.events import rfc3339
+from hawse.supervisor.core.model import Image, ImageConfig
 
 
 def summary(image: Image, containers: int = -1) -> dict[str, Any]:

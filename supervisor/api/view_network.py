@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hawse.supervisor.events import rfc3339
-from hawse.supervisor.model import Container, ContainerId, Endpoint, EndpointRequest, Network
+from hawse.supervisor.core.events import rfc3339
+from hawse.supervisor.core.model import Container, ContainerId, Endpoint, EndpointRequest, Network
 
 
 def network(

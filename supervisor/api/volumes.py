@@ -9,8 +9,8 @@ from aiohttp import web
 from hawse.supervisor.api.body import invalid
 from hawse.supervisor.api.call import Call
 from hawse.supervisor.api.filters import Filters
-from hawse.supervisor.events import rfc3339
-from hawse.supervisor.model import Volume
+from hawse.supervisor.core.events import rfc3339
+from hawse.supervisor.core.model import Volume
 
 FILTERS = frozenset("dangling driver label name".split())
 PRUNE_FILTERS = frozenset("all label label!".split())

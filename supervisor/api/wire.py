@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from hawse.supervisor.version import VERSION as VERSION
+from hawse.supervisor.core.version import VERSION as VERSION
 
 API_VERSION = "1.47"
 MIN_API_VERSION = "1.24"

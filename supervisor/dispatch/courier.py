@@ -15,11 +15,12 @@ from typing import Final
 import anyio
 import structlog
 
-from hawse.supervisor import cause, faults
+from hawse.supervisor import faults
+from hawse.supervisor.core import cause
+from hawse.supervisor.core.errors import Gone, HawseError, NotFound
+from hawse.supervisor.core.events import Event, HookDead, HookFailed
 from hawse.supervisor.dispatch.handler import GiveUp, Handler
 from hawse.supervisor.dispatch.ledger import STORE_RETRY, Job, Ledger
-from hawse.supervisor.errors import Gone, HawseError, NotFound
-from hawse.supervisor.events import Event, HookDead, HookFailed
 from hawse.supervisor.parts import Context
 from hawse.supervisor.store.deliveries import Delivery
 from hawse.supervisor.store.store import Store

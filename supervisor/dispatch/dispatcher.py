@@ -10,10 +10,10 @@ import anyio
 import anyio.abc
 import structlog
 
+from hawse.supervisor.core.errors import Conflict, Forbidden, HawseError, NotFound
+from hawse.supervisor.core.events import Question
 from hawse.supervisor.dispatch.courier import Courier, describe
 from hawse.supervisor.dispatch.handler import Handler
-from hawse.supervisor.errors import Conflict, Forbidden, HawseError, NotFound
-from hawse.supervisor.events import Question
 from hawse.supervisor.parts import Context
 from hawse.supervisor.store.store import Store
 

@@ -14,8 +14,8 @@ from typing import Final
 import anyio
 import structlog
 
-from hawse.supervisor.errors import HawseError
-from hawse.supervisor.events import Event
+from hawse.supervisor.core.errors import HawseError
+from hawse.supervisor.core.events import Event
 from hawse.supervisor.store.deliveries import Delivery
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx

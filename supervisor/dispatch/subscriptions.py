@@ -17,7 +17,7 @@ from typing import Final
 import anyio
 from msgspec.structs import replace
 
-from hawse.supervisor.errors import Gone, NotFound, UserError
+from hawse.supervisor.core.errors import Gone, NotFound, UserError
 from hawse.supervisor.eventfilter import parse
 from hawse.supervisor.store.epochs import CURSOR, Epochs
 from hawse.supervisor.store.eventrows import Stored

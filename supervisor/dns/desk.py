@@ -10,11 +10,11 @@ from ipaddress import IPv4Address
 import anyio
 import structlog
 
+from hawse.supervisor.core.model import NetworkName
 from hawse.supervisor.dns.quota import Places
 from hawse.supervisor.linux import sockfilter
 from hawse.supervisor.linux.sharedport import NAMES_PORT, SharedPort
 from hawse.supervisor.linux.sockbuf import set_receive_buffer
-from hawse.supervisor.model import NetworkName
 
 IP_FREEBIND = 15  # ip(7); the socket module does not name it
 PENDING, MOST_PENDING = 512, 1024

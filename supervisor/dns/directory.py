@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
-from hawse.supervisor.model import Container, ContainerId, Endpoint, Network, NetworkName
+from hawse.supervisor.core.model import Container, ContainerId, Endpoint, Network, NetworkName
 
 SHORT_ID = 12
 

@@ -17,8 +17,8 @@ import dns.rdatatype
 import dns.reversename
 import dns.rrset
 
+from hawse.supervisor.core.model import NetworkName
 from hawse.supervisor.dns.directory import Directory, Member
-from hawse.supervisor.model import NetworkName
 
 TTL = 5
 """Seconds: a container that is made anew often has another address, and programs that remember (nginx) must notice."""

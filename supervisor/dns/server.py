@@ -28,15 +28,15 @@ import anyio.abc
 import anyio.lowlevel
 import structlog
 
-from hawse.supervisor import events
+from hawse.supervisor.core import events
+from hawse.supervisor.core.events import Event
+from hawse.supervisor.core.model import Container, Endpoint, Network, NetworkName
 from hawse.supervisor.dns.backlog import Backlog
 from hawse.supervisor.dns.desk import Desk, Mutes
 from hawse.supervisor.dns.directory import Directory
 from hawse.supervisor.dns.question import Forward, respond
 from hawse.supervisor.dns.quota import Rate
 from hawse.supervisor.dns.upstream import Upstream
-from hawse.supervisor.events import Event
-from hawse.supervisor.model import Container, Endpoint, Network, NetworkName
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.tx import Tx
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from hawse.supervisor.model import Container, Healthcheck, Record
+from hawse.supervisor.core.model import Container, Healthcheck, Record
 
 STARTING: Final = "starting"
 HEALTHY: Final = "healthy"

@@ -14,9 +14,9 @@ from msgspec.structs import replace
 
 from hawse.supervisor.api import decode_host, decode_mounts, decode_ports
 from hawse.supervisor.api.body import Body, parse
-from hawse.supervisor.errors import UserError
-from hawse.supervisor.events import PreCreate, PreStart, Question
-from hawse.supervisor.model import ContainerConfig
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.events import PreCreate, PreStart, Question
+from hawse.supervisor.core.model import ContainerConfig
 
 ALLOWED = {PreCreate.TYPE: ("env", "labels", "mounts", "dns", "ports"), PreStart.TYPE: ("env", "labels", "dns")}
 

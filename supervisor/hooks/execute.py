@@ -23,10 +23,10 @@ import anyio
 import structlog
 
 from hawse.supervisor import faults
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.model import Resources
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy
-from hawse.supervisor.model import Resources
 
 CGROUP_PREFIX = "hook-"
 TAIL = 4096  # bytes of output that are kept

@@ -13,9 +13,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from hawse.supervisor.errors import UserError
-from hawse.supervisor.events import FACT_TYPES, ContainerFact, Fact, NetworkFact, Question
-from hawse.supervisor.model import Endpoint
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.events import FACT_TYPES, ContainerFact, Fact, NetworkFact, Question
+from hawse.supervisor.core.model import Endpoint
 
 GATES = tuple(question.TYPE for question in Question.__args__)
 FACTS = tuple(name for name in FACT_TYPES if not name.startswith("hook."))

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import anyio
 import structlog
 
+from hawse.supervisor.core.errors import Conflict, HawseError, NotFound, UserError
+from hawse.supervisor.core.events import Event, Question
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
-from hawse.supervisor.errors import Conflict, HawseError, NotFound, UserError
-from hawse.supervisor.events import Event, Question
 from hawse.supervisor.hooks import execute, onflag
 from hawse.supervisor.hooks.execute import Outcome
 from hawse.supervisor.hooks.hook import Hook, event_types

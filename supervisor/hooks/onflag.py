@@ -9,8 +9,8 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from hawse.supervisor.core.events import ContainerFact, Event, Question
 from hawse.supervisor.dispatch.handler import GiveUp, Handler
-from hawse.supervisor.events import ContainerFact, Event, Question
 from hawse.supervisor.hooks.hook import GATE_TIMEOUT, GATES, TIMEOUT, Hook, event_types
 from hawse.supervisor.hooks.runner import SLACK, Failed, Runner
 from hawse.supervisor.parts import Context

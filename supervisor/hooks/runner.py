@@ -18,14 +18,14 @@ import anyio
 import msgspec
 
 from hawse.supervisor import faults
+from hawse.supervisor.core.errors import Forbidden, HawseError, UserError
+from hawse.supervisor.core.events import Event, HookSucceeded, Question, cloudevent, rfc3339
+from hawse.supervisor.core.model import encode_hook
 from hawse.supervisor.dispatch.handler import GiveUp, Handler
-from hawse.supervisor.errors import Forbidden, HawseError, UserError
-from hawse.supervisor.events import Event, HookSucceeded, Question, cloudevent, rfc3339
 from hawse.supervisor.hooks import answer, webhook
 from hawse.supervisor.hooks.execute import GRACE, Outcome, execute
 from hawse.supervisor.hooks.hook import Hook, variables
 from hawse.supervisor.hooks.scan import open_program
-from hawse.supervisor.model import encode_hook
 from hawse.supervisor.parts import Context, Parts
 from hawse.supervisor.store.hooks import HookRun
 from hawse.supervisor.store.tx import Tx

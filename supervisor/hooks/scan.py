@@ -16,7 +16,7 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hawse.supervisor.errors import HawseError, UserError
+from hawse.supervisor.core.errors import HawseError, UserError
 from hawse.supervisor.hooks.hook import EVENTS, Hook, declared, script
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from io import BufferedReader
 from typing import IO
 
-from hawse.supervisor.errors import Unavailable, UserError
+from hawse.supervisor.core.errors import Unavailable, UserError
 from hawse.supervisor.images.tarstream import Archive, Readable
 from hawse.supervisor.images.xz import XzReader
 

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable
 
 from msgspec.structs import replace
 
-from hawse.supervisor.errors import UserError
-from hawse.supervisor.model import Healthcheck, ImageConfig
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.model import Healthcheck, ImageConfig
 
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?\Z", re.IGNORECASE)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")

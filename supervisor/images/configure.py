@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from hawse.supervisor.model import ContainerConfig, Healthcheck, Image, ImageConfig, MountSpec
+from hawse.supervisor.core.model import ContainerConfig, Healthcheck, Image, ImageConfig, MountSpec
 
 DEFAULT_STOP_SIGNAL = "SIGTERM"
 _CLEARED = ("",)  # `--entrypoint ""`: no entrypoint, not even the image's

@@ -13,11 +13,11 @@ import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.model import ID_RANGE
 from hawse.supervisor.images import whiteouts
 from hawse.supervisor.linux import rooted
 from hawse.supervisor.linux.syscalls import RESOLVE_NO_SYMLINKS
-from hawse.supervisor.model import ID_RANGE
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC

@@ -14,7 +14,7 @@ import stat
 import tarfile
 from pathlib import Path
 
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.images import whiteouts
 from hawse.supervisor.linux import rooted
 from hawse.supervisor.linux.tree import remove_tree

@@ -21,8 +21,10 @@ from typing import Self, TypeVar
 import anyio
 from msgspec.structs import replace
 
-from hawse.supervisor import events, faults
-from hawse.supervisor.errors import KernelError, UserError
+from hawse.supervisor import faults
+from hawse.supervisor.core import events
+from hawse.supervisor.core.errors import KernelError, UserError
+from hawse.supervisor.core.model import Container, Image, ImageConfig, ImageId, encode
 from hawse.supervisor.images import archive, diff, extract, naming, reference
 from hawse.supervisor.images.changes import apply
 from hawse.supervisor.images.configure import image_config
@@ -30,7 +32,6 @@ from hawse.supervisor.images.layers import Layers
 from hawse.supervisor.images.naming import Removal
 from hawse.supervisor.linux import threads
 from hawse.supervisor.linux.tree import remove_tree
-from hawse.supervisor.model import Container, Image, ImageConfig, ImageId, encode
 from hawse.supervisor.runtime.spec import Paths
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx

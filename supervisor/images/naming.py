@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from hawse.supervisor import events
-from hawse.supervisor.errors import Conflict, NotFound, UserError
+from hawse.supervisor.core import events
+from hawse.supervisor.core.errors import Conflict, NotFound, UserError
+from hawse.supervisor.core.model import Container, Image
 from hawse.supervisor.images import reference
-from hawse.supervisor.model import Container, Image
 from hawse.supervisor.store.tx import Tx
 
 

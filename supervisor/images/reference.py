@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
 
 DEFAULT_TAG = "latest"
 LONGEST_NAME = 255

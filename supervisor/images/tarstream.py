@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
 
 LARGEST_HEADER = 1 << 20
 """Bytes that describe one entry: long names, extended headers, maps of sparse files, the headers of all these."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import lzma
 
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.images.tarstream import Readable
 
 MEMORY = 128 << 20

@@ -10,8 +10,8 @@ import os
 import select
 from dataclasses import dataclass
 
-from hawse.supervisor.errors import HawseError
-from hawse.supervisor.model import ContainerId
+from hawse.supervisor.core.errors import HawseError
+from hawse.supervisor.core.model import ContainerId
 from hawse.supervisor.runtime.client import AttachOptions, Shim
 
 

@@ -6,9 +6,9 @@ init asks for it; only the default is looked for here, because doing without it 
 
 from __future__ import annotations
 
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.model import ContainerConfig
 from hawse.supervisor.linux import apparmor
-from hawse.supervisor.model import ContainerConfig
 
 DEFAULT = "hawse-default"
 

@@ -11,12 +11,10 @@ from collections.abc import Iterable
 import anyio
 from msgspec.structs import replace
 
-from hawse.supervisor import events, faults, leaving, names, volumes
-from hawse.supervisor.dispatch.dispatcher import Dispatcher
-from hawse.supervisor.errors import Conflict, NotFound, UserError
-from hawse.supervisor.lifecycle import confining, filling
-from hawse.supervisor.linux import journald
-from hawse.supervisor.model import (
+from hawse.supervisor import faults, leaving, volumes
+from hawse.supervisor.core import events, names
+from hawse.supervisor.core.errors import Conflict, NotFound, UserError
+from hawse.supervisor.core.model import (
     ID_RANGE,
     Container,
     ContainerConfig,
@@ -27,6 +25,9 @@ from hawse.supervisor.model import (
     NetworkName,
     State,
 )
+from hawse.supervisor.dispatch.dispatcher import Dispatcher
+from hawse.supervisor.lifecycle import confining, filling
+from hawse.supervisor.linux import journald
 from hawse.supervisor.network import ipam
 from hawse.supervisor.networks import BUILTIN, Networks, standing
 from hawse.supervisor.parts import Parts

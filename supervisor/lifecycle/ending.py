@@ -8,11 +8,12 @@ from __future__ import annotations
 import anyio
 import structlog
 
-from hawse.supervisor import cause, events, faults, machine
-from hawse.supervisor.errors import HawseError, KernelError
+from hawse.supervisor import faults
+from hawse.supervisor.core import cause, events, machine
+from hawse.supervisor.core.errors import HawseError, KernelError
+from hawse.supervisor.core.model import Container, ContainerId, Exit, State
 from hawse.supervisor.lifecycle.creating import forget
 from hawse.supervisor.linux.cgroup import Cgroup
-from hawse.supervisor.model import Container, ContainerId, Exit, State
 from hawse.supervisor.moves import move, step
 from hawse.supervisor.networks import UNPLUG_DEADLINE, wait_unplugged
 from hawse.supervisor.parts import Parts

@@ -12,9 +12,9 @@ import anyio
 import anyio.abc
 import structlog
 
-from hawse.supervisor import events
-from hawse.supervisor.errors import Conflict, HawseError, NotFound
-from hawse.supervisor.model import Container, ContainerId, State
+from hawse.supervisor.core import events
+from hawse.supervisor.core.errors import Conflict, HawseError, NotFound
+from hawse.supervisor.core.model import Container, ContainerId, State
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime.client import AttachOptions
 from hawse.supervisor.runtime.protocol import ProcessSpec

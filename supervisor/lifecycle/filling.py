@@ -15,7 +15,8 @@ import secrets
 from pathlib import Path
 
 from hawse.supervisor import faults
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.model import Container, MountSpec
 from hawse.supervisor.images.diff import copy_tree
 from hawse.supervisor.lifecycle.rootview import in_thread, lowers
 from hawse.supervisor.linux import rooted
@@ -23,7 +24,6 @@ from hawse.supervisor.linux.flush import flush_tree
 from hawse.supervisor.linux.mounts import MOUNT_ATTR_NODEV, MOUNT_ATTR_RDONLY, Filesystem
 from hawse.supervisor.linux.syscalls import rename_noreplace
 from hawse.supervisor.linux.tree import remove_tree
-from hawse.supervisor.model import Container, MountSpec
 from hawse.supervisor.parts import Parts
 
 PLACE = ".filling"  # no volume can have this name

@@ -15,8 +15,8 @@ from pathlib import Path
 import structlog
 from msgspec.structs import replace
 
+from hawse.supervisor.core.model import Container
 from hawse.supervisor.lifecycle.rootview import in_thread
-from hawse.supervisor.model import Container
 from hawse.supervisor.networks import BUILTIN
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime import etc_files

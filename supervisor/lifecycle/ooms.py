@@ -9,11 +9,11 @@ from __future__ import annotations
 import anyio
 import structlog
 
-from hawse.supervisor import cause, machine
-from hawse.supervisor.errors import HawseError
+from hawse.supervisor.core import cause, machine
+from hawse.supervisor.core.errors import HawseError
+from hawse.supervisor.core.model import ContainerId, State
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.linux.oom import OomNews
-from hawse.supervisor.model import ContainerId, State
 from hawse.supervisor.moves import move
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.tx import Tx

@@ -18,14 +18,14 @@ import anyio
 import structlog
 
 from hawse.supervisor import faults
-from hawse.supervisor.errors import HawseError, KernelError, StartError
+from hawse.supervisor.core.errors import HawseError, KernelError, StartError
+from hawse.supervisor.core.model import Container, ContainerConfig, ContainerId, Resources, State
 from hawse.supervisor.lifecycle import confining
 from hawse.supervisor.lifecycle.remedies import remedy
 from hawse.supervisor.linux import cgroup_devices, features, process, threads
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.linux.features import Feature
 from hawse.supervisor.linux.tree import remove_tree
-from hawse.supervisor.model import Container, ContainerConfig, ContainerId, Resources, State
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.spec import Paths, Surroundings, shim_spec

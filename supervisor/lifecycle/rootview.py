@@ -14,13 +14,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from hawse.supervisor.errors import Conflict, Forbidden, KernelError
+from hawse.supervisor.core.errors import Conflict, Forbidden, KernelError
+from hawse.supervisor.core.model import ID_RANGE, Container, ProcessIdentity, State
 from hawse.supervisor.linux import process, threads
 from hawse.supervisor.linux.mounts import MOUNT_ATTR_NODEV, MOUNT_ATTR_RDONLY, Filesystem
 from hawse.supervisor.linux.rootcopy import Root
 from hawse.supervisor.linux.syscalls import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
 from hawse.supervisor.linux.tree import remove_tree
-from hawse.supervisor.model import ID_RANGE, Container, ProcessIdentity, State
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime.spec import Paths
 

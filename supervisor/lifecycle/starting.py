@@ -21,14 +21,15 @@ from functools import partial
 import anyio
 from msgspec.structs import replace
 
-from hawse.supervisor import events, faults, machine
+from hawse.supervisor import faults
+from hawse.supervisor.core import events, machine
+from hawse.supervisor.core.errors import HawseError, KernelError, StartError
+from hawse.supervisor.core.model import Container, ContainerId, NetworkName
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
-from hawse.supervisor.errors import HawseError, KernelError, StartError
 from hawse.supervisor.lifecycle import confining, network_files
 from hawse.supervisor.lifecycle.creating import lease, prepare
 from hawse.supervisor.linux import cgroup_devices, descriptors
 from hawse.supervisor.linux.cgroup import Cgroup
-from hawse.supervisor.model import Container, ContainerId, NetworkName
 from hawse.supervisor.moves import move
 from hawse.supervisor.network import ports
 from hawse.supervisor.networks import UNPLUG_DEADLINE, plugged, wait_unplugged

@@ -10,15 +10,16 @@ from contextlib import AbstractContextManager
 
 from msgspec.structs import replace
 
-from hawse.supervisor import events, faults, machine
+from hawse.supervisor import faults
+from hawse.supervisor.core import events, machine
+from hawse.supervisor.core.errors import Conflict, NotModified, Unavailable
+from hawse.supervisor.core.model import Container, ContainerId, State
+from hawse.supervisor.core.signal_names import signal_number
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
-from hawse.supervisor.errors import Conflict, NotModified, Unavailable
 from hawse.supervisor.linux.cgroup import Cgroup
-from hawse.supervisor.model import Container, ContainerId, State
 from hawse.supervisor.moves import move, serial, step
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime.client import Shim
-from hawse.supervisor.signal_names import signal_number
 from hawse.supervisor.store.tx import Tx
 from hawse.supervisor.waits import Expectation
 

@@ -17,13 +17,13 @@ from typing import Self
 
 from anyio import CancelScope
 
-from hawse.supervisor.errors import HawseError, KernelError, UserError
+from hawse.supervisor.core.errors import HawseError, KernelError, UserError
+from hawse.supervisor.core.model import Resources
 from hawse.supervisor.linux import cgroup_devices, cgroup_io, cgroup_limits, cgroup_stats, process, threads
 from hawse.supervisor.linux.cgroup_devices import Rule
 from hawse.supervisor.linux.cgroup_hierarchy import CONTROLLERS, Hierarchy, make_v1, write
 from hawse.supervisor.linux.cgroup_limits import Setting
 from hawse.supervisor.linux.cgroup_stats import Account, Stats
-from hawse.supervisor.model import Resources
 
 REMOVE_DEADLINE = FREEZE_DEADLINE = 10.0
 """Seconds.  Who is killed or frozen has to run once more for that, and a busy machine lets it wait."""

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hawse.supervisor.core.model import ContainerConfig
 from hawse.supervisor.linux import syscalls
 from hawse.supervisor.linux.cgroup_hierarchy import write
-from hawse.supervisor.model import ContainerConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.model import DeviceLimit, Resources
 from hawse.supervisor.linux.cgroup_limits import Setting
-from hawse.supervisor.model import DeviceLimit, Resources
 
 THROTTLES = (
     ("read_bps", "rbps", "read_bps"),

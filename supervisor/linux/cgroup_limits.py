@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from hawse.supervisor.errors import UserError
-from hawse.supervisor.model import Resources
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.model import Resources
 
 PERIOD = 100_000
 """Microseconds in which a container may use its share of CPU time, unless another period was asked for."""

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from hawse.supervisor.errors import KernelError
+from hawse.supervisor.core.errors import KernelError
 from hawse.supervisor.linux.netlink import Channel, Message, attribute, attributes, nest
 
 NETLINK_NETFILTER = 12

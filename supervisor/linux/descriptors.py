@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 
-from hawse.supervisor.errors import Unavailable
+from hawse.supervisor.core.errors import Unavailable
 
 KEPT_FREE = 16
 """What a stop, an end and a removal have open for a moment: with fewer nothing could be ended, and none would become free."""

@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from hawse.supervisor.errors import KernelError
+from hawse.supervisor.core.errors import KernelError
 from hawse.supervisor.linux import apparmor, sysctl
 from hawse.supervisor.linux.conntrack import Conntrack
 from hawse.supervisor.linux.mountinfo import filesystem

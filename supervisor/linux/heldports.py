@@ -16,11 +16,11 @@ import socket
 from contextlib import AbstractContextManager, nullcontext
 from ipaddress import IPv4Address
 
-from hawse.supervisor.errors import Unavailable, UserError
+from hawse.supervisor.core.errors import Unavailable, UserError
+from hawse.supervisor.core.model import PortBinding
 from hawse.supervisor.linux import sockfilter
 from hawse.supervisor.linux.listeners import who_has
 from hawse.supervisor.linux.sharedport import NAMES_PORT, SharedPort
-from hawse.supervisor.model import PortBinding
 
 IP_FREEBIND = 15  # ip(7); the socket module does not name it
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "sctp": socket.SOCK_STREAM}

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
-from hawse.supervisor.model import PortBinding
+from hawse.supervisor.core.model import PortBinding
 
 _TABLES = {"tcp": ("tcp", "tcp6"), "udp": ("udp", "udp6")}
 _LISTEN = "0A"

@@ -16,7 +16,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from hawse.supervisor.errors import KernelError
+from hawse.supervisor.core.errors import KernelError
 
 REQUEST, ACK, ROOT_MATCH = 0x1, 0x4, 0x300  # NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP
 REPLACE, EXCL, CREATE = 0x100, 0x200, 0x400

@@ -21,7 +21,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from hawse.supervisor.errors import KernelError, Unavailable
+from hawse.supervisor.core.errors import KernelError, Unavailable
 from hawse.supervisor.linux.worker import Worker
 
 LIBRARY = "libnftables.so.1"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from hawse.supervisor.errors import KernelError
+from hawse.supervisor.core.errors import KernelError
 from hawse.supervisor.linux.chains import FAMILIES, LEGACY, VALUE, Chain, Data, Expression, data, word
 from hawse.supervisor.linux.legacyrules import LegacyRules
 from hawse.supervisor.linux.netlink import Channel, Message, attribute, attributes, nest, text

@@ -13,7 +13,7 @@ import struct
 from functools import cache
 from typing import Final
 
-from hawse.supervisor.model import ProcessIdentity
+from hawse.supervisor.core.model import ProcessIdentity
 
 # linux/pidfd.h: struct pidfd_info as first published, exit_code last
 PIDFD_INFO_SIZE: Final = 64

@@ -17,11 +17,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO
 
-from hawse.supervisor.errors import Conflict, NotFound, UserError
+from hawse.supervisor.core.errors import Conflict, NotFound, UserError
+from hawse.supervisor.core.model import ID_RANGE
 from hawse.supervisor.linux import rooted
 from hawse.supervisor.linux.fsids import files_owned_by
 from hawse.supervisor.linux.syscalls import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, openat2
-from hawse.supervisor.model import ID_RANGE
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-from hawse.supervisor.errors import KernelError
+from hawse.supervisor.core.errors import KernelError
 
 ROOT = Path("/proc/sys")
 

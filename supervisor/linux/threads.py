@@ -11,7 +11,7 @@ from typing import TypeVar, TypeVarTuple
 
 import anyio.to_thread
 
-from hawse.supervisor.errors import KernelError
+from hawse.supervisor.core.errors import KernelError
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -20,10 +20,10 @@ from typing import Final
 import anyio
 from msgspec.structs import replace
 
-from hawse.supervisor.errors import Bug, UserError
+from hawse.supervisor.core.errors import Bug, UserError
+from hawse.supervisor.core.model import Container, Endpoint, EndpointRequest, Network, Obstacle, PortBinding
 from hawse.supervisor.linux import sysctl, threads
 from hawse.supervisor.linux.device import Link
-from hawse.supervisor.model import Container, Endpoint, EndpointRequest, Network, Obstacle, PortBinding
 from hawse.supervisor.network import elements, names, obstacles
 from hawse.supervisor.network.elements import Element
 from hawse.supervisor.network.firewall import Firewall

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hawse.supervisor.model import Endpoint, Network, PortBinding
+from hawse.supervisor.core.model import Endpoint, Network, PortBinding
 from hawse.supervisor.network import names
 from hawse.supervisor.network.ports import every_address
 

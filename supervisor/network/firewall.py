@@ -13,7 +13,7 @@ from typing import Literal
 
 import anyio
 
-from hawse.supervisor.errors import KernelError
+from hawse.supervisor.core.errors import KernelError
 from hawse.supervisor.linux.nft import Nft, NftError
 from hawse.supervisor.network import elements, ruleset
 from hawse.supervisor.network.elements import OF_NETWORKS, OF_PORTS, Element, Index

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from ipaddress import IPv4Address, IPv4Network
 
-from hawse.supervisor.errors import Conflict, UserError
+from hawse.supervisor.core.errors import Conflict, UserError
 
 
 def allocate(

@@ -21,7 +21,7 @@ from typing import TypeVar
 
 import anyio
 
-from hawse.supervisor.errors import Conflict, KernelError, Unavailable
+from hawse.supervisor.core.errors import Conflict, KernelError, Unavailable
 from hawse.supervisor.linux import rtnetlink
 from hawse.supervisor.linux.device import Link, Route
 from hawse.supervisor.linux.netlink import Channel, Message, news, parse

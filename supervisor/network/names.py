@@ -11,7 +11,7 @@ from hashlib import sha256
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
 
 IFNAME_MAX = 15  # IFNAMSIZ without the zero
 NETWORK_MAX = 50  # a network's name stands in element comments, which the kernel keeps to 128 bytes

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
 
+from hawse.supervisor.core.model import Network, Obstacle
 from hawse.supervisor.linux import sysctl
 from hawse.supervisor.linux.chains import BRIDGE, FORWARD, INPUT, LEGACY, OUTPUT, POSTROUTING, PREROUTING, Chain
 from hawse.supervisor.linux.nftrules import Ruleset
-from hawse.supervisor.model import Network, Obstacle
 from hawse.supervisor.network.verdict import DNAT, ESTABLISHED, UDP, Dropped, Packet, dropped
 
 NAMES_PORT = 53

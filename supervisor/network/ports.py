@@ -10,8 +10,8 @@ from ipaddress import IPv4Address
 
 from msgspec.structs import replace
 
-from hawse.supervisor.errors import Conflict, UserError
-from hawse.supervisor.model import Container, PortBinding, PortReservation
+from hawse.supervisor.core.errors import Conflict, UserError
+from hawse.supervisor.core.model import Container, PortBinding, PortReservation
 
 PROTOCOLS = ("tcp", "udp", "sctp")
 FREE_RANGE = range(32_768, 61_000)  # where docker looks for one

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError, ip_address, ip_interface
 from typing import NamedTuple
 
-from hawse.supervisor.errors import Conflict, UserError
+from hawse.supervisor.core.errors import Conflict, UserError
 
 POOL_PREFIX = 24  # what a pool is cut into
 MIN_ROUTE_PREFIX = 4  # shorter ones are default routes in disguise (0.0.0.0/1 and 128.0.0.0/1 of a VPN)

@@ -16,10 +16,10 @@ from typing import Final
 import anyio
 import structlog
 
-from hawse.supervisor.errors import HawseError
-from hawse.supervisor.events import Event
+from hawse.supervisor.core.errors import HawseError
+from hawse.supervisor.core.events import Event
+from hawse.supervisor.core.model import Container, Endpoint, Lease, Record, encode
 from hawse.supervisor.linux import threads
-from hawse.supervisor.model import Container, Endpoint, Lease, Record, encode
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx
 

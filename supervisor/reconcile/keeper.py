@@ -13,11 +13,11 @@ import anyio
 import anyio.abc
 import structlog
 
-from hawse.supervisor import events
-from hawse.supervisor.errors import HawseError
-from hawse.supervisor.events import Event, NetworkRepaired
+from hawse.supervisor.core import events
+from hawse.supervisor.core.errors import HawseError
+from hawse.supervisor.core.events import Event, NetworkRepaired
+from hawse.supervisor.core.model import ContainerId, Network, State
 from hawse.supervisor.locks import Busy
-from hawse.supervisor.model import ContainerId, Network, State
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.reconcile import repairs
 from hawse.supervisor.reconcile.limiter import Limiter

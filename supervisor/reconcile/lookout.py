@@ -12,10 +12,10 @@ from collections.abc import Iterable
 import anyio
 import structlog
 
-from hawse.supervisor import events
-from hawse.supervisor.errors import HawseError
-from hawse.supervisor.events import Event
-from hawse.supervisor.model import Network, Obstacle
+from hawse.supervisor.core import events
+from hawse.supervisor.core.errors import HawseError
+from hawse.supervisor.core.events import Event
+from hawse.supervisor.core.model import Network, Obstacle
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.tx import Tx
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Interface
 
-from hawse.supervisor.model import Container, ContainerId, Endpoint, Network, PortBinding, State
+from hawse.supervisor.core.model import Container, ContainerId, Endpoint, Network, PortBinding, State
 from hawse.supervisor.network import elements
 from hawse.supervisor.network.elements import Element
 from hawse.supervisor.network.observed import Observed

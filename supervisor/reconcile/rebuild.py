@@ -22,10 +22,10 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from hawse.supervisor import events
 from hawse.supervisor.config import Config
-from hawse.supervisor.errors import Unavailable
-from hawse.supervisor.model import (
+from hawse.supervisor.core import events
+from hawse.supervisor.core.errors import Unavailable
+from hawse.supervisor.core.model import (
     ID_RANGE,
     Container,
     ContainerId,

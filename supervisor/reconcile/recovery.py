@@ -14,12 +14,12 @@ from collections.abc import Awaitable, Callable
 import anyio
 import structlog
 
-from hawse.supervisor.errors import HawseError, StartError, Unavailable
-from hawse.supervisor.events import DaemonRecovered
+from hawse.supervisor.core.errors import HawseError, StartError, Unavailable
+from hawse.supervisor.core.events import DaemonRecovered
+from hawse.supervisor.core.model import Container, State
 from hawse.supervisor.lifecycle import network_files, starting
 from hawse.supervisor.linux import process, threads
 from hawse.supervisor.linux.cgroup import Cgroup
-from hawse.supervisor.model import Container, State
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.reconcile import repairs
 from hawse.supervisor.reconcile.plan import Kind

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import structlog
 
-from hawse.supervisor import events, machine
-from hawse.supervisor.errors import Conflict, HawseError
+from hawse.supervisor.core import events, machine
+from hawse.supervisor.core.errors import Conflict, HawseError
+from hawse.supervisor.core.model import Container, ContainerId, Endpoint, Network, PortBinding, State
 from hawse.supervisor.lifecycle import ending
 from hawse.supervisor.linux import process, threads
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.locks import Busy
-from hawse.supervisor.model import Container, ContainerId, Endpoint, Network, PortBinding, State
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.reconcile.plan import Action, Kind, Records, Seen, belongs, plan
 from hawse.supervisor.runtime.exitrecord import ExitInfo, read_exit_record

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hawse.supervisor.errors import KernelError, Unavailable, UserError
+from hawse.supervisor.core.errors import KernelError, Unavailable, UserError
 from hawse.supervisor.runtime import protocol
 
 Message = dict[str, Any]

@@ -19,9 +19,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from hawse.supervisor.errors import Bug, HawseError, NotFound, StartError, Unavailable
+from hawse.supervisor.core.errors import Bug, HawseError, NotFound, StartError, Unavailable
+from hawse.supervisor.core.model import ContainerId, ProcessIdentity
 from hawse.supervisor.linux import process
-from hawse.supervisor.model import ContainerId, ProcessIdentity
 from hawse.supervisor.runtime.channel import ANSWER_TIMEOUT, Channel, Message, failure
 from hawse.supervisor.runtime.exitrecord import ExitInfo, read_exit_record
 from hawse.supervisor.runtime.protocol import ProcessSpec

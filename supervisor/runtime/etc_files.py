@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from ipaddress import IPv4Address, IPv4Network
 
-from hawse.supervisor.model import ContainerConfig
+from hawse.supervisor.core.model import ContainerConfig
 
 FALLBACK_NAMESERVERS = ("8.8.8.8", "8.8.4.4")  # docker's, when the host only has resolvers on its loopback
 LOOPBACK = ("127.", "::1")

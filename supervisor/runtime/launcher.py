@@ -15,9 +15,9 @@ import subprocess
 from pathlib import Path
 from typing import Self
 
-from hawse.supervisor.errors import HawseError, StartError, Unavailable
+from hawse.supervisor.core.errors import HawseError, StartError, Unavailable
+from hawse.supervisor.core.model import ContainerId
 from hawse.supervisor.linux import process
-from hawse.supervisor.model import ContainerId
 from hawse.supervisor.runtime import boot
 from hawse.supervisor.runtime.channel import Channel, Descriptors, Message, failure
 from hawse.supervisor.runtime.client import Shim

@@ -11,9 +11,9 @@ import os
 import socket
 from typing import Any
 
-from hawse.supervisor.errors import StartError, Unavailable
+from hawse.supervisor.core.errors import StartError, Unavailable
+from hawse.supervisor.core.model import ProcessIdentity
 from hawse.supervisor.linux import process
-from hawse.supervisor.model import ProcessIdentity
 from hawse.supervisor.runtime.channel import Descriptors, Message, failure
 from hawse.supervisor.runtime.exitrecord import ExitInfo, parse_exit
 from hawse.supervisor.runtime.protocol import MIN_VERSION, VERSION

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hawse.supervisor.errors import Unavailable
+from hawse.supervisor.core.errors import Unavailable
 
 ALLOWED = """
     access chdir chmod chown chown32 close close_range copy_file_range creat dup dup2 dup3 faccessat faccessat2 fadvise64

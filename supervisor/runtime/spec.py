@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hawse.supervisor.errors import UserError
-from hawse.supervisor.logfields import journal_fields
-from hawse.supervisor.model import ID_RANGE, Container, ContainerConfig
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.logfields import journal_fields
+from hawse.supervisor.core.model import ID_RANGE, Container, ContainerConfig
 from hawse.supervisor.runtime.protocol import MountSpec, ProcessSpec, RootfsSpec, ShimSpec
 
 DEFAULT_CAPABILITIES = (

@@ -17,7 +17,7 @@ from pathlib import Path
 import anyio
 import structlog
 
-from hawse.supervisor.errors import Unavailable
+from hawse.supervisor.core.errors import Unavailable
 from hawse.supervisor.linux.flush import flush_directory
 from hawse.supervisor.linux.worker import Worker
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
-from hawse.supervisor.errors import Bug, HawseError, KernelError, Unavailable
+from hawse.supervisor.core.errors import Bug, HawseError, KernelError, Unavailable
 
 T = TypeVar("T")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hawse.supervisor.errors import Conflict, NotFound, UserError
-from hawse.supervisor.model import Container, ContainerId, decoder, encode
+from hawse.supervisor.core.errors import Conflict, NotFound, UserError
+from hawse.supervisor.core.model import Container, ContainerId, decoder, encode
 from hawse.supervisor.store.session import Session, near
 
 _DECODER = decoder(Container)

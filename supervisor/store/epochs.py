@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from hawse.supervisor.errors import Gone, UserError
+from hawse.supervisor.core.errors import Gone, UserError
 
 CURSOR = re.compile(r"([0-9a-f]{32})-([0-9]{1,18})\Z")
 

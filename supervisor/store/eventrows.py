@@ -9,7 +9,7 @@ from collections.abc import Collection
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-from hawse.supervisor.events import FACT_TYPES, Event, ExecEnded, ExecStarted, Fact, decode_fact, encode_fact
+from hawse.supervisor.core.events import FACT_TYPES, Event, ExecEnded, ExecStarted, Fact, decode_fact, encode_fact
 from hawse.supervisor.store.epochs import Epochs
 from hawse.supervisor.store.session import Session
 

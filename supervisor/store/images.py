@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from hawse.supervisor.errors import NotFound, UserError
-from hawse.supervisor.model import Image, Volume, decoder, encode
+from hawse.supervisor.core.errors import NotFound, UserError
+from hawse.supervisor.core.model import Image, Volume, decoder, encode
 from hawse.supervisor.store.session import Session
 
 _IMAGE = decoder(Image)

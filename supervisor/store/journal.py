@@ -15,8 +15,8 @@ from typing import Protocol, TypeVar
 
 import anyio
 
-from hawse.supervisor.errors import Gone
-from hawse.supervisor.events import Event, encode_fact
+from hawse.supervisor.core.errors import Gone
+from hawse.supervisor.core.events import Event, encode_fact
 from hawse.supervisor.store.crowd import Crowd
 from hawse.supervisor.store.epochs import Epochs
 from hawse.supervisor.store.eventrows import Stored, matching

@@ -5,16 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from ipaddress import IPv4Address
 
-from hawse.supervisor.errors import Conflict, Forbidden, NotFound, UserError
-from hawse.supervisor.model import (
-    Endpoint,
-    Lease,
-    Network,
-    PortBinding,
-    PortReservation,
-    decoder,
-    encode,
-)
+from hawse.supervisor.core.errors import Conflict, Forbidden, NotFound, UserError
+from hawse.supervisor.core.model import Endpoint, Lease, Network, PortBinding, PortReservation, decoder, encode
 from hawse.supervisor.store.session import Session, near
 
 _NETWORK = decoder(Network)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import uuid
 
-from hawse.supervisor.errors import Unavailable
+from hawse.supervisor.core.errors import Unavailable
 
 MIGRATIONS = (
     """

@@ -25,10 +25,10 @@ from typing import Any, Generic, TypeVar
 
 import anyio
 
-from hawse.supervisor import cause
-from hawse.supervisor.errors import Bug, Unavailable
-from hawse.supervisor.events import Event
-from hawse.supervisor.model import Container, Endpoint, Image, Lease, Network, Volume
+from hawse.supervisor.core import cause
+from hawse.supervisor.core.errors import Bug, Unavailable
+from hawse.supervisor.core.events import Event
+from hawse.supervisor.core.model import Container, Endpoint, Image, Lease, Network, Volume
 from hawse.supervisor.store.barrier import Barrier
 from hawse.supervisor.store.connection import Connection, translate
 from hawse.supervisor.store.journal import Journal

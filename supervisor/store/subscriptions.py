@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hawse.supervisor.errors import Conflict, NotFound
-from hawse.supervisor.model import Record, decoder, encode
+from hawse.supervisor.core.errors import Conflict, NotFound
+from hawse.supervisor.core.model import Record, decoder, encode
 from hawse.supervisor.store.session import Session, near
 
 

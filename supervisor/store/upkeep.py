@@ -8,7 +8,7 @@ from typing import Final
 import anyio
 import structlog
 
-from hawse.supervisor.errors import HawseError
+from hawse.supervisor.core.errors import HawseError
 from hawse.supervisor.store.store import Store
 
 INTERVAL: Final = 300.0  # seconds between two prunings, less when events are kept for less than 50 minutes

@@ -24,8 +24,16 @@ from pathlib import Path
 from hawse.cli.selftest.busybox import busybox_tar
 from hawse.cli.selftest.lab import Lab
 from hawse.cli.selftest.waiting import eventually
-from hawse.supervisor import events as facts
-from hawse.supervisor.model import Container, ContainerConfig, ContainerId, Endpoint, NetworkName, PortBinding, State
+from hawse.supervisor.core import events as facts
+from hawse.supervisor.core.model import (
+    Container,
+    ContainerConfig,
+    ContainerId,
+    Endpoint,
+    NetworkName,
+    PortBinding,
+    State,
+)
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx
 from tests.unit.api_client import served

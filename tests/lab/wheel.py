@@ -24,7 +24,7 @@ def build(scratch: Path, target: Path, version: str | None = None) -> Path:
         elif source.exists():
             shutil.copy(source, scratch)
     if version is not None:
-        for name, line in (("pyproject.toml", "version = "), ("supervisor/version.py", "VERSION = ")):
+        for name, line in (("pyproject.toml", "version = "), ("supervisor/core/version.py", "VERSION = ")):
             file = scratch / name
             changed = re.sub(f'^{line}".*"$', f'{line}"{version}"', file.read_text(), count=1, flags=re.MULTILINE)
             file.write_text(changed)

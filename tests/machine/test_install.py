@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hawse.supervisor.version import VERSION
+from hawse.supervisor.core.version import VERSION
 from tests.lab.wheel import build
 from tests.vm.install import OFFLINE, install
 from tests.vm.machine import Machine

@@ -18,7 +18,7 @@ from typing import Any, Self
 import pytest
 
 from hawse.cli.selftest.waiting import PATIENCE
-from hawse.supervisor.model import ContainerId
+from hawse.supervisor.core.model import ContainerId
 from hawse.supervisor.runtime import boot
 from hawse.supervisor.runtime.client import AttachOptions, Shim
 from hawse.supervisor.runtime.exitrecord import ExitInfo

@@ -18,7 +18,7 @@ from ipaddress import IPv4Address, IPv4Network
 import pytest
 
 from hawse.cli.selftest.waiting import PATIENCE
-from hawse.supervisor.model import ContainerId, Endpoint, Network, NetworkName, PortBinding
+from hawse.supervisor.core.model import ContainerId, Endpoint, Network, NetworkName, PortBinding
 from hawse.supervisor.network import names
 from hawse.supervisor.network.core import NetworkCore
 from hawse.supervisor.runtime import launcher

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from hawse.cli.selftest.waiting import PATIENCE
+from hawse.supervisor.core.model import ContainerId
 from hawse.supervisor.linux import process
-from hawse.supervisor.model import ContainerId
 from hawse.supervisor.runtime import boot
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.launcher import Spawner

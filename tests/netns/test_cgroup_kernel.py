@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from hawse.cli.selftest.waiting import PATIENCE
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.model import Resources
 from hawse.supervisor.linux import cgroup_devices
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.linux.cgroup_devices import Rule
 from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy, detect
-from hawse.supervisor.model import Resources
 
 MB = 1 << 20
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from hawse.supervisor.core.model import Container, ContainerConfig, Image, State
 from hawse.supervisor.images.images import Images
-from hawse.supervisor.model import Container, ContainerConfig, Image, State
 from hawse.supervisor.runtime.launcher import Spawner
 from hawse.supervisor.runtime.protocol import RootfsSpec, ShimSpec
 from hawse.supervisor.runtime.spec import DEFAULT_CAPABILITIES, Paths

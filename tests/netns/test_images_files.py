@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.images import archive, diff, extract
 from hawse.supervisor.linux.tree import remove_tree
 

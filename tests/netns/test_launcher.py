@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from hawse.cli.selftest.waiting import PATIENCE, eventually
-from hawse.supervisor.errors import KernelError, StartError, Unavailable
+from hawse.supervisor.core.errors import KernelError, StartError, Unavailable
 from hawse.supervisor.runtime.client import AttachOptions, Shim
 from hawse.supervisor.runtime.exitrecord import read_exit_record
 from hawse.supervisor.runtime.launcher import Spawner

@@ -8,8 +8,8 @@ from ipaddress import IPv4Address
 import anyio
 import pytest
 
-from hawse.supervisor.errors import KernelError
-from hawse.supervisor.model import PortBinding
+from hawse.supervisor.core.errors import KernelError
+from hawse.supervisor.core.model import PortBinding
 from hawse.supervisor.network.core import NetworkCore
 from tests.netns.conftest import BRIEFLY, HOST, Machine, World
 

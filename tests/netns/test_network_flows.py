@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.model import PortBinding
 from hawse.supervisor.linux.conntrack import MANY, Conntrack
 from hawse.supervisor.linux.heldports import HeldPorts
 from hawse.supervisor.linux.sharedport import SharedPort
-from hawse.supervisor.model import PortBinding
 from tests.netns.conftest import Machine
 
 FROM, TO, OTHER = "10.9.9.1", "10.9.9.2", "10.9.9.3"

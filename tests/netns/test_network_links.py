@@ -9,9 +9,9 @@ import anyio
 import pytest
 
 from hawse.cli.selftest.waiting import eventually
-from hawse.supervisor.errors import Conflict, KernelError
+from hawse.supervisor.core.errors import Conflict, KernelError
+from hawse.supervisor.core.model import PortBinding
 from hawse.supervisor.linux.rtnetlink import DEVICE_GROUP
-from hawse.supervisor.model import PortBinding
 from hawse.supervisor.network import names
 from tests.netns.conftest import HOST, World
 

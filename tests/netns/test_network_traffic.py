@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hawse.supervisor.model import PortBinding
+from hawse.supervisor.core.model import PortBinding
 from tests.netns.conftest import BRIEFLY, CLIENT, HOST, Machine, World
 
 

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from hawse.supervisor.model import Network, NetworkName
+from hawse.supervisor.core.model import Network, NetworkName
 from hawse.supervisor.network import obstacles, verdict
 from tests.netns.conftest import Machine
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hawse.supervisor.errors import StartError
+from hawse.supervisor.core.errors import StartError
 from tests.netns.boxes import UID_BASE, Box, Boxes
 
 DESCRIPTORS = range(3, 32)

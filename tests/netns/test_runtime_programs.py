@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hawse.supervisor.errors import StartError
+from hawse.supervisor.core.errors import StartError
 from hawse.supervisor.linux import process
 from hawse.supervisor.runtime.client import AttachOptions, Shim
 from hawse.supervisor.runtime.protocol import MountSpec

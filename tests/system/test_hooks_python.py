@@ -17,7 +17,7 @@ PYTHON = """
 from pathlib import Path
 import anyio
 from hawse.handlers import on
-from hawse.supervisor.errors import Forbidden
+from hawse.supervisor.core.errors import Forbidden
 
 @on("container.exited", name="tell")
 async def tell(event, ctx):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hawse.supervisor.model import (
+from hawse.supervisor.core.model import (
     Container,
     ContainerConfig,
     ContainerId,

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from hawse.supervisor import events
+from hawse.supervisor.core import events
 from hawse.supervisor.dispatch import ledger
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.dispatch.handler import Handler

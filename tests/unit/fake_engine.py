@@ -20,17 +20,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from hawse.supervisor import events, machine
 from hawse.supervisor.api import wire
 from hawse.supervisor.config import Config
-from hawse.supervisor.dispatch.subscriptions import Subscriptions
-from hawse.supervisor.errors import Conflict, Forbidden, NotFound, NotModified, StartError
-from hawse.supervisor.health.rules import History
-from hawse.supervisor.images.images import Images
-from hawse.supervisor.lifecycle.execs import Exec, ExecConfig
-from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy
-from hawse.supervisor.linux.features import Feature
-from hawse.supervisor.model import (
+from hawse.supervisor.core import events, machine
+from hawse.supervisor.core.errors import Conflict, Forbidden, NotFound, NotModified, StartError
+from hawse.supervisor.core.model import (
     Container,
     ContainerConfig,
     ContainerId,
@@ -45,6 +39,12 @@ from hawse.supervisor.model import (
     ProcessIdentity,
     State,
 )
+from hawse.supervisor.dispatch.subscriptions import Subscriptions
+from hawse.supervisor.health.rules import History
+from hawse.supervisor.images.images import Images
+from hawse.supervisor.lifecycle.execs import Exec, ExecConfig
+from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy
+from hawse.supervisor.linux.features import Feature
 from hawse.supervisor.moves import move
 from hawse.supervisor.reconcile.plan import Action
 from hawse.supervisor.runtime.client import AttachOptions

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hawse.supervisor.api import body
 from hawse.supervisor.api.decode import Decoded, container_config
 from hawse.supervisor.api.view_host import host_config
-from hawse.supervisor.errors import UserError
-from hawse.supervisor.model import MountSpec, PortBinding
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.model import MountSpec, PortBinding
 
 
 def decode(raw: dict[str, Any]) -> Decoded:

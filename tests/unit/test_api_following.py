@@ -13,10 +13,10 @@ from typing import Any
 import anyio
 import pytest
 
-from hawse.supervisor import events
 from hawse.supervisor.api import wire
 from hawse.supervisor.api.call import Stream
-from hawse.supervisor.model import Volume
+from hawse.supervisor.core import events
+from hawse.supervisor.core.model import Volume
 from hawse.supervisor.store import journal as journal_module
 from hawse.supervisor.store.crowd import Crowd
 from tests.unit.api_client import Api, head, next_line

@@ -18,7 +18,7 @@ from aiohttp import web
 
 from hawse.supervisor.api import upload
 from hawse.supervisor.api.usage import _CELLS, _columns
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.linux import procfs
 from hawse.supervisor.linux.diskusage import apparent_size
 from hawse.supervisor.linux.procfs import machine_cpu_ns, processes, traffic

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hawse.supervisor.api import filters, wire
 from hawse.supervisor.api.filters import Filters
 from hawse.supervisor.api.query import Query, parse_timestamp
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
 
 NOW = 1_700_000_000 * 10**9
 KNOWN = frozenset({"label", "name", "id", "dangling"})

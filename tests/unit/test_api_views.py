@@ -9,15 +9,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from hawse.supervisor import events as facts
 from hawse.supervisor.api import body, text, view_container, view_image, view_network
 from hawse.supervisor.api.decode import container_config
 from hawse.supervisor.api.filters import Filters
 from hawse.supervisor.api.view_container import Surroundings
 from hawse.supervisor.api.view_event import docker_events, matches
-from hawse.supervisor.events import Event
-from hawse.supervisor.health.rules import History
-from hawse.supervisor.model import (
+from hawse.supervisor.core import events as facts
+from hawse.supervisor.core.events import Event
+from hawse.supervisor.core.model import (
     Container,
     ContainerConfig,
     ContainerId,
@@ -35,6 +34,7 @@ from hawse.supervisor.model import (
     State,
     Volume,
 )
+from hawse.supervisor.health.rules import History
 
 SECOND = 10**9
 NOW = 1_700_000_000 * SECOND

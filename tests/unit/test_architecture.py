@@ -16,10 +16,10 @@ PACKAGES = ("supervisor", "handlers", "cli")
 COMPOSITION_ROOT = "hawse.supervisor.__main__"
 
 PURE = {  # rule 2: time, ids and bytes come in as arguments
-    "hawse.supervisor.model",
-    "hawse.supervisor.events",
-    "hawse.supervisor.machine",
-    "hawse.supervisor.errors",
+    "hawse.supervisor.core.model",
+    "hawse.supervisor.core.events",
+    "hawse.supervisor.core.machine",
+    "hawse.supervisor.core.errors",
     "hawse.supervisor.network.ipam",
     "hawse.supervisor.network.ports",
     "hawse.supervisor.network.subnets",

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from hawse.cli.unpacking import unpack
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.images import archive
 from hawse.supervisor.linux import rootcopy
 from hawse.supervisor.linux.rootcopy import Root

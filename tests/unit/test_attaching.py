@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 from msgspec.structs import replace
 
+from hawse.supervisor.core.errors import Conflict, NotFound
+from hawse.supervisor.core.model import State
 from hawse.supervisor.engine import Engine
-from hawse.supervisor.errors import Conflict, NotFound
 from hawse.supervisor.lifecycle.attaching import Attachments
-from hawse.supervisor.model import State
 from hawse.supervisor.runtime.client import AttachOptions
 
 

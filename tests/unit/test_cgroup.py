@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.model import Resources
 from hawse.supervisor.linux import cgroup_limits, cgroup_stats
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy, detect
 from hawse.supervisor.linux.cgroup_limits import parse_list, settings_v1, settings_v2
 from hawse.supervisor.linux.cgroup_stats import Account, Blocks
-from hawse.supervisor.model import Resources
 
 MB = 1 << 20
 ALL = Resources(memory=64 * MB, memory_reservation=32 * MB, cpus=1.5, cpu_shares=512, cpuset_cpus="0-1", pids_limit=100)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hawse.supervisor.core.model import ContainerConfig, Device
 from hawse.supervisor.linux.cgroup_devices import DEFAULT, Rule, parse, program, restrict_v1, rules
-from hawse.supervisor.model import ContainerConfig, Device
 
 MKNOD, READ, WRITE = 1, 2, 4
 BLOCK, CHARACTER = 1, 2

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.model import DeviceLimit, Resources
 from hawse.supervisor.linux import cgroup_io
-from hawse.supervisor.model import DeviceLimit, Resources
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from hawse.supervisor.errors import KernelError, NotFound, StartError, Unavailable, UserError
+from hawse.supervisor.core.errors import KernelError, NotFound, StartError, Unavailable, UserError
+from hawse.supervisor.core.model import ContainerId, ProcessIdentity
 from hawse.supervisor.linux import process
-from hawse.supervisor.model import ContainerId, ProcessIdentity
 from hawse.supervisor.runtime import channel, client, protocol
 from hawse.supervisor.runtime.client import AttachOptions, Shim
 from hawse.supervisor.runtime.exitrecord import ExitInfo, read_exit_record

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hawse.supervisor.config import Config, load
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
 
 
 @pytest.fixture

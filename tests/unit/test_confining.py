@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.model import ContainerConfig
 from hawse.supervisor.lifecycle import confining
 from hawse.supervisor.linux import apparmor
-from hawse.supervisor.model import ContainerConfig
 
 
 @pytest.mark.parametrize(

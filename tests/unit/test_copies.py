@@ -7,8 +7,8 @@ from pathlib import Path
 
 import anyio
 
-from hawse.supervisor import events
-from hawse.supervisor.model import Volume, decoder
+from hawse.supervisor.core import events
+from hawse.supervisor.core.model import Volume, decoder
 from hawse.supervisor.reconcile import copies
 from hawse.supervisor.reconcile.copies import ContainerCopy, Copies
 from hawse.supervisor.store.store import Store

@@ -9,8 +9,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from hawse.handlers import disconnect
-from hawse.supervisor import events
-from hawse.supervisor.model import Container, Endpoint, EndpointRequest, Exit, State
+from hawse.supervisor.core import events
+from hawse.supervisor.core.model import Container, Endpoint, EndpointRequest, Exit, State
 from hawse.supervisor.store.store import Store
 from tests.unit.conftest import Samples
 

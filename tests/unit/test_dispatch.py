@@ -8,10 +8,10 @@ from collections import defaultdict
 import anyio
 import pytest
 
-from hawse.supervisor import events
+from hawse.supervisor.core import events
+from hawse.supervisor.core.errors import Conflict, Gone, NotFound
 from hawse.supervisor.dispatch import ledger
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
-from hawse.supervisor.errors import Conflict, Gone, NotFound
 from tests.unit.dispatch_lab import CONTEXT, DEADLINE, durable, lab, time_for_the_last_flush, until
 
 __all__ = ["lab", "time_for_the_last_flush"]  # fixtures

@@ -8,9 +8,9 @@ import threading
 import anyio
 import pytest
 
+from hawse.supervisor.core.errors import NotFound
 from hawse.supervisor.dispatch import courier, ledger
 from hawse.supervisor.dispatch.handler import GiveUp, Handler
-from hawse.supervisor.errors import NotFound
 from hawse.supervisor.store.deliveries import Delivery
 from tests.unit.dispatch_lab import durable, lab, time_for_the_last_flush, until
 

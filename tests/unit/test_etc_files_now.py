@@ -6,7 +6,7 @@ from ipaddress import IPv4Network
 
 import pytest
 
-from hawse.supervisor.model import ContainerConfig
+from hawse.supervisor.core.model import ContainerConfig
 from hawse.supervisor.runtime import etc_files
 
 SUBNETS = (IPv4Network("10.1.0.0/24"), IPv4Network("10.2.0.0/24"))

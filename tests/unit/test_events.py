@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hawse.supervisor import events
-from hawse.supervisor.events import FACT_TYPES, Event, cloudevent, decode_fact, encode_fact, rfc3339
-from hawse.supervisor.model import Record
+from hawse.supervisor.core import events
+from hawse.supervisor.core.events import FACT_TYPES, Event, cloudevent, decode_fact, encode_fact, rfc3339
+from hawse.supervisor.core.model import Record
 
 TEXT = st.text(max_size=8)
 INT = st.integers(-(2**63), 2**63 - 1)

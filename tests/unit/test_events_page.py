@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from hawse.supervisor.events import FACT_TYPES
-from hawse.supervisor.model import Container, ContainerConfig, Image, Network, Volume
+from hawse.supervisor.core.events import FACT_TYPES
+from hawse.supervisor.core.model import Container, ContainerConfig, Image, Network, Volume
 from tests.events_page import MARK, PAGE
 
 AGAIN = "the page is stale: python -m tests.events_page"

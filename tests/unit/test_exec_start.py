@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import anyio
 import pytest
 
-from hawse.supervisor import events
-from hawse.supervisor.errors import Conflict
+from hawse.supervisor.core import events
+from hawse.supervisor.core.errors import Conflict
+from hawse.supervisor.core.model import State
 from hawse.supervisor.lifecycle.execs import ExecConfig, Execs
-from hawse.supervisor.model import State
 
 
 async def test_one_in_a_container_whose_end_is_just_being_told_is_a_conflict(store, samples):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from hawse.supervisor import events
+from hawse.supervisor.core import events
+from hawse.supervisor.core.errors import Conflict, HawseError, UserError
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.dispatch.handler import Handler
-from hawse.supervisor.errors import Conflict, HawseError, UserError
 from tests.unit.dispatch_lab import CONTEXT, durable, lab
 
 __all__ = ["lab"]  # a fixture

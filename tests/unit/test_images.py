@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-from hawse.supervisor.errors import Conflict, KernelError, NotFound, UserError
+from hawse.supervisor.core.errors import Conflict, KernelError, NotFound, UserError
+from hawse.supervisor.core.model import Container, ContainerConfig, Exit, Image, ImageId, State
 from hawse.supervisor.images.images import MAX_LAYERS, Images
-from hawse.supervisor.model import Container, ContainerConfig, Exit, Image, ImageId, State
 from hawse.supervisor.runtime.spec import Paths
 from hawse.supervisor.store.store import Store
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.model import ContainerConfig, Healthcheck, Image, ImageConfig, ImageId, MountSpec
 from hawse.supervisor.images import changes, reference
 from hawse.supervisor.images.configure import configure, image_config
-from hawse.supervisor.model import ContainerConfig, Healthcheck, Image, ImageConfig, ImageId, MountSpec
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import anyio
 import pytest
 
-from hawse.supervisor import events, leaving
-from hawse.supervisor.errors import Conflict
-from hawse.supervisor.model import ContainerConfig, Exit, State
+from hawse.supervisor import leaving
+from hawse.supervisor.core import events
+from hawse.supervisor.core.errors import Conflict
+from hawse.supervisor.core.model import ContainerConfig, Exit, State
 from hawse.supervisor.waits import Waits
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from hawse.supervisor.core.model import PortBinding
 from hawse.supervisor.linux import listeners
-from hawse.supervisor.model import PortBinding
 
 LOOPBACK = IPv4Address("127.0.0.1")
 

@@ -9,9 +9,9 @@ import pytest
 from hawse.supervisor.api import body
 from hawse.supervisor.api.decode import container_config
 from hawse.supervisor.api.view_host import host_config
-from hawse.supervisor.errors import UserError
-from hawse.supervisor.logfields import journal_fields
-from hawse.supervisor.model import Container, ContainerConfig, ContainerId, State
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.logfields import journal_fields
+from hawse.supervisor.core.model import Container, ContainerConfig, ContainerId, State
 
 
 def config(driver: str = "journald", **options: str) -> ContainerConfig:

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from msgspec.structs import replace
 
-from hawse.supervisor import events, machine
-from hawse.supervisor.errors import Bug, IllegalTransition
-from hawse.supervisor.machine import STORY_LENGTH, TRANSITIONS, Step, step
-from hawse.supervisor.model import Container, ContainerConfig, ContainerId, Exit, ProcessIdentity, State
+from hawse.supervisor.core import events, machine
+from hawse.supervisor.core.errors import Bug, IllegalTransition
+from hawse.supervisor.core.machine import STORY_LENGTH, TRANSITIONS, Step, step
+from hawse.supervisor.core.model import Container, ContainerConfig, ContainerId, Exit, ProcessIdentity, State
 
 NOW = 1_700_000_000_000_000_000
 PROCESS = ProcessIdentity(pid=42, start_time=7, boot_id="b")

@@ -7,8 +7,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from hawse.supervisor import events as facts
-from hawse.supervisor.events import Event, Fact
+from hawse.supervisor.core import events as facts
+from hawse.supervisor.core.events import Event, Fact
 from hawse.supervisor.tally import Tally
 from tests.unit.api_client import Api
 

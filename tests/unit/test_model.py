@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from hawse.supervisor.model import Container, ContainerConfig, Exit, Lease, Network, State, decoder, encode
+from hawse.supervisor.core.model import Container, ContainerConfig, Exit, Lease, Network, State, decoder, encode
 
 
 def test_addresses_are_text_in_json(samples):

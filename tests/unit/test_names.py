@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from hawse.supervisor import names
-from hawse.supervisor.errors import UserError
-from hawse.supervisor.signal_names import signal_number
+from hawse.supervisor.core import names
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.signal_names import signal_number
 
 
 def test_ids_are_64_hex_digits_and_never_decimal_in_front() -> None:

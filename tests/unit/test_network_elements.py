@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from hawse.supervisor.model import DEFAULT_NETWORK, ContainerId, Endpoint, Network, NetworkName, PortBinding
+from hawse.supervisor.core.model import DEFAULT_NETWORK, ContainerId, Endpoint, Network, NetworkName, PortBinding
 from hawse.supervisor.network import elements, ruleset
 from hawse.supervisor.network.elements import Element, Index
 

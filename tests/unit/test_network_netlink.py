@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hawse.supervisor.errors import KernelError
+from hawse.supervisor.core.errors import KernelError
 from hawse.supervisor.linux import netlink, rtnetlink
 from hawse.supervisor.linux.netlink import Channel, Message
 

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from hawse.supervisor.errors import Unavailable
+from hawse.supervisor.core.errors import Unavailable
 from hawse.supervisor.linux import nft
 from hawse.supervisor.linux.nft import Nft, NftError
 

@@ -10,15 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from hawse.supervisor.errors import Conflict, UserError
-from hawse.supervisor.model import (
-    Container,
-    ContainerConfig,
-    ContainerId,
-    PortBinding,
-    PortReservation,
-    State,
-)
+from hawse.supervisor.core.errors import Conflict, UserError
+from hawse.supervisor.core.model import Container, ContainerConfig, ContainerId, PortBinding, PortReservation, State
 from hawse.supervisor.network import ports
 
 WEB = Container(id=ContainerId("a" * 64), name="web", config=ContainerConfig(), state=State.CREATED, created_at=0)

@@ -21,12 +21,10 @@ import pytest_asyncio
 from msgspec.structs import replace
 
 from hawse.handlers import connect, disconnect
-from hawse.supervisor import events
 from hawse.supervisor.config import Config
-from hawse.supervisor.errors import Forbidden, HawseError, NotFound
-from hawse.supervisor.lifecycle import cabling, creating
-from hawse.supervisor.locks import Busy, KeyedLocks
-from hawse.supervisor.model import (
+from hawse.supervisor.core import events
+from hawse.supervisor.core.errors import Forbidden, HawseError, NotFound
+from hawse.supervisor.core.model import (
     Container,
     ContainerConfig,
     EndpointRequest,
@@ -36,6 +34,8 @@ from hawse.supervisor.model import (
     NetworkName,
     State,
 )
+from hawse.supervisor.lifecycle import cabling, creating
+from hawse.supervisor.locks import Busy, KeyedLocks
 from hawse.supervisor.networks import Networks
 from hawse.supervisor.reconcile import repairs
 from hawse.supervisor.reconcile.plan import Action, Kind

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hawse.supervisor.errors import Conflict, UserError
+from hawse.supervisor.core.errors import Conflict, UserError
 from hawse.supervisor.network import subnets
 from hawse.supervisor.network.subnets import LiveRoute
 

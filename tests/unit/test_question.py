@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from hawse.supervisor.core.model import Container, ContainerConfig, ContainerId, Endpoint, Network, NetworkName, State
 from hawse.supervisor.dns.directory import Directory
 from hawse.supervisor.dns.question import LARGEST_DATAGRAM, Forward, respond
-from hawse.supervisor.model import Container, ContainerConfig, ContainerId, Endpoint, Network, NetworkName, State
 
 BLUE, RED = NetworkName("blue"), NetworkName("red")
 

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace as changed
 
-from hawse.supervisor.linux.rtnetlink import Link
-from hawse.supervisor.model import (
+from hawse.supervisor.core.model import (
     Container,
     ContainerConfig,
     ContainerId,
@@ -23,6 +22,7 @@ from hawse.supervisor.model import (
     PortBinding,
     State,
 )
+from hawse.supervisor.linux.rtnetlink import Link
 from hawse.supervisor.network import elements, names
 from hawse.supervisor.network.observed import Observed, ObservedLink
 from hawse.supervisor.reconcile.plan import SETTLE_NS, Action, Kind, Records, Seen, plan

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.reload import Settings
 
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from hawse.handlers import restart
-from hawse.supervisor import events, machine
+from hawse.supervisor.core import events, machine
+from hawse.supervisor.core.errors import NotModified, StartError
+from hawse.supervisor.core.events import Event
+from hawse.supervisor.core.model import Container, ContainerConfig, Exit, RestartPolicy, State
 from hawse.supervisor.engine import Engine as EngineProper
-from hawse.supervisor.errors import NotModified, StartError
-from hawse.supervisor.events import Event
 from hawse.supervisor.locks import KeyedLocks
-from hawse.supervisor.model import Container, ContainerConfig, Exit, RestartPolicy, State
 from hawse.supervisor.moves import move
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.waits import Waits

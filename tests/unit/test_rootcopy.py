@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hawse.supervisor.errors import Conflict, NotFound, UserError
+from hawse.supervisor.core.errors import Conflict, NotFound, UserError
 from hawse.supervisor.images import compare, whiteouts
 from hawse.supervisor.images.compare import Change, Kind
 from hawse.supervisor.linux import rootcopy

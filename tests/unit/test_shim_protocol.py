@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from hawse.supervisor.model import ContainerId
+from hawse.supervisor.core.model import ContainerId
 from hawse.supervisor.runtime import protocol
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.reports import ForeignShim

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hawse.supervisor.errors import UserError
-from hawse.supervisor.model import Container, ContainerConfig, ContainerId, MountSpec, State
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.model import Container, ContainerConfig, ContainerId, MountSpec, State
 from hawse.supervisor.runtime import etc_files, spec
 from hawse.supervisor.runtime.protocol import dump_spec, load_spec
 

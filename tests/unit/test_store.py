@@ -17,8 +17,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from hawse.supervisor import events
-from hawse.supervisor.errors import Bug, Conflict, HawseError, KernelError, Unavailable
+from hawse.supervisor.core import events
+from hawse.supervisor.core.errors import Bug, Conflict, HawseError, KernelError, Unavailable
 from hawse.supervisor.store import connection as connection_module
 from hawse.supervisor.store import upkeep
 from hawse.supervisor.store.schema import MIGRATIONS
@@ -376,7 +376,7 @@ def test_translating_keeps_the_name_of_what_nobody_foresaw(tmp_path):
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from hawse.supervisor import events
+from hawse.supervisor.core import events
 from hawse.supervisor.store.store import Store
 
 async def main():

@@ -14,8 +14,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from hawse.supervisor import events
-from hawse.supervisor.errors import Unavailable
+from hawse.supervisor.core import events
+from hawse.supervisor.core.errors import Unavailable
 from hawse.supervisor.store.store import Store
 
 

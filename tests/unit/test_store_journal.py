@@ -8,8 +8,8 @@ import sqlite3
 import anyio
 import pytest
 
-from hawse.supervisor import events
-from hawse.supervisor.errors import Gone, UserError
+from hawse.supervisor.core import events
+from hawse.supervisor.core.errors import Gone, UserError
 from hawse.supervisor.store import journal as journal_module
 from hawse.supervisor.store import store as store_module
 from hawse.supervisor.store.deliveries import Delivery

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from hawse.supervisor.errors import Conflict, Forbidden, NotFound, UserError
-from hawse.supervisor.model import Lease, PortBinding, State, Volume
+from hawse.supervisor.core.errors import Conflict, Forbidden, NotFound, UserError
+from hawse.supervisor.core.model import Lease, PortBinding, State, Volume
 from hawse.supervisor.store.epochs import Epochs
 from hawse.supervisor.store.schema import migrate
 from hawse.supervisor.store.tx import Tx

@@ -8,9 +8,9 @@ from typing import Any
 import anyio
 import pytest
 
-from hawse.supervisor import events as facts
+from hawse.supervisor.core import events as facts
+from hawse.supervisor.core.errors import Conflict, Gone, NotFound, UserError
 from hawse.supervisor.dispatch.subscriptions import WINDOW, Consumer, Delivered, Desk, Subscriptions, parse_ids
-from hawse.supervisor.errors import Conflict, Gone, NotFound, UserError
 from hawse.supervisor.store.store import Store
 
 QUICK = 0.05

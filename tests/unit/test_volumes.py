@@ -15,10 +15,10 @@ from msgspec.structs import replace
 
 from hawse.supervisor import volumes
 from hawse.supervisor.config import Config
-from hawse.supervisor.errors import Conflict, NotFound, Unavailable, UserError
+from hawse.supervisor.core.errors import Conflict, NotFound, Unavailable, UserError
+from hawse.supervisor.core.model import ContainerConfig, MountSpec
 from hawse.supervisor.lifecycle import creating
 from hawse.supervisor.linux import threads
-from hawse.supervisor.model import ContainerConfig, MountSpec
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx
 from hawse.supervisor.volumes import TRASH, Volumes

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import anyio
 
-from hawse.supervisor.events import DaemonStarted, Event
+from hawse.supervisor.core.events import DaemonStarted, Event
 from hawse.supervisor.waits import Waits
 
 

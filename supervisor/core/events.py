@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from hawse.supervisor.model import (
+from hawse.supervisor.core.model import (
     Container,
     Endpoint,
     Exit,

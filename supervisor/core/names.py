@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from random import Random
 
-from hawse.supervisor.errors import UserError
-from hawse.supervisor.model import ContainerId
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.model import ContainerId
 
 VALID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from hawse.supervisor import events
-from hawse.supervisor.errors import IllegalTransition
-from hawse.supervisor.model import Container, Endpoint, Exit, ProcessIdentity, State
+from hawse.supervisor.core import events
+from hawse.supervisor.core.errors import IllegalTransition
+from hawse.supervisor.core.model import Container, Endpoint, Exit, ProcessIdentity, State
 
 STORY_LENGTH = 12
 REBOOTED = "the machine was restarted"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from hawse.supervisor.errors import UserError
+from hawse.supervisor.core.errors import UserError
 
 
 def signal_number(text: str) -> int:

@@ -7,8 +7,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from hawse.supervisor.errors import UserError
-from hawse.supervisor.model import Container, ContainerConfig
+from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.model import Container, ContainerConfig
 
 DEFAULT_TAG = "{{.ID}}"
 _ACTION = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}")
