@@ -13,13 +13,13 @@ import msgspec
 from aiohttp import web
 
 from hawse.supervisor.api import wire
-from hawse.supervisor.api.body import Body, parse
 from hawse.supervisor.api.connection import Connection
-from hawse.supervisor.api.filters import Filters
-from hawse.supervisor.api.filters import parse as parse_filters
-from hawse.supervisor.api.query import Query
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.model import encode_hook
+from hawse.supervisor.docker.body import Body, parse
+from hawse.supervisor.docker.filters import Filters
+from hawse.supervisor.docker.filters import parse as parse_filters
+from hawse.supervisor.docker.query import Query
 
 if TYPE_CHECKING:
     from hawse.supervisor.engine import Engine

@@ -5,15 +5,16 @@ from __future__ import annotations
 from aiohttp import web
 from msgspec.structs import replace
 
-from hawse.supervisor.api import decode_host, look, view_container
+from hawse.supervisor.api import look
 from hawse.supervisor.api.call import Call
-from hawse.supervisor.api.decode import container_config
-from hawse.supervisor.api.filters import Filters
 from hawse.supervisor.api.look import Seen
-from hawse.supervisor.api.text import exit_code
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.model import ContainerConfig, Resources, State
 from hawse.supervisor.core.signal_names import signal_number
+from hawse.supervisor.docker import decode_host, view_container
+from hawse.supervisor.docker.decode import container_config
+from hawse.supervisor.docker.filters import Filters
+from hawse.supervisor.docker.text import exit_code
 from hawse.supervisor.images.configure import configure
 from hawse.supervisor.linux import cgroup_io, cgroup_limits
 

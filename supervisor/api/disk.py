@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from hawse.supervisor.api import look, view_container, view_image
+from hawse.supervisor.api import look
 from hawse.supervisor.api.call import Call
-from hawse.supervisor.api.filters import Filters
 from hawse.supervisor.api.look import Seen
-from hawse.supervisor.api.query import parse_timestamp
 from hawse.supervisor.api.volumes import kept
 from hawse.supervisor.api.volumes import view as volume_view
 from hawse.supervisor.core.errors import Conflict, NotFound
 from hawse.supervisor.core.model import State
+from hawse.supervisor.docker import view_container, view_image
+from hawse.supervisor.docker.filters import Filters
+from hawse.supervisor.docker.query import parse_timestamp
 from hawse.supervisor.linux.diskusage import sizes
 from hawse.supervisor.networks import BUILTIN, DEFAULT
 

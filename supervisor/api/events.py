@@ -9,10 +9,10 @@ from aiohttp import web
 
 from hawse.supervisor.api import wire
 from hawse.supervisor.api.call import Call, Stream
-from hawse.supervisor.api.filters import Filters
-from hawse.supervisor.api.view_event import FILTERS, docker_events, matches
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.events import NetworkCreated
+from hawse.supervisor.docker.filters import Filters
+from hawse.supervisor.docker.view_event import FILTERS, docker_events, matches
 
 
 async def stream(call: Call) -> web.StreamResponse:

@@ -7,13 +7,14 @@ from typing import Any
 
 from aiohttp import web
 
-from hawse.supervisor.api import upload, view_image, wire
+from hawse.supervisor.api import upload, wire
 from hawse.supervisor.api.call import Call
-from hawse.supervisor.api.filters import Filters
-from hawse.supervisor.api.query import parse_timestamp
 from hawse.supervisor.api.volumes import kept
 from hawse.supervisor.core.errors import Conflict, NotFound, NotImplementedYet, UserError
 from hawse.supervisor.core.model import Image
+from hawse.supervisor.docker import view_image
+from hawse.supervisor.docker.filters import Filters
+from hawse.supervisor.docker.query import parse_timestamp
 from hawse.supervisor.images.naming import Removal
 from hawse.supervisor.images.reference import joined
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from hawse.supervisor.api import view_network
-from hawse.supervisor.api.body import Body, invalid
 from hawse.supervisor.api.call import Call
-from hawse.supervisor.api.decode import settings
-from hawse.supervisor.api.filters import Filters
 from hawse.supervisor.core.errors import Conflict, NotFound, UserError
 from hawse.supervisor.core.model import Container, ContainerId, Endpoint, Network
+from hawse.supervisor.docker import view_network
+from hawse.supervisor.docker.body import Body, invalid
+from hawse.supervisor.docker.decode import settings
+from hawse.supervisor.docker.filters import Filters
 from hawse.supervisor.networks import BUILTIN, DEFAULT
 from hawse.supervisor.store.tx import Tx
 

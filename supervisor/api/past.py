@@ -10,9 +10,9 @@ from hawse.supervisor import past
 from hawse.supervisor.api import wire
 from hawse.supervisor.api.call import Call
 from hawse.supervisor.api.look import surroundings
-from hawse.supervisor.api.view_container import summary
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.model import Container, Lease
+from hawse.supervisor.docker.view_container import summary
 from hawse.supervisor.envelope import composer
 from hawse.supervisor.store.tx import Tx
 

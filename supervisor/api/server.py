@@ -24,10 +24,10 @@ from aiohttp import web
 from hawse.supervisor.api import wire
 from hawse.supervisor.api.call import HEADERS, Call, encode
 from hawse.supervisor.api.connection import Api
-from hawse.supervisor.api.query import Query
 from hawse.supervisor.api.router import Router
 from hawse.supervisor.config import Config
 from hawse.supervisor.core.errors import Gone, HawseError, KernelError, Unavailable, UserError
+from hawse.supervisor.docker.query import Query
 from hawse.supervisor.linux.peer import Peer
 
 if TYPE_CHECKING:

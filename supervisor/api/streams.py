@@ -7,12 +7,12 @@ from contextlib import aclosing
 from aiohttp import web
 
 from hawse.supervisor.api import hijack, wire
-from hawse.supervisor.api.body import MAX_SIZE
 from hawse.supervisor.api.call import Call
 from hawse.supervisor.api.logs import shown
-from hawse.supervisor.api.text import UNKNOWN_EXIT
 from hawse.supervisor.core.errors import Conflict, HawseError, UserError
 from hawse.supervisor.core.model import Container, State
+from hawse.supervisor.docker.body import MAX_SIZE
+from hawse.supervisor.docker.text import UNKNOWN_EXIT
 from hawse.supervisor.runtime.client import AttachOptions
 from hawse.supervisor.runtime.logfollow import LogQuery, read_log
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from aiohttp import web
 
-from hawse.supervisor.api.body import invalid
 from hawse.supervisor.api.call import Call
-from hawse.supervisor.api.filters import Filters
 from hawse.supervisor.core.events import rfc3339
 from hawse.supervisor.core.model import Volume
+from hawse.supervisor.docker.body import invalid
+from hawse.supervisor.docker.filters import Filters
 
 FILTERS = frozenset("dangling driver label name".split())
 PRUNE_FILTERS = frozenset("all label label!".split())

@@ -12,11 +12,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from hawse.supervisor.api import decode_host, decode_mounts, decode_ports
-from hawse.supervisor.api.body import Body, parse
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.events import PreCreate, PreStart, Question
 from hawse.supervisor.core.model import ContainerConfig
+from hawse.supervisor.docker import decode_host, decode_mounts, decode_ports
+from hawse.supervisor.docker.body import Body, parse
 
 ALLOWED = {PreCreate.TYPE: ("env", "labels", "mounts", "dns", "ports"), PreStart.TYPE: ("env", "labels", "dns")}
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hawse.supervisor.api import body
-from hawse.supervisor.api.decode import Decoded, container_config
-from hawse.supervisor.api.view_host import host_config
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.model import MountSpec, PortBinding
+from hawse.supervisor.docker import body
+from hawse.supervisor.docker.decode import Decoded, container_config
+from hawse.supervisor.docker.view_host import host_config
 
 
 def decode(raw: dict[str, Any]) -> Decoded:

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hawse.supervisor.api import filters, wire
-from hawse.supervisor.api.filters import Filters
-from hawse.supervisor.api.query import Query, parse_timestamp
+from hawse.supervisor.api import wire
 from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.docker import filters
+from hawse.supervisor.docker.filters import Filters
+from hawse.supervisor.docker.query import Query, parse_timestamp
 
 NOW = 1_700_000_000 * 10**9
 KNOWN = frozenset({"label", "name", "id", "dangling"})

@@ -9,11 +9,6 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from hawse.supervisor.api import body, text, view_container, view_image, view_network
-from hawse.supervisor.api.decode import container_config
-from hawse.supervisor.api.filters import Filters
-from hawse.supervisor.api.view_container import Surroundings
-from hawse.supervisor.api.view_event import docker_events, matches
 from hawse.supervisor.core import events as facts
 from hawse.supervisor.core.events import Event
 from hawse.supervisor.core.model import (
@@ -34,6 +29,11 @@ from hawse.supervisor.core.model import (
     State,
     Volume,
 )
+from hawse.supervisor.docker import body, text, view_container, view_image, view_network
+from hawse.supervisor.docker.decode import container_config
+from hawse.supervisor.docker.filters import Filters
+from hawse.supervisor.docker.view_container import Surroundings
+from hawse.supervisor.docker.view_event import docker_events, matches
 from hawse.supervisor.health.rules import History
 
 SECOND = 10**9

@@ -250,8 +250,8 @@ def test_create_sends_the_whole_container(daemon: CliDaemon, tmp_path: Path) -> 
 
 
 def test_the_body_is_what_the_api_accepts(daemon: CliDaemon) -> None:
-    from hawse.supervisor.api.body import parse
-    from hawse.supervisor.api.decode import container_config
+    from hawse.supervisor.docker.body import parse
+    from hawse.supervisor.docker.decode import container_config
 
     daemon.routes["POST /containers/create"] = {"Id": "abc"}
     daemon.run("create", "-it", "--rootfs", "/srv/../srv", "-p", "80-81:80-81", "--mount", "type=tmpfs,dst=/t", "sh")

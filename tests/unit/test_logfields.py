@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from hawse.supervisor.api import body
-from hawse.supervisor.api.decode import container_config
-from hawse.supervisor.api.view_host import host_config
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.logfields import journal_fields
 from hawse.supervisor.core.model import Container, ContainerConfig, ContainerId, State
+from hawse.supervisor.docker import body
+from hawse.supervisor.docker.decode import container_config
+from hawse.supervisor.docker.view_host import host_config
 
 
 def config(driver: str = "journald", **options: str) -> ContainerConfig:

@@ -11,12 +11,12 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from hawse.supervisor.api.filters import Filters
-from hawse.supervisor.api.text import UNKNOWN_EXIT
-from hawse.supervisor.api.view_container import image_name
 from hawse.supervisor.core import events as facts
 from hawse.supervisor.core.events import Event
 from hawse.supervisor.core.model import Container
+from hawse.supervisor.docker.filters import Filters
+from hawse.supervisor.docker.text import UNKNOWN_EXIT
+from hawse.supervisor.docker.view_container import image_name
 
 FILTERS = frozenset(
     "config container daemon event image label network node plugin scope secret service type volume".split()

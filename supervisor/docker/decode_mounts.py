@@ -5,9 +5,9 @@ from __future__ import annotations
 import posixpath
 import re
 
-from hawse.supervisor.api.body import Body, invalid
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.model import MountSpec
+from hawse.supervisor.docker.body import Body, invalid
 
 VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}\Z")
 PROPAGATION = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from ipaddress import IPv4Address
 
-from hawse.supervisor.api.body import Body, invalid
 from hawse.supervisor.core.model import PortBinding
+from hawse.supervisor.docker.body import Body, invalid
 
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/([a-z]{2,5}))?\Z", re.IGNORECASE)
 _PROTOCOLS = ("tcp", "udp", "sctp")

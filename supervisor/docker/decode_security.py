@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from hawse.supervisor.api.body import Body
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.model import ContainerConfig
+from hawse.supervisor.docker.body import Body
 
 _PROFILE = re.compile(r"[\w/:.][\x21-\x7e]{0,254}\Z", re.ASCII)
 """What apparmor.d(5) lets a profile be called, but for spaces: the kernel cuts them off the ends of what it is told."""

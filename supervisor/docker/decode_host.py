@@ -8,10 +8,10 @@ from ipaddress import ip_address
 
 from msgspec.structs import replace
 
-from hawse.supervisor.api.body import Body, invalid
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.logfields import check_tag
 from hawse.supervisor.core.model import ContainerConfig, Device, DeviceLimit, Resources, RestartPolicy, Ulimit
+from hawse.supervisor.docker.body import Body, invalid
 
 MINIMUM_MEMORY = 6 << 20  # docker's own; below it a container cannot even start its program
 RLIMITS = frozenset(

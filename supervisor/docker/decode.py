@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from hawse.supervisor.api import decode_host as host
-from hawse.supervisor.api import decode_mounts as mounts
-from hawse.supervisor.api import decode_ports as ports
-from hawse.supervisor.api import decode_security
-from hawse.supervisor.api.body import Body, console_size, invalid
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.model import ContainerConfig, EndpointRequest, Healthcheck, NetworkName, OwnHook
 from hawse.supervisor.core.signal_names import signal_number
+from hawse.supervisor.docker import decode_host as host
+from hawse.supervisor.docker import decode_mounts as mounts
+from hawse.supervisor.docker import decode_ports as ports
+from hawse.supervisor.docker import decode_security
+from hawse.supervisor.docker.body import Body, console_size, invalid
 from hawse.supervisor.hooks.hook import event_types
 from hawse.supervisor.runtime.spec import capabilities
 
