@@ -42,9 +42,10 @@ from hawse.supervisor.config import LOG_FORMATS, LOG_LEVELS, Config
 from hawse.supervisor.core import version
 from hawse.supervisor.core.errors import HawseError, KernelError, Unavailable
 from hawse.supervisor.core.events import DaemonStarted
-from hawse.supervisor.dispatch import pyhandlers
 from hawse.supervisor.engine import Engine
+from hawse.supervisor.hooks import pyhandlers
 from hawse.supervisor.images.images import Images
+from hawse.supervisor.journal.waits import Waits
 from hawse.supervisor.linux import cgroup_hierarchy, cgroup_shims, process
 from hawse.supervisor.linux.heldports import HeldPorts
 from hawse.supervisor.linux.sharedport import SharedPort
@@ -56,7 +57,6 @@ from hawse.supervisor.reload import Settings, reload
 from hawse.supervisor.runtime import seccomp
 from hawse.supervisor.runtime.launcher import Spawner
 from hawse.supervisor.store.store import Store
-from hawse.supervisor.waits import Waits
 
 log = structlog.get_logger()
 

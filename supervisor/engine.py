@@ -33,10 +33,11 @@ from hawse.supervisor.core.model import (
 )
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.dispatch.handler import Handler
-from hawse.supervisor.dispatch.subscriptions import Subscriptions
 from hawse.supervisor.dns.server import NameServer
 from hawse.supervisor.health.keeper import HealthKeeper
 from hawse.supervisor.hooks.hooks import Hooks
+from hawse.supervisor.journal.subscriptions import Subscriptions
+from hawse.supervisor.journal.tally import Tally
 from hawse.supervisor.lifecycle import cabling, creating, ending, ooms, starting, stopping
 from hawse.supervisor.lifecycle.execs import Execs
 from hawse.supervisor.lifecycle.rehearsing import Rehearsal
@@ -56,7 +57,6 @@ from hawse.supervisor.reconcile.recovery import recover
 from hawse.supervisor.runtime.client import AttachOptions, Shim
 from hawse.supervisor.store.tx import Tx
 from hawse.supervisor.store.upkeep import upkeep
-from hawse.supervisor.tally import Tally
 from hawse.supervisor.volumes import Volumes
 
 log = structlog.get_logger()

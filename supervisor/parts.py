@@ -17,6 +17,7 @@ from typing import Protocol
 from hawse.supervisor.config import Config
 from hawse.supervisor.core.model import Container, ContainerConfig, ContainerId, NetworkName
 from hawse.supervisor.images.images import Images
+from hawse.supervisor.journal.waits import Waits
 from hawse.supervisor.lifecycle.attaching import Attachments
 from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy
 from hawse.supervisor.linux.heldports import HeldPorts
@@ -29,7 +30,6 @@ from hawse.supervisor.runtime.launcher import Spawner
 from hawse.supervisor.runtime.seccomp import default_profile
 from hawse.supervisor.runtime.spec import Paths, capabilities
 from hawse.supervisor.store.store import Store
-from hawse.supervisor.waits import Waits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,8 @@ from aiohttp import web
 
 from hawse.supervisor.api.call import HEADERS, Call
 from hawse.supervisor.core.model import State
+from hawse.supervisor.journal.tally import Sample
 from hawse.supervisor.store.tx import Tx
-from hawse.supervisor.tally import Sample
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 

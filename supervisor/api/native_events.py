@@ -18,8 +18,8 @@ from aiohttp import web
 from hawse.supervisor.api import wire
 from hawse.supervisor.api.call import Call, Stream
 from hawse.supervisor.core.errors import Gone, UserError
-from hawse.supervisor.envelope import composer
-from hawse.supervisor.eventfilter import EventFilter, parse
+from hawse.supervisor.journal.envelope import composer
+from hawse.supervisor.journal.eventfilter import EventFilter, parse
 from hawse.supervisor.store.crowd import Place, Sight
 from hawse.supervisor.store.eventrows import Stored
 from hawse.supervisor.store.journal import WINDOW, Journal

@@ -6,14 +6,14 @@ import platform
 
 from aiohttp import web
 
-from hawse.supervisor import past
 from hawse.supervisor.api import wire
 from hawse.supervisor.api.call import Call
 from hawse.supervisor.api.look import surroundings
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.model import Container, Lease
 from hawse.supervisor.docker.view_container import summary
-from hawse.supervisor.envelope import composer
+from hawse.supervisor.journal import past
+from hawse.supervisor.journal.envelope import composer
 from hawse.supervisor.store.tx import Tx
 
 STORY_LIMIT = 10_000

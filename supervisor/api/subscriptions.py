@@ -12,10 +12,10 @@ from hawse.supervisor.api.call import Call
 from hawse.supervisor.api.native_events import heartbeat, notice
 from hawse.supervisor.core.errors import Gone, NotFound, UserError
 from hawse.supervisor.core.events import rfc3339
-from hawse.supervisor.dispatch.subscriptions import Consumer, Desk, parse_ids
 from hawse.supervisor.docker.body import Body
 from hawse.supervisor.docker.query import parse_duration, parse_timestamp
-from hawse.supervisor.envelope import composer
+from hawse.supervisor.journal.envelope import composer
+from hawse.supervisor.journal.subscriptions import Consumer, Desk, parse_ids
 
 
 async def create(call: Call) -> web.StreamResponse:

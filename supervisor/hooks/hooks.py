@@ -21,12 +21,12 @@ from hawse.supervisor.hooks.execute import Outcome
 from hawse.supervisor.hooks.hook import Hook, event_types
 from hawse.supervisor.hooks.runner import Runner
 from hawse.supervisor.hooks.scan import Scan, scan
+from hawse.supervisor.journal.tally import Sample
 from hawse.supervisor.linux import threads
 from hawse.supervisor.linux.inotify import DirectoryWatch
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.hooks import HookRun
 from hawse.supervisor.store.tx import Tx
-from hawse.supervisor.tally import Sample
 
 SETTLE = 0.1  # seconds in which several changes of a directory count as one
 RETRY = 5.0

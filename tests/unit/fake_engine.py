@@ -39,9 +39,10 @@ from hawse.supervisor.core.model import (
     ProcessIdentity,
     State,
 )
-from hawse.supervisor.dispatch.subscriptions import Subscriptions
 from hawse.supervisor.health.rules import History
 from hawse.supervisor.images.images import Images
+from hawse.supervisor.journal.subscriptions import Subscriptions
+from hawse.supervisor.journal.tally import Sample, Tally
 from hawse.supervisor.lifecycle.execs import Exec, ExecConfig
 from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy
 from hawse.supervisor.linux.features import Feature
@@ -51,7 +52,6 @@ from hawse.supervisor.runtime.client import AttachOptions
 from hawse.supervisor.runtime.spec import Paths
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx
-from hawse.supervisor.tally import Sample, Tally
 from hawse.supervisor.volumes import Volumes
 
 BUSYBOX = Image(

@@ -12,7 +12,7 @@ from hawse.supervisor import leaving
 from hawse.supervisor.core import events
 from hawse.supervisor.core.errors import Conflict
 from hawse.supervisor.core.model import ContainerConfig, Exit, State
-from hawse.supervisor.waits import Waits
+from hawse.supervisor.journal.waits import Waits
 
 
 @pytest.fixture

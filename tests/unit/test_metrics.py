@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from hawse.supervisor.core import events as facts
 from hawse.supervisor.core.events import Event, Fact
-from hawse.supervisor.tally import Tally
+from hawse.supervisor.journal.tally import Tally
 from tests.unit.api_client import Api
 
 _SAMPLE = re.compile(r'hawse_[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? -?[0-9.e+-]+\Z')

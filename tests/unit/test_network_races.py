@@ -34,6 +34,7 @@ from hawse.supervisor.core.model import (
     NetworkName,
     State,
 )
+from hawse.supervisor.journal.waits import Waits
 from hawse.supervisor.lifecycle import cabling, creating
 from hawse.supervisor.locks import Busy, KeyedLocks
 from hawse.supervisor.networks import Networks
@@ -41,7 +42,6 @@ from hawse.supervisor.reconcile import repairs
 from hawse.supervisor.reconcile.plan import Action, Kind
 from hawse.supervisor.runtime.spec import Paths
 from hawse.supervisor.store.store import Store
-from hawse.supervisor.waits import Waits
 from tests.unit.conftest import Samples
 
 Act = Callable[[], Awaitable[object]]

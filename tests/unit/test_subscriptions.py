@@ -10,7 +10,7 @@ import pytest
 
 from hawse.supervisor.core import events as facts
 from hawse.supervisor.core.errors import Conflict, Gone, NotFound, UserError
-from hawse.supervisor.dispatch.subscriptions import WINDOW, Consumer, Delivered, Desk, Subscriptions, parse_ids
+from hawse.supervisor.journal.subscriptions import WINDOW, Consumer, Delivered, Desk, Subscriptions, parse_ids
 from hawse.supervisor.store.store import Store
 
 QUICK = 0.05

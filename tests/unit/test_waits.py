@@ -3,7 +3,7 @@ from __future__ import annotations
 import anyio
 
 from hawse.supervisor.core.events import DaemonStarted, Event
-from hawse.supervisor.waits import Waits
+from hawse.supervisor.journal.waits import Waits
 
 
 def event(seq: int) -> Event:

@@ -18,7 +18,7 @@ import anyio
 from msgspec.structs import replace
 
 from hawse.supervisor.core.errors import Gone, NotFound, UserError
-from hawse.supervisor.eventfilter import parse
+from hawse.supervisor.journal.eventfilter import parse
 from hawse.supervisor.store.epochs import CURSOR, Epochs
 from hawse.supervisor.store.eventrows import Stored
 from hawse.supervisor.store.store import Store
