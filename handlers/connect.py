@@ -19,8 +19,8 @@ from hawse.supervisor.core import events
 from hawse.supervisor.core.errors import NotFound
 from hawse.supervisor.core.model import Endpoint, Network
 from hawse.supervisor.dispatch.handler import Handler
+from hawse.supervisor.lifecycle.networks import standing
 from hawse.supervisor.network.core import plan_endpoint
-from hawse.supervisor.networks import standing
 from hawse.supervisor.parts import Context
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.store.tx import Tx

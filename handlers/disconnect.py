@@ -18,7 +18,7 @@ from hawse.supervisor.core import events
 from hawse.supervisor.core.events import Event
 from hawse.supervisor.core.model import Endpoint, Network
 from hawse.supervisor.dispatch.handler import Handler
-from hawse.supervisor.networks import plugged
+from hawse.supervisor.lifecycle.networks import plugged
 from hawse.supervisor.parts import Context, Parts
 from hawse.supervisor.store.tx import Tx
 

@@ -15,7 +15,7 @@ from hawse.supervisor.core.errors import HawseError, NotModified
 from hawse.supervisor.core.events import Event
 from hawse.supervisor.core.model import Container, Exit, State
 from hawse.supervisor.dispatch.handler import Handler
-from hawse.supervisor.moves import move
+from hawse.supervisor.lifecycle.transitions import move
 from hawse.supervisor.parts import Context
 from hawse.supervisor.store.tx import Tx
 

@@ -35,7 +35,7 @@ import anyio.abc
 import structlog
 
 from hawse.handlers import BUILTIN
-from hawse.supervisor import faults, stacks, volumes
+from hawse.supervisor import faults, stacks
 from hawse.supervisor import log as logging
 from hawse.supervisor.api.server import make_app, serve
 from hawse.supervisor.config import LOG_FORMATS, LOG_LEVELS, Config
@@ -46,6 +46,7 @@ from hawse.supervisor.engine import Engine
 from hawse.supervisor.hooks import pyhandlers
 from hawse.supervisor.images.images import Images
 from hawse.supervisor.journal.waits import Waits
+from hawse.supervisor.lifecycle import volumes
 from hawse.supervisor.linux import cgroup_hierarchy, cgroup_shims, process
 from hawse.supervisor.linux.heldports import HeldPorts
 from hawse.supervisor.linux.sharedport import SharedPort

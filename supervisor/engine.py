@@ -18,7 +18,7 @@ import anyio.abc
 import structlog
 from msgspec.structs import replace
 
-from hawse.supervisor import faults, leaving
+from hawse.supervisor import faults
 from hawse.supervisor.core import events, machine, names
 from hawse.supervisor.core.errors import Conflict, HawseError, NotFound, NotModified
 from hawse.supervisor.core.model import (
@@ -38,15 +38,16 @@ from hawse.supervisor.health.keeper import HealthKeeper
 from hawse.supervisor.hooks.hooks import Hooks
 from hawse.supervisor.journal.subscriptions import Subscriptions
 from hawse.supervisor.journal.tally import Tally
-from hawse.supervisor.lifecycle import cabling, creating, ending, ooms, starting, stopping
+from hawse.supervisor.lifecycle import cabling, creating, ending, leaving, ooms, starting, stopping
 from hawse.supervisor.lifecycle.execs import Execs
+from hawse.supervisor.lifecycle.networks import Networks
 from hawse.supervisor.lifecycle.rehearsing import Rehearsal
+from hawse.supervisor.lifecycle.transitions import serial, step
+from hawse.supervisor.lifecycle.volumes import Volumes
 from hawse.supervisor.linux import threads
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.linux.oom import OomNews
 from hawse.supervisor.locks import KeyedLocks
-from hawse.supervisor.moves import serial, step
-from hawse.supervisor.networks import Networks
 from hawse.supervisor.parts import Context, Parts
 from hawse.supervisor.reconcile import repairs
 from hawse.supervisor.reconcile.copies import Copies
@@ -57,7 +58,6 @@ from hawse.supervisor.reconcile.recovery import recover
 from hawse.supervisor.runtime.client import AttachOptions, Shim
 from hawse.supervisor.store.tx import Tx
 from hawse.supervisor.store.upkeep import upkeep
-from hawse.supervisor.volumes import Volumes
 
 log = structlog.get_logger()
 

@@ -14,8 +14,8 @@ from hawse.supervisor.core.model import State
 from hawse.supervisor.docker import view_container, view_image
 from hawse.supervisor.docker.filters import Filters
 from hawse.supervisor.docker.query import parse_timestamp
+from hawse.supervisor.lifecycle.networks import BUILTIN, DEFAULT
 from hawse.supervisor.linux.diskusage import sizes
-from hawse.supervisor.networks import BUILTIN, DEFAULT
 
 FILTERS = frozenset("label label! until".split())
 _ENDED = (State.CREATED, State.EXITED, State.DEAD)

@@ -11,7 +11,7 @@ from hawse.supervisor.docker import view_network
 from hawse.supervisor.docker.body import Body, invalid
 from hawse.supervisor.docker.decode import settings
 from hawse.supervisor.docker.filters import Filters
-from hawse.supervisor.networks import BUILTIN, DEFAULT
+from hawse.supervisor.lifecycle.networks import BUILTIN, DEFAULT
 from hawse.supervisor.store.tx import Tx
 
 FILTERS = frozenset("dangling driver id label name scope type".split())

@@ -11,14 +11,14 @@ import anyio
 import structlog
 from msgspec.structs import replace
 
-from hawse.supervisor import faults, leaving
+from hawse.supervisor import faults
 from hawse.supervisor.core import events
 from hawse.supervisor.core.errors import Conflict, Forbidden, HawseError, UserError
 from hawse.supervisor.core.model import Container, EndpointRequest, Network, NetworkName, State
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
-from hawse.supervisor.lifecycle import network_files
+from hawse.supervisor.lifecycle import leaving, network_files
 from hawse.supervisor.lifecycle.creating import lease, tenants
-from hawse.supervisor.networks import BUILTIN, UNPLUG_DEADLINE, plugged, standing
+from hawse.supervisor.lifecycle.networks import BUILTIN, UNPLUG_DEADLINE, plugged, standing
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.tx import Tx
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import anyio
 from msgspec.structs import replace
 
-from hawse.supervisor import faults, leaving, volumes
+from hawse.supervisor import faults
 from hawse.supervisor.core import events, names
 from hawse.supervisor.core.errors import Conflict, NotFound, UserError
 from hawse.supervisor.core.model import (
@@ -26,10 +26,10 @@ from hawse.supervisor.core.model import (
     State,
 )
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
-from hawse.supervisor.lifecycle import confining, filling
+from hawse.supervisor.lifecycle import confining, filling, leaving, volumes
+from hawse.supervisor.lifecycle.networks import BUILTIN, Networks, standing
 from hawse.supervisor.linux import journald
 from hawse.supervisor.network import ipam
-from hawse.supervisor.networks import BUILTIN, Networks, standing
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime import spec
 from hawse.supervisor.store.tx import Tx

@@ -13,15 +13,15 @@ from hawse.supervisor.core import cause, events, machine
 from hawse.supervisor.core.errors import HawseError, KernelError
 from hawse.supervisor.core.model import Container, ContainerId, Exit, State
 from hawse.supervisor.lifecycle.creating import forget
+from hawse.supervisor.lifecycle.networks import UNPLUG_DEADLINE, wait_unplugged
+from hawse.supervisor.lifecycle.transitions import move, step
+from hawse.supervisor.lifecycle.volumes import Leaving, anonymous_of
 from hawse.supervisor.linux.cgroup import Cgroup
-from hawse.supervisor.moves import move, step
-from hawse.supervisor.networks import UNPLUG_DEADLINE, wait_unplugged
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime import logreader
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.exitrecord import ExitInfo
 from hawse.supervisor.store.tx import Tx
-from hawse.supervisor.volumes import Leaving, anonymous_of
 
 log = structlog.get_logger()
 

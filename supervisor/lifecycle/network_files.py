@@ -16,8 +16,8 @@ import structlog
 from msgspec.structs import replace
 
 from hawse.supervisor.core.model import Container
+from hawse.supervisor.lifecycle.networks import BUILTIN
 from hawse.supervisor.lifecycle.rootview import in_thread
-from hawse.supervisor.networks import BUILTIN
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime import etc_files
 from hawse.supervisor.store.tx import Tx

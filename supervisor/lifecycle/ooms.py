@@ -12,9 +12,9 @@ import structlog
 from hawse.supervisor.core import cause, machine
 from hawse.supervisor.core.errors import HawseError
 from hawse.supervisor.core.model import ContainerId, State
+from hawse.supervisor.lifecycle.transitions import move
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.linux.oom import OomNews
-from hawse.supervisor.moves import move
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.tx import Tx
 

@@ -28,11 +28,11 @@ from hawse.supervisor.core.model import Container, ContainerId, NetworkName
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.lifecycle import confining, network_files
 from hawse.supervisor.lifecycle.creating import lease, prepare
+from hawse.supervisor.lifecycle.networks import UNPLUG_DEADLINE, plugged, wait_unplugged
+from hawse.supervisor.lifecycle.transitions import move
 from hawse.supervisor.linux import cgroup_devices, descriptors
 from hawse.supervisor.linux.cgroup import Cgroup
-from hawse.supervisor.moves import move
 from hawse.supervisor.network import ports
-from hawse.supervisor.networks import UNPLUG_DEADLINE, plugged, wait_unplugged
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.protocol import ShimSpec

@@ -17,8 +17,8 @@ from hawse.supervisor.core.model import Container, ContainerId, State
 from hawse.supervisor.core.signal_names import signal_number
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.journal.waits import Expectation
+from hawse.supervisor.lifecycle.transitions import move, serial, step
 from hawse.supervisor.linux.cgroup import Cgroup
-from hawse.supervisor.moves import move, serial, step
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.store.tx import Tx

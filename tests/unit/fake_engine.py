@@ -44,15 +44,15 @@ from hawse.supervisor.images.images import Images
 from hawse.supervisor.journal.subscriptions import Subscriptions
 from hawse.supervisor.journal.tally import Sample, Tally
 from hawse.supervisor.lifecycle.execs import Exec, ExecConfig
+from hawse.supervisor.lifecycle.transitions import move
+from hawse.supervisor.lifecycle.volumes import Volumes
 from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy
 from hawse.supervisor.linux.features import Feature
-from hawse.supervisor.moves import move
 from hawse.supervisor.reconcile.plan import Action
 from hawse.supervisor.runtime.client import AttachOptions
 from hawse.supervisor.runtime.spec import Paths
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx
-from hawse.supervisor.volumes import Volumes
 
 BUSYBOX = Image(
     id=ImageId("sha256:" + "b" * 64), created_at=time.time_ns(), layers=("sha256:x",), tags=("busybox:latest",)

@@ -19,10 +19,10 @@ import pytest
 
 from hawse.supervisor.config import Config
 from hawse.supervisor.images.images import Images
+from hawse.supervisor.lifecycle.volumes import Volumes
 from hawse.supervisor.linux import syscalls
 from hawse.supervisor.runtime import seccomp
 from hawse.supervisor.store.store import Store
-from hawse.supervisor.volumes import Volumes
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Clock

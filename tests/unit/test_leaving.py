@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import anyio
 import pytest
 
-from hawse.supervisor import leaving
 from hawse.supervisor.core import events
 from hawse.supervisor.core.errors import Conflict
 from hawse.supervisor.core.model import ContainerConfig, Exit, State
 from hawse.supervisor.journal.waits import Waits
+from hawse.supervisor.lifecycle import leaving
 
 
 @pytest.fixture

@@ -36,8 +36,8 @@ from hawse.supervisor.core.model import (
 )
 from hawse.supervisor.journal.waits import Waits
 from hawse.supervisor.lifecycle import cabling, creating
+from hawse.supervisor.lifecycle.networks import Networks
 from hawse.supervisor.locks import Busy, KeyedLocks
-from hawse.supervisor.networks import Networks
 from hawse.supervisor.reconcile import repairs
 from hawse.supervisor.reconcile.plan import Action, Kind
 from hawse.supervisor.runtime.spec import Paths

@@ -18,8 +18,8 @@ from hawse.supervisor.core.events import Event
 from hawse.supervisor.core.model import Container, ContainerConfig, Exit, RestartPolicy, State
 from hawse.supervisor.engine import Engine as EngineProper
 from hawse.supervisor.journal.waits import Waits
+from hawse.supervisor.lifecycle.transitions import move
 from hawse.supervisor.locks import KeyedLocks
-from hawse.supervisor.moves import move
 from hawse.supervisor.store.store import Store
 from tests.unit.conftest import Clock, Samples
 

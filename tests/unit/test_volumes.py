@@ -13,15 +13,14 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
-from hawse.supervisor import volumes
 from hawse.supervisor.config import Config
 from hawse.supervisor.core.errors import Conflict, NotFound, Unavailable, UserError
 from hawse.supervisor.core.model import ContainerConfig, MountSpec
-from hawse.supervisor.lifecycle import creating
+from hawse.supervisor.lifecycle import creating, volumes
+from hawse.supervisor.lifecycle.volumes import TRASH, Volumes
 from hawse.supervisor.linux import threads
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx
-from hawse.supervisor.volumes import TRASH, Volumes
 
 
 @pytest_asyncio.fixture

@@ -16,12 +16,12 @@ from random import Random
 
 from msgspec.structs import replace
 
-from hawse.supervisor import faults, leaving
+from hawse.supervisor import faults
 from hawse.supervisor.core import events
 from hawse.supervisor.core.errors import Conflict, HawseError, KernelError, NotFound, UserError
 from hawse.supervisor.core.model import Container, ContainerConfig, Volume
 from hawse.supervisor.core.names import VALID
-from hawse.supervisor.lifecycle import filling
+from hawse.supervisor.lifecycle import filling, leaving
 from hawse.supervisor.linux import threads
 from hawse.supervisor.linux.diskusage import apparent_size
 from hawse.supervisor.parts import Parts
