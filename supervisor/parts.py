@@ -18,13 +18,13 @@ from hawse.supervisor.config import Config
 from hawse.supervisor.core.model import Container, ContainerConfig, ContainerId, NetworkName
 from hawse.supervisor.images.images import Images
 from hawse.supervisor.journal.waits import Waits
-from hawse.supervisor.lifecycle.attaching import Attachments
 from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy
 from hawse.supervisor.linux.heldports import HeldPorts
 from hawse.supervisor.linux.sharedport import SharedPort
 from hawse.supervisor.locks import KeyedLocks
 from hawse.supervisor.network.core import NetworkCore
 from hawse.supervisor.reload import Settings
+from hawse.supervisor.runtime.attaching import Attachments
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.launcher import Spawner
 from hawse.supervisor.runtime.seccomp import default_profile

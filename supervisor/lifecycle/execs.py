@@ -17,8 +17,8 @@ from hawse.supervisor.core.errors import Conflict, HawseError, NotFound
 from hawse.supervisor.core.model import Container, ContainerId, State
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime.client import AttachOptions
-from hawse.supervisor.runtime.protocol import ProcessSpec
 from hawse.supervisor.runtime.spec import ALL_CAPABILITIES, apparmor_profile, capabilities, environment
+from hawse.supervisor.shim.protocol import ProcessSpec
 from hawse.supervisor.store.tx import Tx
 
 log = structlog.get_logger()

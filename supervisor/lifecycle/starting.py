@@ -35,8 +35,8 @@ from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.network import ports
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime.client import Shim
-from hawse.supervisor.runtime.protocol import ShimSpec
 from hawse.supervisor.runtime.spec import Surroundings, shim_spec
+from hawse.supervisor.shim.protocol import ShimSpec
 from hawse.supervisor.store.tx import Tx
 
 

@@ -15,7 +15,7 @@ for name, path in (("hawse", []), ("hawse.supervisor", [{supervisor!r}])):
     module = type(sys)(name)
     module.__path__ = path
     sys.modules[name] = module
-from hawse.supervisor.runtime import spawner
+from hawse.supervisor.shim import spawner
 spawner.main({fd}, {scratch!r}, {shims!r})
 """
 

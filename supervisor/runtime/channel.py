@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hawse.supervisor.core.errors import KernelError, Unavailable, UserError
-from hawse.supervisor.runtime import protocol
+from hawse.supervisor.shim import protocol
 
 Message = dict[str, Any]
 

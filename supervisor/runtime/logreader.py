@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from hawse.supervisor.runtime.logwriter import STREAMS
+from hawse.supervisor.shim.logwriter import STREAMS
 
 BLOCK = 64 * 1024
 HEADER = len("2026-01-02T03:04:05.123456789Z stdout F ")

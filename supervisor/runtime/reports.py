@@ -16,7 +16,7 @@ from hawse.supervisor.core.model import ProcessIdentity
 from hawse.supervisor.linux import process
 from hawse.supervisor.runtime.channel import Descriptors, Message, failure
 from hawse.supervisor.runtime.exitrecord import ExitInfo, parse_exit
-from hawse.supervisor.runtime.protocol import MIN_VERSION, VERSION
+from hawse.supervisor.shim.protocol import MIN_VERSION, VERSION
 
 KILLED = 137
 """The exit code of an exec whose container ended under it."""

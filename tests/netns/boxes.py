@@ -23,8 +23,8 @@ from hawse.supervisor.runtime import boot
 from hawse.supervisor.runtime.client import AttachOptions, Shim
 from hawse.supervisor.runtime.exitrecord import ExitInfo
 from hawse.supervisor.runtime.launcher import Spawner
-from hawse.supervisor.runtime.protocol import ProcessSpec, RootfsSpec, ShimSpec
 from hawse.supervisor.runtime.spec import DEFAULT_CAPABILITIES, MASKED, READ_ONLY
+from hawse.supervisor.shim.protocol import ProcessSpec, RootfsSpec, ShimSpec
 
 UID_BASE = 3_000_000
 PRIVATE = (

@@ -64,7 +64,7 @@ def test_a_shim_of_a_newer_hawse_is_left_alone(running: tuple[Lab, int]) -> None
     lab, pid = running
     lab.daemon.terminate()
     program = (
-        "from hawse.supervisor.runtime import protocol, reports\n"
+        "from hawse.supervisor.runtime import reports\n"
         "reports.VERSION = 0; reports.MIN_VERSION = 0\n"
         "from hawse.supervisor.__main__ import main\n"
         "raise SystemExit(main([]))\n"

@@ -17,7 +17,7 @@ import pytest
 from docker.models.containers import Container as DockerContainer
 
 from hawse.supervisor.api import wire
-from hawse.supervisor.runtime.logwriter import LogWriter
+from hawse.supervisor.shim.logwriter import LogWriter
 from tests.unit.api_client import Api, head, next_line
 
 

@@ -45,10 +45,10 @@ IMPURE_STDLIB = {
     *("threading", "time", "urllib", "uuid"),
 }
 CHILD_SIDE = {  # runs between fork and the user's program: standard library and its own kind only
-    "hawse.supervisor.runtime.spawner",
-    "hawse.supervisor.runtime.shim",
-    "hawse.supervisor.runtime.init",
-    "hawse.supervisor.runtime.protocol",
+    "hawse.supervisor.shim.spawner",
+    "hawse.supervisor.shim.shim",
+    "hawse.supervisor.shim.init",
+    "hawse.supervisor.shim.protocol",
 }
 
 
@@ -171,11 +171,11 @@ def test_sql_is_only_in_the_store() -> None:
     assert not found
 
 
-def test_system_calls_by_ctypes_are_only_in_linux_and_runtime() -> None:
+def test_system_calls_by_ctypes_are_only_in_linux() -> None:
     found = [
         f"{name} imports {imported}"
         for name, path in MODULES.items()
-        if not name.startswith(("hawse.supervisor.linux", "hawse.supervisor.runtime", "hawse.cli.selftest"))
+        if not name.startswith(("hawse.supervisor.linux", "hawse.cli.selftest"))
         for imported, _ in imports(path)
         if imported.split(".")[0] in ("ctypes", "pyroute2")
     ]

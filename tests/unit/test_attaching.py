@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from hawse.supervisor.core.errors import Conflict, NotFound
 from hawse.supervisor.core.model import State
 from hawse.supervisor.engine import Engine
-from hawse.supervisor.lifecycle.attaching import Attachments
+from hawse.supervisor.runtime.attaching import Attachments
 from hawse.supervisor.runtime.client import AttachOptions
 
 

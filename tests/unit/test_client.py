@@ -20,9 +20,10 @@ import pytest
 from hawse.supervisor.core.errors import KernelError, NotFound, StartError, Unavailable, UserError
 from hawse.supervisor.core.model import ContainerId, ProcessIdentity
 from hawse.supervisor.linux import process
-from hawse.supervisor.runtime import channel, client, protocol
+from hawse.supervisor.runtime import channel, client
 from hawse.supervisor.runtime.client import AttachOptions, Shim
 from hawse.supervisor.runtime.exitrecord import ExitInfo, read_exit_record
+from hawse.supervisor.shim import protocol
 
 CONTAINER = ContainerId("c" * 64)
 STARTED = 1_700_000_000_000_000_000

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from hawse.supervisor.linux import journald
-from hawse.supervisor.runtime import journalwriter
-from hawse.supervisor.runtime.journalwriter import JournalWriter
+from hawse.supervisor.shim import journalwriter
+from hawse.supervisor.shim.journalwriter import JournalWriter
 
 FIELDS = journald.encode({"CONTAINER_NAME": "web", "two\nlines": "a\nb"})
 

@@ -16,7 +16,7 @@ from hawse.supervisor.linux import inotify
 from hawse.supervisor.runtime import logfollow, logreader
 from hawse.supervisor.runtime.logfollow import LogQuery, read_log
 from hawse.supervisor.runtime.logreader import Entry, last_lines, timestamp
-from hawse.supervisor.runtime.logwriter import LogWriter
+from hawse.supervisor.shim.logwriter import LogWriter
 
 DEADLINE = 60.0
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hawse.supervisor.runtime.logwriter import LONGEST_PARTIAL, LogWriter
+from hawse.supervisor.shim.logwriter import LONGEST_PARTIAL, LogWriter
 
 ENTRY = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z) (stdout|stderr) ([FP]) (.*)", re.DOTALL)
 
@@ -149,6 +149,6 @@ def test_the_writer_imports_nothing_heavy() -> None:
         "import os, sys; before=set(sys.modules); sys.path.insert(0, sys.argv[1]); import logwriter;"
         "print(sorted(set(sys.modules) - before - {'logwriter', 'time'}))"
     )
-    folder = Path(__file__).parents[2] / "supervisor/runtime"
+    folder = Path(__file__).parents[2] / "supervisor/shim"
     out = subprocess.run([sys.executable, "-I", "-S", "-c", code, folder], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "['__future__']"

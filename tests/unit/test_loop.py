@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from hawse.supervisor.runtime.loop import HANGUP, READ, Loop
+from hawse.supervisor.shim.loop import HANGUP, READ, Loop
 
 
 def test_a_number_that_is_used_again_gets_no_event_of_its_predecessor() -> None:

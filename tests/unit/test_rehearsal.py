@@ -13,7 +13,7 @@ PAGE = 4096
 
 LOOK = """
 import json, os
-from hawse.supervisor.runtime import rehearsal
+from hawse.supervisor.shim import rehearsal
 rehearsal.rehearse({scratch!r})
 sizes = range(rehearsal.SMALL_OBJECT, 48, -rehearsal.ALIGNMENT)
 made = [bytes(size - 33) for size in sizes]

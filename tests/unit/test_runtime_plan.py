@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from hawse.supervisor.linux.mounts import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY
-from hawse.supervisor.runtime.operations import Bind, Mask, NewFilesystem, ReadOnly
-from hawse.supervisor.runtime.plan import plan
-from hawse.supervisor.runtime.protocol import MountSpec, ProcessSpec, RootfsSpec, ShimSpec
-from hawse.supervisor.runtime.sources import Source, SysfsSource
+from hawse.supervisor.shim.operations import Bind, Mask, NewFilesystem, ReadOnly
+from hawse.supervisor.shim.plan import plan
+from hawse.supervisor.shim.protocol import MountSpec, ProcessSpec, RootfsSpec, ShimSpec
+from hawse.supervisor.shim.sources import Source, SysfsSource
 
 SPEC = ShimSpec(
     id="c",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hawse.supervisor.runtime.terminal import DEFAULT_DETACH_KEYS, DetachScanner, parse_keys
+from hawse.supervisor.shim.terminal import DEFAULT_DETACH_KEYS, DetachScanner, parse_keys
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from hawse.supervisor.core.model import ContainerId
-from hawse.supervisor.runtime import protocol
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.reports import ForeignShim
+from hawse.supervisor.shim import protocol
 
 RECORDED = Path(__file__).parents[1] / "fixtures/shim-v1.jsonl"
 

@@ -7,17 +7,17 @@ import errno
 import os
 from typing import TYPE_CHECKING, Any
 
-from hawse.supervisor.runtime import exits, protocol
-from hawse.supervisor.runtime.attached import Wishes
-from hawse.supervisor.runtime.control import Connection, Message
-from hawse.supervisor.runtime.exec_ import Exec
-from hawse.supervisor.runtime.midwife import read_spec
-from hawse.supervisor.runtime.program import Failure
-from hawse.supervisor.runtime.pump import Pump
-from hawse.supervisor.runtime.terminal import DEFAULT_DETACH_KEYS, parse_keys
+from hawse.supervisor.shim import exits, protocol
+from hawse.supervisor.shim.attached import Wishes
+from hawse.supervisor.shim.control import Connection, Message
+from hawse.supervisor.shim.exec_ import Exec
+from hawse.supervisor.shim.midwife import read_spec
+from hawse.supervisor.shim.program import Failure
+from hawse.supervisor.shim.pump import Pump
+from hawse.supervisor.shim.terminal import DEFAULT_DETACH_KEYS, parse_keys
 
 if TYPE_CHECKING:
-    from hawse.supervisor.runtime.shim import Shim
+    from hawse.supervisor.shim.shim import Shim
 
 EXECS_REMEMBERED = 32
 """Exit codes of ended execs that a daemon which comes later can still ask for."""

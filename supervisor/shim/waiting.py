@@ -10,9 +10,9 @@ import select
 import traceback
 from typing import NoReturn
 
-from hawse.supervisor.runtime import midwife, protocol
-from hawse.supervisor.runtime.protocol import Socket
-from hawse.supervisor.runtime.shim import Shim
+from hawse.supervisor.shim import midwife, protocol
+from hawse.supervisor.shim.protocol import Socket
+from hawse.supervisor.shim.shim import Shim
 
 TAKEN, NO_DAEMON = b"t", b"n"
 """What a shim that has waited says to the spawner: it has its job; or there will be none any more."""

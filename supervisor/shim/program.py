@@ -27,8 +27,8 @@ from hawse.supervisor.linux.syscalls import (
     openat2,
     prctl,
 )
-from hawse.supervisor.runtime.protocol import ProcessSpec
-from hawse.supervisor.runtime.stdio import Stdio
+from hawse.supervisor.shim.protocol import ProcessSpec
+from hawse.supervisor.shim.stdio import Stdio
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_FOUND, NOT_EXECUTABLE, ENGINE_FAILED = 127, 126, 125

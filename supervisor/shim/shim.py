@@ -18,19 +18,19 @@ import time
 
 from hawse.supervisor import faults
 from hawse.supervisor.linux import journald
-from hawse.supervisor.runtime import exits, protocol
-from hawse.supervisor.runtime.control import Control, Message
-from hawse.supervisor.runtime.exec_ import DRAIN_LIMIT, Exec
-from hawse.supervisor.runtime.exits import ExitRecord
-from hawse.supervisor.runtime.journalwriter import JournalWriter
-from hawse.supervisor.runtime.logwriter import LogWriter
-from hawse.supervisor.runtime.loop import READ, Loop
-from hawse.supervisor.runtime.midwife import Charge
-from hawse.supervisor.runtime.offspring import failed, receive, set_limits
-from hawse.supervisor.runtime.program import Failure
-from hawse.supervisor.runtime.protocol import Socket
-from hawse.supervisor.runtime.pump import Pump
-from hawse.supervisor.runtime.requests import Requests
+from hawse.supervisor.shim import exits, protocol
+from hawse.supervisor.shim.control import Control, Message
+from hawse.supervisor.shim.exec_ import DRAIN_LIMIT, Exec
+from hawse.supervisor.shim.exits import ExitRecord
+from hawse.supervisor.shim.journalwriter import JournalWriter
+from hawse.supervisor.shim.logwriter import LogWriter
+from hawse.supervisor.shim.loop import READ, Loop
+from hawse.supervisor.shim.midwife import Charge
+from hawse.supervisor.shim.offspring import failed, receive, set_limits
+from hawse.supervisor.shim.program import Failure
+from hawse.supervisor.shim.protocol import Socket
+from hawse.supervisor.shim.pump import Pump
+from hawse.supervisor.shim.requests import Requests
 
 
 class Shim:

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 
-from hawse.supervisor.runtime import protocol, waiting
-from hawse.supervisor.runtime.attached import Wishes
-from hawse.supervisor.runtime.midwife import charge
-from hawse.supervisor.runtime.plan import plan
-from hawse.supervisor.runtime.protocol import MountSpec, ProcessSpec, RootfsSpec, ShimSpec
-from hawse.supervisor.runtime.shim import Shim
+from hawse.supervisor.shim import protocol, waiting
+from hawse.supervisor.shim.attached import Wishes
+from hawse.supervisor.shim.midwife import charge
+from hawse.supervisor.shim.plan import plan
+from hawse.supervisor.shim.protocol import MountSpec, ProcessSpec, RootfsSpec, ShimSpec
+from hawse.supervisor.shim.shim import Shim
 
 ROUNDS = 16
 

@@ -11,10 +11,10 @@ import os
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from hawse.supervisor.runtime import terminal
-from hawse.supervisor.runtime.attached import CHUNK, HIGH_WATER, Callbacks, Client, Wishes, replay
-from hawse.supervisor.runtime.logwriter import LogWriter
-from hawse.supervisor.runtime.loop import READ, WRITE, Loop, Timer
+from hawse.supervisor.shim import terminal
+from hawse.supervisor.shim.attached import CHUNK, HIGH_WATER, Callbacks, Client, Wishes, replay
+from hawse.supervisor.shim.logwriter import LogWriter
+from hawse.supervisor.shim.loop import READ, WRITE, Loop, Timer
 
 PAUSE = 0.2
 """Seconds of silence after which an unfinished line goes to the log."""

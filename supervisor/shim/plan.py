@@ -16,7 +16,7 @@ from hawse.supervisor.linux.mounts import (
     MOUNT_ATTR_RDONLY,
     MOUNT_ATTR_STRICTATIME,
 )
-from hawse.supervisor.runtime.operations import (
+from hawse.supervisor.shim.operations import (
     HARDENED,
     NODES,
     Bind,
@@ -28,8 +28,8 @@ from hawse.supervisor.runtime.operations import (
     Symlink,
     Sysctl,
 )
-from hawse.supervisor.runtime.protocol import MountSpec, ShimSpec
-from hawse.supervisor.runtime.sources import Source, SysfsSource
+from hawse.supervisor.shim.protocol import MountSpec, ShimSpec
+from hawse.supervisor.shim.sources import Source, SysfsSource
 
 CGROUP = "/sys/fs/cgroup"
 LINKS = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 
 from hawse.supervisor.linux.journald import PATH, Journal
-from hawse.supervisor.runtime.logwriter import LogWriter
+from hawse.supervisor.shim.logwriter import LogWriter
 
 PATIENCE = 0.1
 """Seconds that one line may wait for room in journald's socket."""

@@ -18,9 +18,9 @@ import sys
 
 from hawse.supervisor import faults
 from hawse.supervisor.linux import cgroup_shims, mounts, syscalls
-from hawse.supervisor.runtime import protocol, waiting
-from hawse.supervisor.runtime.protocol import Socket
-from hawse.supervisor.runtime.rehearsal import rehearse
+from hawse.supervisor.shim import protocol, waiting
+from hawse.supervisor.shim.protocol import Socket
+from hawse.supervisor.shim.rehearsal import rehearse
 
 READ_ONLY_SELF = "hawse-read-only-self"
 MSG_PEEK = int(socket.MSG_PEEK)

@@ -23,14 +23,14 @@ from typing import NoReturn
 from hawse.supervisor.linux import apparmor, mounts, syscalls
 from hawse.supervisor.linux.mounts import MOUNT_ATTR_NODEV, MOUNT_ATTR_RDONLY, Filesystem
 from hawse.supervisor.linux.userns import become_root
-from hawse.supervisor.runtime import protocol, reaper, stdio
-from hawse.supervisor.runtime.joining import join
-from hawse.supervisor.runtime.offspring import expect, keep_only, tell_failure, tie_to_parent
-from hawse.supervisor.runtime.operations import Root
-from hawse.supervisor.runtime.plan import Plan
-from hawse.supervisor.runtime.program import Failure, Program, confine
-from hawse.supervisor.runtime.protocol import ShimSpec, Socket
-from hawse.supervisor.runtime.stdio import Stdio
+from hawse.supervisor.shim import protocol, reaper, stdio
+from hawse.supervisor.shim.joining import join
+from hawse.supervisor.shim.offspring import expect, keep_only, tell_failure, tie_to_parent
+from hawse.supervisor.shim.operations import Root
+from hawse.supervisor.shim.plan import Plan
+from hawse.supervisor.shim.program import Failure, Program, confine
+from hawse.supervisor.shim.protocol import ShimSpec, Socket
+from hawse.supervisor.shim.stdio import Stdio
 
 NETLINK_ROUTE = 0
 DESCRIPTORS_REFUSED = (errno.EBADF, errno.EINVAL, errno.EOPNOTSUPP)

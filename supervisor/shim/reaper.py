@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from hawse.supervisor.linux import apparmor
 from hawse.supervisor.linux.syscalls import close_range
-from hawse.supervisor.runtime.protocol import Socket
+from hawse.supervisor.shim.protocol import Socket
 
 _NOT_FORWARDED = {signal.SIGCHLD, signal.SIGTTIN, signal.SIGTTOU, signal.SIGTSTP}
 

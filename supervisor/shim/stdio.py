@@ -9,8 +9,8 @@ import os
 from dataclasses import dataclass
 
 from hawse.supervisor.linux import rooted
-from hawse.supervisor.runtime import terminal
-from hawse.supervisor.runtime.protocol import ProcessSpec
+from hawse.supervisor.shim import terminal
+from hawse.supervisor.shim.protocol import ProcessSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,12 +23,12 @@ from typing import NoReturn
 
 from hawse.supervisor import faults
 from hawse.supervisor.linux import syscalls, userns
-from hawse.supervisor.runtime import init, protocol
-from hawse.supervisor.runtime.offspring import keep_only, tell_failure
-from hawse.supervisor.runtime.plan import Plan, plan
-from hawse.supervisor.runtime.program import Failure, read_filter
-from hawse.supervisor.runtime.protocol import ShimSpec, Socket
-from hawse.supervisor.runtime.sources import Source, SysfsSource
+from hawse.supervisor.shim import init, protocol
+from hawse.supervisor.shim.offspring import keep_only, tell_failure
+from hawse.supervisor.shim.plan import Plan, plan
+from hawse.supervisor.shim.program import Failure, read_filter
+from hawse.supervisor.shim.protocol import ShimSpec, Socket
+from hawse.supervisor.shim.sources import Source, SysfsSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

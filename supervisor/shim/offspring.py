@@ -12,9 +12,9 @@ import socket
 from typing import Any
 
 from hawse.supervisor.linux import syscalls
-from hawse.supervisor.runtime import protocol
-from hawse.supervisor.runtime.program import Failure
-from hawse.supervisor.runtime.protocol import Socket
+from hawse.supervisor.shim import protocol
+from hawse.supervisor.shim.program import Failure
+from hawse.supervisor.shim.protocol import Socket
 
 Message = dict[str, Any]
 

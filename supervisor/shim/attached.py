@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from hawse.supervisor.runtime.loop import HANGUP, READ, WRITE, Loop
-from hawse.supervisor.runtime.terminal import DetachScanner
+from hawse.supervisor.shim.loop import HANGUP, READ, WRITE, Loop
+from hawse.supervisor.shim.terminal import DetachScanner
 
 HIGH_WATER = 256 * 1024
 CHUNK = 64 * 1024

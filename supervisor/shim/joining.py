@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from hawse.supervisor.runtime.program import Failure
+from hawse.supervisor.shim.program import Failure
 
 
 def join(cgroups: list[str]) -> None:

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from hawse.supervisor.runtime import protocol
-from hawse.supervisor.runtime.loop import READ, Loop
-from hawse.supervisor.runtime.protocol import Socket
+from hawse.supervisor.shim import protocol
+from hawse.supervisor.shim.loop import READ, Loop
+from hawse.supervisor.shim.protocol import Socket
 
 Message = dict[str, Any]
 
