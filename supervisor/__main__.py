@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gc
 
-from hawse.supervisor.signals import Signals
+from hawse.supervisor.process.signals import Signals
 
 signals = Signals()
 signals.hold()  # a SIGHUP that comes during the imports ends nothing, either
@@ -35,10 +35,8 @@ import anyio.abc
 import structlog
 
 from hawse.handlers import BUILTIN
-from hawse.supervisor import faults, stacks
-from hawse.supervisor import log as logging
+from hawse.supervisor import faults
 from hawse.supervisor.api.server import make_app, serve
-from hawse.supervisor.config import LOG_FORMATS, LOG_LEVELS, Config
 from hawse.supervisor.core import version
 from hawse.supervisor.core.errors import HawseError, KernelError, Unavailable
 from hawse.supervisor.core.events import DaemonStarted
@@ -51,10 +49,13 @@ from hawse.supervisor.linux import cgroup_hierarchy, cgroup_shims, process
 from hawse.supervisor.linux.heldports import HeldPorts
 from hawse.supervisor.linux.sharedport import SharedPort
 from hawse.supervisor.network.core import NetworkCore
-from hawse.supervisor.notify import notify, notify_reloading, watchdog_interval
 from hawse.supervisor.parts import Parts
+from hawse.supervisor.process import log as logging
+from hawse.supervisor.process import stacks
+from hawse.supervisor.process.config import LOG_FORMATS, LOG_LEVELS, Config
+from hawse.supervisor.process.notify import notify, notify_reloading, watchdog_interval
+from hawse.supervisor.process.reload import Settings, reload
 from hawse.supervisor.reconcile import copies, rebuild
-from hawse.supervisor.reload import Settings, reload
 from hawse.supervisor.runtime import seccomp
 from hawse.supervisor.runtime.launcher import Spawner
 from hawse.supervisor.store.store import Store

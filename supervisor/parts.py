@@ -14,7 +14,6 @@ from pathlib import Path
 from random import Random
 from typing import Protocol
 
-from hawse.supervisor.config import Config
 from hawse.supervisor.core.model import Container, ContainerConfig, ContainerId, NetworkName
 from hawse.supervisor.images.images import Images
 from hawse.supervisor.journal.waits import Waits
@@ -23,7 +22,8 @@ from hawse.supervisor.linux.heldports import HeldPorts
 from hawse.supervisor.linux.sharedport import SharedPort
 from hawse.supervisor.locks import KeyedLocks
 from hawse.supervisor.network.core import NetworkCore
-from hawse.supervisor.reload import Settings
+from hawse.supervisor.process.config import Config
+from hawse.supervisor.process.reload import Settings
 from hawse.supervisor.runtime.attaching import Attachments
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.launcher import Spawner

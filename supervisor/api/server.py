@@ -25,10 +25,10 @@ from hawse.supervisor.api import wire
 from hawse.supervisor.api.call import HEADERS, Call, encode
 from hawse.supervisor.api.connection import Api
 from hawse.supervisor.api.router import Router
-from hawse.supervisor.config import Config
 from hawse.supervisor.core.errors import Gone, HawseError, KernelError, Unavailable, UserError
 from hawse.supervisor.docker.query import Query
 from hawse.supervisor.linux.peer import Peer
+from hawse.supervisor.process.config import Config
 
 if TYPE_CHECKING:
     from hawse.supervisor.engine import Engine

@@ -22,7 +22,6 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from hawse.supervisor.config import Config
 from hawse.supervisor.core import events
 from hawse.supervisor.core.errors import Unavailable
 from hawse.supervisor.core.model import (
@@ -38,6 +37,7 @@ from hawse.supervisor.core.model import (
     Volume,
     decoder,
 )
+from hawse.supervisor.process.config import Config
 from hawse.supervisor.reconcile import copies
 from hawse.supervisor.reconcile.copies import ContainerCopy
 from hawse.supervisor.runtime.client import Shim

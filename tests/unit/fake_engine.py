@@ -21,7 +21,6 @@ from typing import Any
 from msgspec.structs import replace
 
 from hawse.supervisor.api import wire
-from hawse.supervisor.config import Config
 from hawse.supervisor.core import events, machine
 from hawse.supervisor.core.errors import Conflict, Forbidden, NotFound, NotModified, StartError
 from hawse.supervisor.core.model import (
@@ -48,6 +47,7 @@ from hawse.supervisor.lifecycle.transitions import move
 from hawse.supervisor.lifecycle.volumes import Volumes
 from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy
 from hawse.supervisor.linux.features import Feature
+from hawse.supervisor.process.config import Config
 from hawse.supervisor.reconcile.plan import Action
 from hawse.supervisor.runtime.client import AttachOptions
 from hawse.supervisor.runtime.spec import Paths

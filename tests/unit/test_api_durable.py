@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hawse.supervisor.api.server import make_app, serve
-from hawse.supervisor.config import Config
+from hawse.supervisor.process.config import Config
 from hawse.supervisor.store.store import Store
 from tests.unit.api_client import Api
 from tests.unit.fake_engine import BUSYBOX, FakeEngine

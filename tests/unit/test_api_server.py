@@ -18,9 +18,9 @@ from hawse.supervisor.api.document import document
 from hawse.supervisor.api.router import Router
 from hawse.supervisor.api.routes import ROUTES
 from hawse.supervisor.api.server import make_app, serve
-from hawse.supervisor.config import Config
 from hawse.supervisor.core.errors import NotFound, Unavailable, UserError
 from hawse.supervisor.core.model import State
+from hawse.supervisor.process.config import Config
 from hawse.supervisor.store.store import Store
 from tests.unit.api_client import Api, head
 from tests.unit.fake_engine import FakeEngine

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hawse.supervisor.config import Config, load
 from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.process.config import Config, load
 
 
 @pytest.fixture

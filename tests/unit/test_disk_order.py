@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hawse.supervisor.config import Config
 from hawse.supervisor.images.images import Images
 from hawse.supervisor.lifecycle.volumes import Volumes
 from hawse.supervisor.linux import syscalls
+from hawse.supervisor.process.config import Config
 from hawse.supervisor.runtime import seccomp
 from hawse.supervisor.store.store import Store
 

@@ -16,8 +16,8 @@ from hawse.cli.install.group import GROUP
 from hawse.cli.install.inventory import CONFIG, LINK, NETWORKD, PROFILE, UDEV_RULES, UNIT_DIRECTORY, inventory
 from hawse.cli.install.manual import escape, manual
 from hawse.cli.install.program import program, program_problems
-from hawse.supervisor.config import Config, load
 from hawse.supervisor.linux.rtnetlink import DEVICE_GROUP
+from hawse.supervisor.process.config import Config, load
 
 PROGRAM = "/srv/hawse/bin/hawse"
 

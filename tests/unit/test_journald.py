@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hawse.supervisor import log
 from hawse.supervisor.linux import journald
+from hawse.supervisor.process import log
 
 
 @pytest.fixture

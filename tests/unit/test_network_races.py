@@ -21,7 +21,6 @@ import pytest_asyncio
 from msgspec.structs import replace
 
 from hawse.handlers import connect, disconnect
-from hawse.supervisor.config import Config
 from hawse.supervisor.core import events
 from hawse.supervisor.core.errors import Forbidden, HawseError, NotFound
 from hawse.supervisor.core.model import (
@@ -38,6 +37,7 @@ from hawse.supervisor.journal.waits import Waits
 from hawse.supervisor.lifecycle import cabling, creating
 from hawse.supervisor.lifecycle.networks import Networks
 from hawse.supervisor.locks import Busy, KeyedLocks
+from hawse.supervisor.process.config import Config
 from hawse.supervisor.reconcile import repairs
 from hawse.supervisor.reconcile.plan import Action, Kind
 from hawse.supervisor.runtime.spec import Paths

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hawse.supervisor.core.errors import UserError
-from hawse.supervisor.reload import Settings
+from hawse.supervisor.process.reload import Settings
 
 
 @pytest.fixture

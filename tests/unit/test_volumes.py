@@ -13,12 +13,12 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
-from hawse.supervisor.config import Config
 from hawse.supervisor.core.errors import Conflict, NotFound, Unavailable, UserError
 from hawse.supervisor.core.model import ContainerConfig, MountSpec
 from hawse.supervisor.lifecycle import creating, volumes
 from hawse.supervisor.lifecycle.volumes import TRASH, Volumes
 from hawse.supervisor.linux import threads
+from hawse.supervisor.process.config import Config
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx
 

@@ -8,9 +8,9 @@ from typing import Any, Self
 
 import structlog
 
-from hawse.supervisor import log as logging
-from hawse.supervisor.config import Config, load
 from hawse.supervisor.core.errors import HawseError
+from hawse.supervisor.process import log as logging
+from hawse.supervisor.process.config import Config, load
 
 LIVE = ("log_level", "address_pools", "journal_max_age", "journal_max_bytes", "audit_interval")
 """What can be changed while the daemon runs.  The rest is in the names of kernel objects, in paths that shims have open, or
