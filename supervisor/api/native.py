@@ -9,9 +9,10 @@ from typing import Any
 from aiohttp import web
 from msgspec import to_builtins
 
-from hawse.supervisor.api import look, wire
+from hawse.supervisor.api import wire
 from hawse.supervisor.api.call import Call
-from hawse.supervisor.api.system import counts, obstacles
+from hawse.supervisor.api.endpoints import look
+from hawse.supervisor.api.endpoints.system import counts, obstacles
 from hawse.supervisor.core.errors import NotFound
 from hawse.supervisor.core.model import encode_hook
 

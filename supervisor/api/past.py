@@ -8,7 +8,7 @@ from aiohttp import web
 
 from hawse.supervisor.api import wire
 from hawse.supervisor.api.call import Call
-from hawse.supervisor.api.look import surroundings
+from hawse.supervisor.api.endpoints.look import surroundings
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.model import Container, Lease
 from hawse.supervisor.docker.view_container import summary

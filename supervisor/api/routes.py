@@ -12,28 +12,22 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from hawse.supervisor.api import (
-    audit,
+from hawse.supervisor.api import audit, hooks, metrics, native, native_events, past, subscriptions
+from hawse.supervisor.api.call import Call
+from hawse.supervisor.api.endpoints import (
     containers,
     disk,
     events,
     exec_,
     files,
-    hooks,
     images,
     logs,
-    metrics,
-    native,
-    native_events,
     networks,
-    past,
     streams,
-    subscriptions,
     system,
     usage,
     volumes,
 )
-from hawse.supervisor.api.call import Call
 from hawse.supervisor.api.wire import NATIVE
 from hawse.supervisor.core.errors import NotImplementedYet
 

@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 
 from hawse.supervisor.api import upload
-from hawse.supervisor.api.usage import _CELLS, _columns
+from hawse.supervisor.api.endpoints.usage import _CELLS, _columns
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.linux import procfs
 from hawse.supervisor.linux.diskusage import apparent_size

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from hawse.supervisor.api import look
 from hawse.supervisor.api.call import Call
-from hawse.supervisor.api.look import Seen
-from hawse.supervisor.api.volumes import kept
-from hawse.supervisor.api.volumes import view as volume_view
+from hawse.supervisor.api.endpoints import look
+from hawse.supervisor.api.endpoints.look import Seen
+from hawse.supervisor.api.endpoints.volumes import kept
+from hawse.supervisor.api.endpoints.volumes import view as volume_view
 from hawse.supervisor.core.errors import Conflict, NotFound
 from hawse.supervisor.core.model import State
 from hawse.supervisor.docker import view_container, view_image

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from hawse.supervisor.api import hijack, wire
 from hawse.supervisor.api.call import Call
-from hawse.supervisor.api.logs import shown
+from hawse.supervisor.api.endpoints.logs import shown
 from hawse.supervisor.core.errors import Conflict, HawseError, UserError
 from hawse.supervisor.core.model import Container, State
 from hawse.supervisor.docker.body import MAX_SIZE

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from hawse.supervisor.api import hijack
 from hawse.supervisor.api.call import Call
-from hawse.supervisor.api.streams import DEFAULT_DETACH_KEYS, size
+from hawse.supervisor.api.endpoints.streams import DEFAULT_DETACH_KEYS, size
 from hawse.supervisor.core.errors import Conflict, HawseError, UserError
 from hawse.supervisor.docker.body import Body, console_size, invalid
 from hawse.supervisor.lifecycle.execs import ExecConfig

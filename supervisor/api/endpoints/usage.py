@@ -11,9 +11,10 @@ from typing import Any
 import anyio
 from aiohttp import web
 
-from hawse.supervisor.api import look, wire
+from hawse.supervisor.api import wire
 from hawse.supervisor.api.call import Call
-from hawse.supervisor.api.look import Seen
+from hawse.supervisor.api.endpoints import look
+from hawse.supervisor.api.endpoints.look import Seen
 from hawse.supervisor.core.errors import Conflict, NotFound, UserError
 from hawse.supervisor.core.events import rfc3339
 from hawse.supervisor.core.model import ID_RANGE, Container, State

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from hawse.supervisor.api import upload, wire
 from hawse.supervisor.api.call import Call
-from hawse.supervisor.api.volumes import kept
+from hawse.supervisor.api.endpoints.volumes import kept
 from hawse.supervisor.core.errors import Conflict, NotFound, NotImplementedYet, UserError
 from hawse.supervisor.core.model import Image
 from hawse.supervisor.docker import view_image

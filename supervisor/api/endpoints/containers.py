@@ -5,9 +5,9 @@ from __future__ import annotations
 from aiohttp import web
 from msgspec.structs import replace
 
-from hawse.supervisor.api import look
 from hawse.supervisor.api.call import Call
-from hawse.supervisor.api.look import Seen
+from hawse.supervisor.api.endpoints import look
+from hawse.supervisor.api.endpoints.look import Seen
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.model import ContainerConfig, Resources, State
 from hawse.supervisor.core.signal_names import signal_number
