@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from hawse.supervisor.api import audit, hooks, metrics, native, native_events, past, subscriptions
 from hawse.supervisor.api.call import Call
 from hawse.supervisor.api.endpoints import (
     containers,
@@ -28,6 +27,8 @@ from hawse.supervisor.api.endpoints import (
     usage,
     volumes,
 )
+from hawse.supervisor.api.native import audit, hooks, metrics, past, records, subscriptions
+from hawse.supervisor.api.native import events as native_events
 from hawse.supervisor.api.wire import NATIVE
 from hawse.supervisor.core.errors import NotImplementedYet
 
@@ -135,10 +136,10 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/volumes/prune", volumes.prune),
     Route("GET", "/volumes/{ref}", volumes.inspect),
     Route("DELETE", "/volumes/{ref}", volumes.remove),
-    Route("GET", f"{NATIVE}/info", native.info),
-    Route("GET", f"{NATIVE}/snapshot", native.snapshot),
-    Route("POST", f"{NATIVE}/rehearsal", native.rehearse),
-    Route("POST", f"{NATIVE}/shutdown", native.shutdown),
+    Route("GET", f"{NATIVE}/info", records.info),
+    Route("GET", f"{NATIVE}/snapshot", records.snapshot),
+    Route("POST", f"{NATIVE}/rehearsal", records.rehearse),
+    Route("POST", f"{NATIVE}/shutdown", records.shutdown),
     Route("GET", f"{NATIVE}/audit", audit.look),
     Route("POST", f"{NATIVE}/audit", audit.repair),
     Route("GET", f"{NATIVE}/events", native_events.events),
@@ -155,7 +156,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", f"{NATIVE}/subscriptions/{{ref}}/replay", subscriptions.replay),
     Route("POST", f"{NATIVE}/subscriptions/{{ref}}/ack", subscriptions.acknowledge, passing=True),  # else redelivered
     Route("GET", f"{NATIVE}/subscriptions/{{ref}}/events", subscriptions.events),
-    Route("GET", f"{NATIVE}/containers/{{ref}}", native.container),
+    Route("GET", f"{NATIVE}/containers/{{ref}}", records.container),
     Route("GET", f"{NATIVE}/hooks", hooks.listing),
     Route("GET", f"{NATIVE}/hooks/runs", hooks.runs),
     Route("POST", f"{NATIVE}/hooks/test", hooks.test),

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from hawse.supervisor.api import wire
 from hawse.supervisor.api.call import Call
-from hawse.supervisor.api.native_events import heartbeat, notice
+from hawse.supervisor.api.native.events import heartbeat, notice
 from hawse.supervisor.core.errors import Gone, NotFound, UserError
 from hawse.supervisor.core.events import rfc3339
 from hawse.supervisor.docker.body import Body
