@@ -6,11 +6,11 @@ import json
 import sys
 from collections.abc import Iterator
 
-from hawse.cli.client import quote
 from hawse.cli.context import Context
 from hawse.cli.errors import Failure
 from hawse.cli.flags import Command, Flag, Options
 from hawse.cli.images import split_tag
+from hawse.cli.wire.client import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _import(context: Context, options: Options, arguments: list[str]) -> int:
 
 
 def _query(query: dict[str, str | None]) -> str:
-    from hawse.cli.client import query_string
+    from hawse.cli.wire.client import query_string
 
     return f"?{query_string(query)}"
 

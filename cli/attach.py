@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hawse.cli.client import quote
 from hawse.cli.context import Context
 from hawse.cli.errors import ApiError, Failure
 from hawse.cli.flags import Command, Flag, Options
 from hawse.cli.listing import together
+from hawse.cli.wire.client import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ def _start(context: Context, options: Options, names: list[str]) -> int:
 
 
 def _start_attached(context: Context, options: Options, name: str) -> int:
-    from hawse.cli.foreground import Foreground
     from hawse.cli.run import program_error
-    from hawse.cli.terminal import require
+    from hawse.cli.wire.foreground import Foreground
+    from hawse.cli.wire.terminal import require
 
     found = context.client.get(f"/containers/{quote(name)}/json")
     config = found["Config"]
@@ -53,8 +53,8 @@ def _start_attached(context: Context, options: Options, name: str) -> int:
 
 
 def _attach(context: Context, options: Options, names: list[str]) -> int:
-    from hawse.cli.foreground import Foreground
-    from hawse.cli.terminal import require
+    from hawse.cli.wire.foreground import Foreground
+    from hawse.cli.wire.terminal import require
 
     found = context.client.get(f"/containers/{quote(names[0])}/json")
     _check_running(found["State"])

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 
-from hawse.cli.client import Client
 from hawse.cli.context import Context
 from hawse.cli.errors import Failure
 from hawse.cli.flags import Command, Flag
 from hawse.cli.verbs import GROUPS, VERBS
+from hawse.cli.wire.client import Client
 
 FILES = ":files"
 """Told instead of candidates: the shell completes paths itself."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from hawse.cli.client import Client, absent
 from hawse.cli.errors import Failure
+from hawse.cli.wire.client import Client, absent
 from hawse.supervisor.api import wire
 
 RUN_DIR = os.path.dirname(wire.DEFAULT_SOCKET)
@@ -32,7 +32,7 @@ class Context:
         return self._client
 
     def _on_absent(self) -> None:
-        from hawse.cli.running import refuse_removed
+        from hawse.cli.wire.running import refuse_removed
 
         refuse_removed(self.run_dir, self.socket_path)
         if not self.autostart:

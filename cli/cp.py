@@ -9,11 +9,11 @@ import posixpath
 import sys
 from collections.abc import Iterator
 
-from hawse.cli.client import quote
 from hawse.cli.context import Context
 from hawse.cli.errors import ApiError, Failure
 from hawse.cli.flags import Command, Flag, Options
-from hawse.cli.response import Response
+from hawse.cli.wire.client import quote
+from hawse.cli.wire.response import Response
 from hawse.supervisor.api import wire
 
 TYPE_CHECKING = False

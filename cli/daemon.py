@@ -8,11 +8,11 @@ import socket
 import sys
 import time
 
-from hawse.cli.client import absent
 from hawse.cli.context import FLAGS, Context
 from hawse.cli.errors import NoDaemon
 from hawse.cli.flags import Command, Flag, Options
-from hawse.cli.running import holder
+from hawse.cli.wire.client import absent
+from hawse.cli.wire.running import holder
 
 DEADLINE = 30.0
 """Seconds that a daemon started by us has to answer."""

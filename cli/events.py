@@ -6,7 +6,6 @@ import json
 import os
 import sys
 
-from hawse.cli import journal
 from hawse.cli.context import Context
 from hawse.cli.errors import Failure
 from hawse.cli.eventline import table_line
@@ -14,6 +13,7 @@ from hawse.cli.flags import Command, Flag, Options
 from hawse.cli.listing import filters
 from hawse.cli.table import coloured, painted
 from hawse.cli.times import moment, rfc3339
+from hawse.cli.wire import journal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 
-from hawse.cli import detach
-from hawse.cli.client import quote
 from hawse.cli.container_body import environment
 from hawse.cli.context import Context
 from hawse.cli.errors import ApiError, Failure
 from hawse.cli.flags import Command, Flag, Options
-from hawse.cli.response import Response
+from hawse.cli.wire import detach
+from hawse.cli.wire.client import quote
+from hawse.cli.wire.response import Response
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def _exec(context: Context, options: Options, arguments: list[str]) -> int:
     container, *program = arguments
     if not options.detach and options.tty:
-        from hawse.cli.terminal import require
+        from hawse.cli.wire.terminal import require
 
         require(options.interactive, options.tty)
     keys = detach.parse(options.detach_keys)
@@ -47,7 +47,7 @@ def _exec(context: Context, options: Options, arguments: list[str]) -> int:
 
 
 def _attached(context: Context, options: Options, path: str, keys: bytes) -> int:
-    from hawse.cli.stream import Stream
+    from hawse.cli.wire.stream import Stream
 
     raw = options.tty and options.interactive
     with contextlib.ExitStack() as stack:
@@ -56,9 +56,9 @@ def _attached(context: Context, options: Options, path: str, keys: bytes) -> int
         if options.tty:
             import signal
 
-            from hawse.cli.foreground import resize
-            from hawse.cli.signals import SignalQueue
-            from hawse.cli.terminal import RawTerminal, size
+            from hawse.cli.wire.foreground import resize
+            from hawse.cli.wire.signals import SignalQueue
+            from hawse.cli.wire.terminal import RawTerminal, size
 
             signals = stack.enter_context(SignalQueue([signal.SIGWINCH]))
             if console := size() or size(0):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 
-from hawse.cli.client import quote
 from hawse.cli.context import Context
 from hawse.cli.errors import ApiError
 from hawse.cli.flags import Command, Flag, Options
 from hawse.cli.listing import each, filters
 from hawse.cli.table import FORMAT, show
 from hawse.cli.units import duration, ellipsis, short_id, size
+from hawse.cli.wire.client import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 
-from hawse.cli.client import quote
 from hawse.cli.context import Context
 from hawse.cli.errors import ApiError, Failure
 from hawse.cli.flags import Command, Flag, Options
+from hawse.cli.wire.client import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

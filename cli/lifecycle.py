@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hawse.cli.client import quote
 from hawse.cli.context import Context
 from hawse.cli.errors import Failure
 from hawse.cli.flags import Command, Flag, Options
 from hawse.cli.listing import each, together
+from hawse.cli.wire.client import quote
 
 _NAMES = "CONTAINER [CONTAINER...]"
 
@@ -51,7 +51,7 @@ def _rm(context: Context, options: Options, names: list[str]) -> int:
 def wait_for_end(context: Context, names: list[str]) -> int:
     """Until each has ended; prints their exit codes."""
     from hawse.cli.errors import Disconnected
-    from hawse.cli.foreground import exit_code_after_restart, status
+    from hawse.cli.wire.foreground import exit_code_after_restart, status
 
     def wait(name: str) -> str:
         path = f"/containers/{quote(name)}"

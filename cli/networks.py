@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hawse.cli.client import quote
 from hawse.cli.container_body import key_values
 from hawse.cli.context import Context
 from hawse.cli.errors import ApiError, Failure
@@ -10,6 +9,7 @@ from hawse.cli.flags import Command, Flag, Options
 from hawse.cli.listing import each, filters
 from hawse.cli.table import FORMAT, show
 from hawse.cli.units import short_id
+from hawse.cli.wire.client import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

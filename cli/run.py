@@ -25,7 +25,7 @@ def _run(context: Context, options: Options, arguments: list[str]) -> int:
     except Failure as e:
         raise _explained(context, e.message, e.code) from None
     if not options.detach:
-        from hawse.cli.terminal import require
+        from hawse.cli.wire.terminal import require
 
         require("stdin" in container_body.attached_streams(options) and options.interactive, options.tty)
     elif options.attach:
@@ -44,7 +44,7 @@ def _start(context: Context, options: Options, body: dict[str, Any]) -> int:
         client.post(f"{path}/start")
         print(container)
         return 0
-    from hawse.cli.foreground import Foreground
+    from hawse.cli.wire.foreground import Foreground
 
     streams = container_body.attached_streams(options)
     session = Foreground(
@@ -81,7 +81,7 @@ def _image(context: Context, command: Command, options: Options, arguments: list
 def _create(context: Context, options: Options, body: dict[str, Any]) -> str:
     """The new container's id, written to --cidfile as well.  Warnings go to stderr."""
     if options.tty:
-        from hawse.cli.terminal import size
+        from hawse.cli.wire.terminal import size
 
         if console := size() or size(0):
             body["HostConfig"]["ConsoleSize"] = list(console)

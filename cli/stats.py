@@ -7,13 +7,13 @@ import json
 import select
 import sys
 
-from hawse.cli.client import Client, quote
 from hawse.cli.context import Context
 from hawse.cli.errors import ApiError
 from hawse.cli.flags import Command, Flag, Options
-from hawse.cli.response import Response
 from hawse.cli.table import FORMAT, show
 from hawse.cli.units import short_id, size
+from hawse.cli.wire.client import Client, quote
+from hawse.cli.wire.response import Response
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-from hawse.cli.client import quote
 from hawse.cli.context import Context
 from hawse.cli.errors import Failure
 from hawse.cli.events import expressions
@@ -12,6 +11,7 @@ from hawse.cli.flags import Command, Flag, Options
 from hawse.cli.listing import each
 from hawse.cli.table import FORMAT, show
 from hawse.cli.times import moment
+from hawse.cli.wire.client import quote
 from hawse.supervisor.api import wire
 
 TYPE_CHECKING = False

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from hawse.cli.client import quote
 from hawse.cli.container_flags import LIMITS
 from hawse.cli.context import Context
 from hawse.cli.errors import Failure
 from hawse.cli.flags import Command, Flag, Options
 from hawse.cli.limits import parse_restart
 from hawse.cli.listing import each
+from hawse.cli.wire.client import quote
 
 _FIELDS = {
     "memory": "Memory",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 
 from hawse.cli import lifecycle
-from hawse.cli.client import quote
 from hawse.cli.context import Context
 from hawse.cli.errors import ApiError, Failure
 from hawse.cli.flags import Command, Flag, Options
+from hawse.cli.wire.client import quote
 from hawse.supervisor.api import wire
 
 TYPE_CHECKING = False
@@ -41,7 +41,7 @@ def _until(context: Context, name: str, point: str) -> int:
         raise Failure(f"No such container: {name}")
     if record is not None and (done := _now(record, point)) is not None:
         return _told(name, point, done, record["container"].get("exit"))
-    from hawse.cli import journal
+    from hawse.cli.wire import journal
 
     known = record["container"]["id"] if record is not None else ""
     filters = [f"container={known or name}", "type=container.*", "type=network.connected"]

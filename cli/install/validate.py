@@ -12,7 +12,7 @@ from hawse.cli.install.files import Found, found, not_writable
 from hawse.cli.install.inventory import CONFIG, Item
 from hawse.cli.install.manifest import Manifest
 from hawse.cli.install.program import program_problems
-from hawse.cli.running import holder
+from hawse.cli.wire.running import holder
 
 
 def validate(

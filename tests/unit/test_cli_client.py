@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hawse.cli.client import Client, query_string, quote
 from hawse.cli.errors import ApiError, Disconnected, Failure, NoDaemon
+from hawse.cli.wire.client import Client, query_string, quote
 from tests.unit.cli_daemon import CliDaemon, Request
 
 

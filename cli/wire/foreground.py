@@ -8,13 +8,13 @@ import sys
 import time
 from collections.abc import Callable
 
-from hawse.cli import detach
-from hawse.cli.client import Client, quote
 from hawse.cli.errors import ApiError, Disconnected, Failure, NoDaemon
-from hawse.cli.response import Response
-from hawse.cli.signals import SignalQueue, forwardable
-from hawse.cli.stream import Stream
-from hawse.cli.terminal import RawTerminal, size
+from hawse.cli.wire import detach
+from hawse.cli.wire.client import Client, quote
+from hawse.cli.wire.response import Response
+from hawse.cli.wire.signals import SignalQueue, forwardable
+from hawse.cli.wire.stream import Stream
+from hawse.cli.wire.terminal import RawTerminal, size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,13 +13,13 @@ import select
 import stat
 from collections.abc import Callable
 
-from hawse.cli.detach import DetachKeys
-from hawse.cli.response import Response
+from hawse.cli.wire.detach import DetachKeys
+from hawse.cli.wire.response import Response
 from hawse.supervisor.api import wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from hawse.cli.signals import SignalQueue
+    from hawse.cli.wire.signals import SignalQueue
 
 _LIMIT = 256 * 1024
 _CHUNK = 64 * 1024

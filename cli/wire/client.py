@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from hawse.cli.errors import ApiError, Disconnected, Failure, NoDaemon
-from hawse.cli.response import Response
+from hawse.cli.wire.response import Response
 from hawse.supervisor.api import wire
 
 TYPE_CHECKING = False

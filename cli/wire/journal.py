@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import time
 
-from hawse.cli.client import Client, quote
 from hawse.cli.errors import Disconnected, Failure, NoDaemon
+from hawse.cli.wire.client import Client, quote
 from hawse.supervisor.api import wire
 
 TYPE_CHECKING = False
