@@ -10,7 +10,7 @@ import json
 
 from hawse.cli.context import Context
 from hawse.cli.flags import Command, Flag, Options
-from hawse.cli.table import aligned
+from hawse.cli.show.table import aligned
 from hawse.supervisor.api import wire
 
 

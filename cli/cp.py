@@ -190,7 +190,7 @@ class _Counted:
 
 def _done(options: Options, size: int, where: str) -> None:
     if sys.stderr.isatty() and not options.quiet:
-        from hawse.cli.units import size as shown
+        from hawse.cli.show.units import size as shown
 
         print(f"Successfully copied {shown(size, precision=3)} to {where}", file=sys.stderr)
 

@@ -7,8 +7,8 @@ import time
 
 from hawse.cli.context import Context
 from hawse.cli.flags import Command, Flag, Options
-from hawse.cli.table import aligned
-from hawse.cli.units import duration, ellipsis, short_id, size
+from hawse.cli.show.table import aligned
+from hawse.cli.show.units import duration, ellipsis, short_id, size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

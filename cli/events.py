@@ -8,11 +8,11 @@ import sys
 
 from hawse.cli.context import Context
 from hawse.cli.errors import Failure
-from hawse.cli.eventline import table_line
 from hawse.cli.flags import Command, Flag, Options
-from hawse.cli.listing import filters
-from hawse.cli.table import coloured, painted
-from hawse.cli.times import moment, rfc3339
+from hawse.cli.show.eventline import table_line
+from hawse.cli.show.listing import filters
+from hawse.cli.show.table import coloured, painted
+from hawse.cli.show.times import moment, rfc3339
 from hawse.cli.wire import journal
 
 TYPE_CHECKING = False
@@ -132,7 +132,7 @@ def _formatter(format: str) -> Callable[[bytes], str]:
     if format == "docker-json":
         return lambda line: line.decode()
     if format != "docker":
-        from hawse.cli.template import Template
+        from hawse.cli.show.template import Template
 
         template = Template(format)
         return lambda line: template.render(_fields(json.loads(line)))

@@ -12,8 +12,8 @@ from hawse.cli.context import Context
 from hawse.cli.errors import ApiError, Failure
 from hawse.cli.events import printer
 from hawse.cli.flags import Command, Flag, Options
-from hawse.cli.table import FORMAT, show
-from hawse.cli.times import moment
+from hawse.cli.show.table import FORMAT, show
+from hawse.cli.show.times import moment
 from hawse.cli.wire.client import quote
 from hawse.supervisor.api import wire
 

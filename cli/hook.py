@@ -7,9 +7,9 @@ import json
 from hawse.cli.context import Context
 from hawse.cli.errors import Failure
 from hawse.cli.flags import Command, Flag, Options
-from hawse.cli.listing import each
-from hawse.cli.table import aligned
-from hawse.cli.times import moment, rfc3339
+from hawse.cli.show.listing import each
+from hawse.cli.show.table import aligned
+from hawse.cli.show.times import moment, rfc3339
 from hawse.supervisor.api import wire
 
 TYPE_CHECKING = False

@@ -7,9 +7,9 @@ import time
 from hawse.cli.context import Context
 from hawse.cli.errors import ApiError
 from hawse.cli.flags import Command, Flag, Options
-from hawse.cli.listing import each, filters
-from hawse.cli.table import FORMAT, show
-from hawse.cli.units import duration, ellipsis, short_id, size
+from hawse.cli.show.listing import each, filters
+from hawse.cli.show.table import FORMAT, show
+from hawse.cli.show.units import duration, ellipsis, short_id, size
 from hawse.cli.wire.client import quote
 
 TYPE_CHECKING = False

@@ -32,7 +32,7 @@ def show(context: Context, options: Options, names: list[str], kinds: tuple[str,
     """Everything found is printed, then every error; the exit code is 1 when there was one."""
     template = None
     if options.format not in ("", "json"):
-        from hawse.cli.template import Template
+        from hawse.cli.show.template import Template
 
         try:
             template = Template(options.format)

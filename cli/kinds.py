@@ -37,19 +37,19 @@ def _filter(text: str) -> tuple[str, str]:
 
 
 def _bytes(text: str) -> int:
-    from hawse.cli.units import parse_bytes
+    from hawse.cli.show.units import parse_bytes
 
     return -1 if text == "-1" else parse_bytes(text)
 
 
 def _decimal(text: str) -> int:
-    from hawse.cli.units import parse_nano_cpus
+    from hawse.cli.show.units import parse_nano_cpus
 
     return parse_nano_cpus(text)
 
 
 def _duration(text: str) -> int:
-    from hawse.cli.units import parse_duration
+    from hawse.cli.show.units import parse_duration
 
     return parse_duration(text)
 

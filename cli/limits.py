@@ -43,7 +43,7 @@ def parse_device(text: str) -> dict[str, str]:
 
 def parse_device_limit(text: str, key: str) -> dict[str, Any]:
     """`/dev/sda:1mb`, for key Rate; `/dev/sda:200`, for key Weight.  Raises ValueError."""
-    from hawse.cli.units import parse_bytes
+    from hawse.cli.show.units import parse_bytes
 
     path, colon, value = text.rpartition(":")
     if not colon or not path.startswith("/dev/"):

@@ -13,7 +13,7 @@ from hawse.supervisor.api import wire
 def _logs(context: Context, options: Options, names: list[str]) -> int:
     since = until = None
     if options.since or options.until:
-        from hawse.cli.times import moment
+        from hawse.cli.show.times import moment
 
         since, until = moment(options.since), moment(options.until)
     query = {

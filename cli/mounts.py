@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from hawse.cli.errors import Failure
-from hawse.cli.units import parse_bytes
+from hawse.cli.show.units import parse_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import sys
 from hawse.cli.context import Context
 from hawse.cli.errors import Failure
 from hawse.cli.flags import Command, Flag, Options
-from hawse.cli.listing import filters
-from hawse.cli.units import size
+from hawse.cli.show.listing import filters
+from hawse.cli.show.units import size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ import time
 from hawse.cli.context import Context
 from hawse.cli.errors import Failure
 from hawse.cli.flags import Command, Flag, Options
-from hawse.cli.listing import filters
-from hawse.cli.table import FORMAT, show
-from hawse.cli.times import moment
-from hawse.cli.units import duration, ellipsis, short_id, size
+from hawse.cli.show.listing import filters
+from hawse.cli.show.table import FORMAT, show
+from hawse.cli.show.times import moment
+from hawse.cli.show.units import duration, ellipsis, short_id, size
 from hawse.supervisor.api import wire
 
 TYPE_CHECKING = False

@@ -8,9 +8,9 @@ from hawse.cli.context import Context
 from hawse.cli.errors import Failure
 from hawse.cli.events import expressions
 from hawse.cli.flags import Command, Flag, Options
-from hawse.cli.listing import each
-from hawse.cli.table import FORMAT, show
-from hawse.cli.times import moment
+from hawse.cli.show.listing import each
+from hawse.cli.show.table import FORMAT, show
+from hawse.cli.show.times import moment
 from hawse.cli.wire.client import quote
 from hawse.supervisor.api import wire
 

@@ -9,8 +9,8 @@ import sys
 from hawse.cli.context import Context
 from hawse.cli.errors import Disconnected, Failure, NoDaemon
 from hawse.cli.flags import Command, Flag, Options
-from hawse.cli.table import coloured, painted
-from hawse.cli.units import size
+from hawse.cli.show.table import coloured, painted
+from hawse.cli.show.units import size
 from hawse.supervisor.api import wire
 
 TYPE_CHECKING = False
@@ -114,7 +114,7 @@ def _formatted(data: dict[str, Any], format: str) -> None:
     if format == "json":
         print(json.dumps(data, ensure_ascii=False))
         return
-    from hawse.cli.template import Template
+    from hawse.cli.show.template import Template
 
     print(Template(format).render(data))
 

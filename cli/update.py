@@ -9,7 +9,7 @@ from hawse.cli.context import Context
 from hawse.cli.errors import Failure
 from hawse.cli.flags import Command, Flag, Options
 from hawse.cli.limits import parse_restart
-from hawse.cli.listing import each
+from hawse.cli.show.listing import each
 from hawse.cli.wire.client import quote
 
 _FIELDS = {

@@ -6,8 +6,8 @@ from hawse.cli.container_body import key_values
 from hawse.cli.context import Context
 from hawse.cli.errors import ApiError, Failure
 from hawse.cli.flags import Command, Flag, Options
-from hawse.cli.listing import each, filters
-from hawse.cli.table import FORMAT, show
+from hawse.cli.show.listing import each, filters
+from hawse.cli.show.table import FORMAT, show
 from hawse.cli.wire.client import quote
 
 _HEADINGS = {

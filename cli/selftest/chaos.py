@@ -17,7 +17,7 @@ from hawse.cli.selftest.lab import HOST, Lab
 from hawse.cli.selftest.snapshot import Snapshot
 from hawse.cli.selftest.storm import Storm
 from hawse.cli.selftest.waiting import PATIENCE
-from hawse.cli.table import aligned
+from hawse.cli.show.table import aligned
 
 KINDS = {
     "link": "links",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hawse.cli.context import Context
 from hawse.cli.flags import Command, Options
-from hawse.cli.table import coloured, painted
+from hawse.cli.show.table import coloured, painted
 from hawse.supervisor.api import wire
 
 

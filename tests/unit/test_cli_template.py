@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hawse.cli.errors import Failure
-from hawse.cli.template import Template
+from hawse.cli.show.template import Template
 
 DATA: dict[str, Any] = {
     "ID": "abc",

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from hawse.cli.errors import Failure
-from hawse.cli.template_functions import FUNCTIONS, shown
+from hawse.cli.show.template_functions import FUNCTIONS, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import time
 from datetime import datetime
 
 from hawse.cli.errors import Failure
-from hawse.cli.units import parse_duration
+from hawse.cli.show.units import parse_duration
 
 _UNIX = re.compile(r"\d+(\.\d{1,9})?\Z")
 _FRACTION = re.compile(r"\.(\d{1,9})\d*")

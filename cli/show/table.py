@@ -42,7 +42,7 @@ def show(
         cells = [[_text(row[column]) for column in columns] for row in rows]
         _print_aligned([[headings[column] for column in columns], *cells], columns, colour)
         return
-    from hawse.cli.template import Template
+    from hawse.cli.show.template import Template
 
     is_table = format.startswith("table ")
     text = format.removeprefix("table ").strip() if is_table else format

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hawse.cli.table import painted
-from hawse.cli.times import nanoseconds, rfc3339
+from hawse.cli.show.table import painted
+from hawse.cli.show.times import nanoseconds, rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
