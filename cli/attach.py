@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hawse.cli.context import Context
 from hawse.cli.errors import ApiError, Failure
-from hawse.cli.flags import Command, Flag, Options
+from hawse.cli.flags.flags import Command, Flag, Options
 from hawse.cli.show.listing import together
 from hawse.cli.wire.client import quote
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 
 from hawse.cli.context import Context
-from hawse.cli.flags import Command, Flag, Options
+from hawse.cli.flags.flags import Command, Flag, Options
 from hawse.cli.show.table import aligned
 from hawse.supervisor.api import wire
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from hawse.cli.destination import Destination, resolve
 from hawse.cli.errors import Failure
-from hawse.cli.flags import USAGE_ERROR
+from hawse.cli.flags.flags import USAGE_ERROR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from hawse.cli.context import Context
 from hawse.cli.errors import ApiError, Failure
-from hawse.cli.flags import Command, Flag, Options
+from hawse.cli.flags.flags import Command, Flag, Options
 from hawse.cli.wire.client import quote
 from hawse.cli.wire.response import Response
 from hawse.supervisor.api import wire

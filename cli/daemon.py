@@ -10,7 +10,7 @@ import time
 
 from hawse.cli.context import FLAGS, Context
 from hawse.cli.errors import NoDaemon
-from hawse.cli.flags import Command, Flag, Options
+from hawse.cli.flags.flags import Command, Flag, Options
 from hawse.cli.wire.client import absent
 from hawse.cli.wire.running import holder
 

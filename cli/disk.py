@@ -6,7 +6,7 @@ import json
 import time
 
 from hawse.cli.context import Context
-from hawse.cli.flags import Command, Flag, Options
+from hawse.cli.flags.flags import Command, Flag, Options
 from hawse.cli.show.table import aligned
 from hawse.cli.show.units import duration, ellipsis, short_id, size
 

@@ -8,7 +8,7 @@ import sys
 
 from hawse.cli.context import Context
 from hawse.cli.errors import Failure
-from hawse.cli.flags import Command, Flag, Options
+from hawse.cli.flags.flags import Command, Flag, Options
 from hawse.cli.show.eventline import table_line
 from hawse.cli.show.listing import filters
 from hawse.cli.show.table import coloured, painted

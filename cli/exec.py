@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 
-from hawse.cli.container_body import environment
 from hawse.cli.context import Context
 from hawse.cli.errors import ApiError, Failure
-from hawse.cli.flags import Command, Flag, Options
+from hawse.cli.flags.container_body import environment
+from hawse.cli.flags.flags import Command, Flag, Options
 from hawse.cli.wire import detach
 from hawse.cli.wire.client import quote
 from hawse.cli.wire.response import Response

@@ -11,7 +11,7 @@ from hawse.cli import images
 from hawse.cli.context import Context
 from hawse.cli.errors import ApiError, Failure
 from hawse.cli.events import printer
-from hawse.cli.flags import Command, Flag, Options
+from hawse.cli.flags.flags import Command, Flag, Options
 from hawse.cli.show.table import FORMAT, show
 from hawse.cli.show.times import moment
 from hawse.cli.wire.client import quote

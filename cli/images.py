@@ -6,7 +6,7 @@ import time
 
 from hawse.cli.context import Context
 from hawse.cli.errors import ApiError
-from hawse.cli.flags import Command, Flag, Options
+from hawse.cli.flags.flags import Command, Flag, Options
 from hawse.cli.show.listing import each, filters
 from hawse.cli.show.table import FORMAT, show
 from hawse.cli.show.units import duration, ellipsis, short_id, size

@@ -7,7 +7,7 @@ import sys
 
 from hawse.cli.context import Context
 from hawse.cli.errors import ApiError, Failure
-from hawse.cli.flags import Command, Flag, Options
+from hawse.cli.flags.flags import Command, Flag, Options
 from hawse.cli.wire.client import quote
 
 TYPE_CHECKING = False

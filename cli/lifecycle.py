@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from hawse.cli.context import Context
 from hawse.cli.errors import Failure
-from hawse.cli.flags import Command, Flag, Options
+from hawse.cli.flags.flags import Command, Flag, Options
 from hawse.cli.show.listing import each, together
 from hawse.cli.wire.client import quote
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from hawse.cli.context import Context
-from hawse.cli.flags import Command, Flag, Options
+from hawse.cli.flags.flags import Command, Flag, Options
 from hawse.cli.wire.client import quote
 from hawse.supervisor.api import wire
 

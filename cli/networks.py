@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hawse.cli.container_body import key_values
 from hawse.cli.context import Context
 from hawse.cli.errors import ApiError, Failure
-from hawse.cli.flags import Command, Flag, Options
+from hawse.cli.flags.container_body import key_values
+from hawse.cli.flags.flags import Command, Flag, Options
 from hawse.cli.show.listing import each, filters
 from hawse.cli.show.table import FORMAT, show
 from hawse.cli.show.units import short_id

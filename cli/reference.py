@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from importlib import import_module
 
-from hawse.cli.flags import Command, flag_row
+from hawse.cli.flags.flags import Command, flag_row
 from hawse.cli.verbs import GROUPS, VERBS, Entry
 
 HEAD = """# The command line

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from hawse.cli import container_body
-from hawse.cli.container_flags import CONTAINER, FOREGROUND
 from hawse.cli.context import Context
 from hawse.cli.errors import ApiError, Disconnected, Failure, NoDaemon
-from hawse.cli.flags import USAGE_ERROR, Command, Options
+from hawse.cli.flags import container_body
+from hawse.cli.flags.container_flags import CONTAINER, FOREGROUND
+from hawse.cli.flags.flags import USAGE_ERROR, Command, Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import sys
 
 from hawse.cli.context import Context
 from hawse.cli.errors import ApiError
-from hawse.cli.flags import Command, Flag, Options
+from hawse.cli.flags.flags import Command, Flag, Options
 from hawse.cli.show.table import FORMAT, show
 from hawse.cli.show.units import short_id, size
 from hawse.cli.wire.client import Client, quote

@@ -7,7 +7,7 @@ import json
 from hawse.cli.context import Context
 from hawse.cli.errors import Failure
 from hawse.cli.events import expressions
-from hawse.cli.flags import Command, Flag, Options
+from hawse.cli.flags.flags import Command, Flag, Options
 from hawse.cli.show.listing import each
 from hawse.cli.show.table import FORMAT, show
 from hawse.cli.show.times import moment

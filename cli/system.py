@@ -8,7 +8,7 @@ import sys
 
 from hawse.cli.context import Context
 from hawse.cli.errors import Disconnected, Failure, NoDaemon
-from hawse.cli.flags import Command, Flag, Options
+from hawse.cli.flags.flags import Command, Flag, Options
 from hawse.cli.show.table import coloured, painted
 from hawse.cli.show.units import size
 from hawse.supervisor.api import wire

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hawse.cli.context import Context
 from hawse.cli.errors import Failure
-from hawse.cli.flags import Command, Options
+from hawse.cli.flags.flags import Command, Options
 from hawse.cli.show.table import aligned
 from hawse.cli.wire.client import quote
 

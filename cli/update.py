@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from hawse.cli.container_flags import LIMITS
 from hawse.cli.context import Context
 from hawse.cli.errors import Failure
-from hawse.cli.flags import Command, Flag, Options
-from hawse.cli.limits import parse_restart
+from hawse.cli.flags.container_flags import LIMITS
+from hawse.cli.flags.flags import Command, Flag, Options
+from hawse.cli.flags.limits import parse_restart
 from hawse.cli.show.listing import each
 from hawse.cli.wire.client import quote
 

@@ -6,7 +6,7 @@ import os
 
 from hawse.cli.context import Context
 from hawse.cli.errors import Failure
-from hawse.cli.flags import Command, Flag, Options
+from hawse.cli.flags.flags import Command, Flag, Options
 from hawse.cli.install.install import install
 from hawse.cli.install.uninstall import uninstall
 

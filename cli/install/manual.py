@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib import import_module
 
-from hawse.cli.flags import Command, flag_row
+from hawse.cli.flags.flags import Command, flag_row
 from hawse.cli.verbs import GROUPS, VERBS, Entry
 from hawse.supervisor.api import wire
 

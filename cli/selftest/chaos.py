@@ -10,7 +10,7 @@ from collections import Counter
 
 from hawse.cli.context import Context
 from hawse.cli.errors import Failure
-from hawse.cli.flags import Command, Flag, Options
+from hawse.cli.flags.flags import Command, Flag, Options
 from hawse.cli.selftest import story
 from hawse.cli.selftest.busybox import busybox_tar
 from hawse.cli.selftest.lab import HOST, Lab

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hawse.cli.context import Context
-from hawse.cli.flags import Command, Options
+from hawse.cli.flags.flags import Command, Options
 from hawse.cli.show.table import coloured, painted
 from hawse.supervisor.api import wire
 

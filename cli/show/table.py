@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from hawse.cli.flags import Flag
+from hawse.cli.flags.flags import Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

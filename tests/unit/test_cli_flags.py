@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hawse.cli.errors import Failure
-from hawse.cli.flags import Command, Flag, Options
+from hawse.cli.flags.flags import Command, Flag, Options
 from hawse.cli.verbs import GROUPS, VERBS, Entry
 
 FLAGS = (

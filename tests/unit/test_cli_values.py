@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hawse.cli import limits, mounts, ports
 from hawse.cli.errors import Failure
+from hawse.cli.flags import limits, mounts, ports
 from hawse.cli.show import times, units
 from hawse.cli.wire import detach
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hawse.cli.flags import Flag
+from hawse.cli.flags.flags import Flag
 
 IDENTITY = (
     Flag("name", help="Name of the container"),

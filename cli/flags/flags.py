@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from hawse.cli.errors import Failure
-from hawse.cli.kinds import DEFAULTS, KINDS, REPEATED, WORDS
+from hawse.cli.flags.kinds import DEFAULTS, KINDS, REPEATED, WORDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

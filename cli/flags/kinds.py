@@ -61,13 +61,13 @@ def _environment(text: str) -> str:
 
 
 def _mount(text: str) -> dict[str, Any]:
-    from hawse.cli.mounts import parse_mount
+    from hawse.cli.flags.mounts import parse_mount
 
     return parse_mount(text)
 
 
 def _ulimit(text: str) -> dict[str, Any]:
-    from hawse.cli.limits import parse_ulimit
+    from hawse.cli.flags.limits import parse_ulimit
 
     return parse_ulimit(text)
 

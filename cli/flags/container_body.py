@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 
-from hawse.cli import limits, mounts, ports
 from hawse.cli.errors import Failure
-from hawse.cli.flags import Options
+from hawse.cli.flags import limits, mounts, ports
+from hawse.cli.flags.flags import Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
