@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-    from hawse.cli.destination import Destination
+    from hawse.cli.files.destination import Destination
 
 _PIECE = 1 << 18
 
@@ -83,7 +83,7 @@ def _export(context: Context, options: Options, names: list[str]) -> int:
 
 def _output(path: str) -> Destination:
     """Raises Failure for what an archive must not take the place of."""
-    from hawse.cli.destination import resolve
+    from hawse.cli.files.destination import resolve
 
     try:
         there = resolve(path)

@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from hawse.cli.destination import Destination
+    from hawse.cli.files.destination import Destination
 
 _DIRECTORY, _LINK = 1 << 31, 1 << 27  # Go's mode bits, which the path stat carries
 
@@ -86,7 +86,7 @@ def _out(context: Context, options: Options, container: str, path: str, local: s
             for piece in response:
                 sys.stdout.buffer.write(piece)
         return 0
-    from hawse.cli.unpacking import unpack
+    from hawse.cli.files.unpacking import unpack
 
     with _destination(local) as there:
         clean = _followed(context, options, container, clean)
@@ -104,7 +104,7 @@ def _followed(context: Context, options: Options, container: str, path: str) -> 
 
 def _destination(local: str) -> Destination:
     """Where to write.  Raises Failure for what a copy cannot take the place of."""
-    from hawse.cli.destination import resolve
+    from hawse.cli.files.destination import resolve
 
     try:
         there = resolve(local)
@@ -145,7 +145,7 @@ def _in(context: Context, options: Options, local: str, container: str, path: st
             raise Failure(f'destination "{container}:{path}" must be a directory')
         _put(context, container, path, query, iter(lambda: os.read(0, 1 << 18), b""))
         return 0
-    from hawse.cli.packing import pack
+    from hawse.cli.files.packing import pack
 
     if not os.path.lexists(local):
         raise Failure(f"lstat {local}: no such file or directory")

@@ -87,7 +87,7 @@ def _create(context: Context, options: Options, body: dict[str, Any]) -> str:
             body["HostConfig"]["ConsoleSize"] = list(console)
     if not options.cidfile:
         return _created(context, options, body)
-    from hawse.cli.cidfile import cidfile
+    from hawse.cli.files.cidfile import cidfile
 
     with cidfile(options.cidfile) as file:
         identifier = _created(context, options, body)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from hawse.cli.unpacking import unpack
+from hawse.cli.files.unpacking import unpack
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.images import archive
 from hawse.supervisor.linux import rootcopy

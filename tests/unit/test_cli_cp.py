@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hawse.cli.packing import pack
-from hawse.cli.unpacking import unpack
+from hawse.cli.files.packing import pack
+from hawse.cli.files.unpacking import unpack
 from tests.unit.cli_archive import FILE, TREE, Inside
 from tests.unit.cli_daemon import CliDaemon
 

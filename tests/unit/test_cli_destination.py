@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from hawse.cli.destination import resolve
 from hawse.cli.errors import Failure
+from hawse.cli.files.destination import resolve
 from tests.unit.cli_archive import TREE, Inside
 from tests.unit.cli_daemon import CliDaemon, Request
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hawse.cli.packing import pack
+from hawse.cli.files.packing import pack
 from tests.unit.cli_archive import DIRECTORY, LINK, TREE, Inside, tar
 from tests.unit.cli_daemon import CliDaemon, Said
 

@@ -14,8 +14,8 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from hawse.cli.destination import HOLD, NEW
 from hawse.cli.errors import Failure
+from hawse.cli.files.destination import HOLD, NEW
 
 _PIECE = 1 << 18
 _INTO = HOLD | os.O_NOFOLLOW

@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hawse.cli.destination import Destination, resolve
 from hawse.cli.errors import Failure
+from hawse.cli.files.destination import Destination, resolve
 from hawse.cli.flags.flags import USAGE_ERROR
 
 TYPE_CHECKING = False
