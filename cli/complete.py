@@ -11,7 +11,7 @@ import os
 from hawse.cli.context import Context
 from hawse.cli.errors import Failure
 from hawse.cli.flags.flags import Command, Flag
-from hawse.cli.verbs import GROUPS, VERBS
+from hawse.cli.verbs.table import GROUPS, VERBS
 from hawse.cli.wire.client import Client
 
 FILES = ":files"

@@ -37,7 +37,7 @@ class Context:
         refuse_removed(self.run_dir, self.socket_path)
         if not self.autostart:
             raise absent(self.socket_path)
-        from hawse.cli.daemon import start_detached
+        from hawse.cli.verbs.daemon import start_detached
 
         start_detached(self)
 

@@ -6,7 +6,7 @@ import os
 import sys
 
 from hawse.cli.errors import Failure, Interrupted
-from hawse.cli.verbs import GROUPS, VERBS
+from hawse.cli.verbs.table import GROUPS, VERBS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

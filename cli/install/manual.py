@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from importlib import import_module
 
 from hawse.cli.flags.flags import Command, flag_row
-from hawse.cli.verbs import GROUPS, VERBS, Entry
+from hawse.cli.verbs.table import GROUPS, VERBS, Entry
 from hawse.supervisor.api import wire
 
 _HEAD = f"""\

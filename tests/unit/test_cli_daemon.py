@@ -235,7 +235,7 @@ def test_the_command_line_is_quick_to_load() -> None:
             sys.executable,
             "-I",
             "-c",
-            "import sys; n = len(sys.modules); import hawse.cli.main, hawse.cli.ps, "
+            "import sys; n = len(sys.modules); import hawse.cli.main, hawse.cli.verbs.ps, "
             "hawse.cli.context; print(len(sys.modules) - n, *sys.modules)",
         ],
         capture_output=True,

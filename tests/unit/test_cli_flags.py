@@ -6,7 +6,7 @@ import pytest
 
 from hawse.cli.errors import Failure
 from hawse.cli.flags.flags import Command, Flag, Options
-from hawse.cli.verbs import GROUPS, VERBS, Entry
+from hawse.cli.verbs.table import GROUPS, VERBS, Entry
 
 FLAGS = (
     Flag("all", "a", "bool"),

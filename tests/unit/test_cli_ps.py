@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hawse.cli.ps import ports
+from hawse.cli.verbs.ps import ports
 from tests.unit.cli_daemon import CliDaemon
 
 

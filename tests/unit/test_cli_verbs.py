@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hawse.cli.stats import row as stats_row
+from hawse.cli.verbs.stats import row as stats_row
 from hawse.supervisor.api import wire
 from tests.unit.cli_daemon import CliDaemon, Request
 

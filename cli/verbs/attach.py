@@ -26,7 +26,7 @@ def _start(context: Context, options: Options, names: list[str]) -> int:
 
 
 def _start_attached(context: Context, options: Options, name: str) -> int:
-    from hawse.cli.run import program_error
+    from hawse.cli.verbs.run import program_error
     from hawse.cli.wire.foreground import Foreground
     from hawse.cli.wire.terminal import require
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from hawse.cli.context import Context
 from hawse.cli.errors import Failure
 from hawse.cli.flags.flags import Command, Flag, Options
-from hawse.cli.images import split_tag
+from hawse.cli.verbs.images import split_tag
 from hawse.cli.wire.client import quote
 
 TYPE_CHECKING = False

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 
-from hawse.cli import images
 from hawse.cli.context import Context
 from hawse.cli.errors import ApiError, Failure
-from hawse.cli.events import printer
 from hawse.cli.flags.flags import Command, Flag, Options
 from hawse.cli.show.table import FORMAT, show
 from hawse.cli.show.times import moment
+from hawse.cli.verbs import images
+from hawse.cli.verbs.events import printer
 from hawse.cli.wire.client import quote
 from hawse.supervisor.api import wire
 

@@ -91,7 +91,7 @@ def _hijack(context: Context, path: str, start: dict[str, Any]) -> Response:
 
 def _failed(error: ApiError) -> Failure:
     """126 and 127 for a program that cannot be started, 1 for everything else."""
-    from hawse.cli.run import program_error
+    from hawse.cli.verbs.run import program_error
 
     code = program_error(error)
     return Failure(error.message, code if code != 125 else 1)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from hawse.cli import lifecycle
 from hawse.cli.context import Context
 from hawse.cli.errors import ApiError, Failure
 from hawse.cli.flags.flags import Command, Flag, Options
+from hawse.cli.verbs import lifecycle
 from hawse.cli.wire.client import quote
 from hawse.supervisor.api import wire
 
