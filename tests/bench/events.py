@@ -36,7 +36,7 @@ from hawse.supervisor.core.model import (
 )
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx
-from tests.unit.api_client import served
+from tests.unit.api.client import served
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLLOWERS = 20

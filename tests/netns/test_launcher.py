@@ -1,4 +1,4 @@
-"""The daemon's end against the real spawner and shim: the contract that tests/unit/test_client.py states with a fake."""
+"""The daemon's end against the real spawner and shim: what unit/runtime/test_client.py states with a fake shim."""
 
 from __future__ import annotations
 

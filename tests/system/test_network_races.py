@@ -1,6 +1,7 @@
 """A network is removed while a container comes to it: one of the two is refused, in docker's words, and leaves nothing.
 
-Which one wins is chance; what may come of it is not.  The interleavings one by one are tests/unit/test_network_races.py's.
+Which one wins is chance; what may come of it is not.  The interleavings one by one are in
+tests/unit/lifecycle/test_network_races.py.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ async def store(tmp_path: Path, clock: Clock) -> AsyncIterator[Store]:
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[Any]:
     """The API server in front of an engine without a kernel."""
-    from tests.unit.api_client import served  # only its tests pay for its imports
+    from tests.unit.api.client import served  # only its tests pay for its imports
 
     async with served(tmp_path) as api:
         yield api
