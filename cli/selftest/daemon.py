@@ -11,25 +11,22 @@ import struct
 import subprocess
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hawse.cli.selftest.waiting import PATIENCE
-
-if TYPE_CHECKING:
-    from hawse.cli.selftest.lab import Lab
+from hawse.cli.selftest.world import World
 
 
 class Daemon:
     """`hawse daemon` on the lab's host.  It need not be ours: one that the command line started is found by its socket."""
 
-    def __init__(self, lab: Lab) -> None:
-        self._lab = lab
+    def __init__(self, world: World) -> None:
+        self._world = world
         self._process: subprocess.Popen[bytes] | None = None
-        self.log_path = lab.state / "daemon.log"
+        self.log_path = world.state / "daemon.log"
 
     @property
     def socket_path(self) -> Path:
-        return self._lab.inside / str(self._lab.run_dir).lstrip("/") / "hawse.sock"
+        return self._world.inside / str(self._world.run_dir).lstrip("/") / "hawse.sock"
 
     @property
     def pid(self) -> int:
@@ -51,7 +48,7 @@ class Daemon:
     def launch(self, *flags: str, env: dict[str, str] | None = None) -> None:
         """Start it and do not wait."""
         with self.log_path.open("ab") as log:
-            self._process = self._lab.popen(
+            self._process = self._world.popen(
                 ["hawse", "daemon", *flags],
                 env=env,
                 stdin=subprocess.DEVNULL,

@@ -21,7 +21,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,6 +29,7 @@ from hawse.cli.selftest.machine import Machine, setns
 from hawse.cli.selftest.snapshot import Snapshot, take
 from hawse.cli.selftest.terminal import Terminal
 from hawse.cli.selftest.waiting import PATIENCE
+from hawse.cli.selftest.world import Result, World
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 """The checkout; of an installed hawse, its package."""
@@ -39,27 +39,6 @@ HOST = "10.199.0.1"
 INTERNET = "198.51.100.2"
 UPLINK = "198.51.100.1"
 CLONE_NEWPID = 0x2000_0000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What a program inside the lab left: its exit code (128 + signal when killed) and output."""
-
-    argv: tuple[str, ...]
-    code: int
-    stdout: bytes
-    stderr: bytes
-
-    @property
-    def out(self) -> str:
-        return self.stdout.decode(errors="replace")
-
-    @property
-    def err(self) -> str:
-        return self.stderr.decode(errors="replace")
-
-    def __str__(self) -> str:
-        return f"{' '.join(self.argv)} → {self.code}\n--- stdout\n{self.out[-4000:]}\n--- stderr\n{self.err[-4000:]}"
 
 
 class Lab:
@@ -100,9 +79,18 @@ class Lab:
         """The holder's, as the outside sees it."""
         self.inside = Path(f"/proc/{self.pid}/root")
         self._pid_namespace = os.open(f"/proc/{self.pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-        self.host = Machine(self, "host", f"/proc/{self.pid}/ns/net", HOST)
-        self.client = Machine(self, "client", f"{self.inside}/run/netns/client", CLIENT)
-        self.internet = Machine(self, "internet", f"{self.inside}/run/netns/internet", INTERNET)
+        self.world = World(
+            instance=self.instance,
+            state=self.state,
+            root=self.root,
+            run_dir=self.run_dir,
+            inside=self.inside,
+            run=self.run,
+            popen=self.popen,
+        )
+        self.host = Machine(self.world, "host", f"/proc/{self.pid}/ns/net", HOST)
+        self.client = Machine(self.world, "client", f"{self.inside}/run/netns/client", CLIENT)
+        self.internet = Machine(self.world, "internet", f"{self.inside}/run/netns/internet", INTERNET)
         (self.state / "hawse.toml").touch()
         self.env = {
             "PATH": f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -120,7 +108,7 @@ class Lab:
             "HAWSE_AUTOSTART": "0",
         }
         self._begun: set[subprocess.Popen[bytes]] = set()
-        self.daemon = Daemon(self)
+        self.daemon = Daemon(self.world)
 
     def __enter__(self) -> Lab:
         return self
@@ -235,7 +223,7 @@ class Lab:
 
     def pty(self, argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> Terminal:
         """A program on the host with a terminal of its own, as a person at a keyboard runs it."""
-        return Terminal(self, argv, env)
+        return Terminal(self.world, argv, env)
 
     @contextmanager
     def _in_pid_namespace(self) -> Iterator[None]:
@@ -254,7 +242,7 @@ class Lab:
 
     def snapshot(self) -> Snapshot:
         """Everything that a container could leave behind, as it is now."""
-        return take(self)
+        return take(self.world, self.daemon)
 
     def settled(self, timeout: float = PATIENCE) -> Snapshot:
         """A snapshot without containers that a second look confirms: what is still being cleaned up is waited for."""

@@ -10,12 +10,10 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hawse.cli.selftest.waiting import PATIENCE
-
-if TYPE_CHECKING:
-    from hawse.cli.selftest.lab import Lab, Result
+from hawse.cli.selftest.world import Result, World
 
 CLONE_NEWNET = 0x4000_0000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -30,14 +28,14 @@ def setns(fd: int, kind: int) -> None:
 class Machine:
     """The lab's host, client or internet."""
 
-    def __init__(self, lab: Lab, name: str, namespace: str, address: str) -> None:
-        self.lab, self.name, self.namespace, self.address = lab, name, namespace, address
+    def __init__(self, world: World, name: str, namespace: str, address: str) -> None:
+        self._world, self.name, self.namespace, self.address = world, name, namespace, address
 
     def run(self, argv: Sequence[str | Path], **options: Any) -> Result:
-        return self.lab.run(argv, machine=self, **options)
+        return self._world.run(argv, machine=self, **options)
 
     def popen(self, argv: Sequence[str | Path], **options: Any) -> subprocess.Popen[bytes]:
-        return self.lab.popen(argv, machine=self, **options)
+        return self._world.popen(argv, machine=self, **options)
 
     def open_socket(
         self, kind: int = socket.SOCK_STREAM, family: int = socket.AF_INET, protocol: int = 0

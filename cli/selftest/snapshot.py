@@ -15,10 +15,10 @@ from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from hawse.cli.selftest.lab import Lab
+from hawse.cli.selftest.daemon import Daemon
+from hawse.cli.selftest.world import World
 
 NUMBER = re.compile(r"\b\d+\b")
 FILE_DEPTH = 3  # below the state directory; deeper is inside a container's or layer's own directory
@@ -54,26 +54,26 @@ class Snapshot:
         return lines
 
 
-def take(lab: Lab) -> Snapshot:
+def take(world: World, daemon: Daemon) -> Snapshot:
     """Look at everything.  Costs about 30 ms."""
     facts = {
-        "link": links(lab),
-        "address": addresses(lab),
-        "route": routes(lab),
-        "nft": ruleset(lab),
-        "cgroup": cgroups(f"hawse_{lab.instance}"),
-        "file": files(lab.root, FILE_DEPTH) + files(lab.inside / "run", 9) + files(lab.inside / "tmp", 2),
-        "record": records(lab.root),
+        "link": links(world),
+        "address": addresses(world),
+        "route": routes(world),
+        "nft": ruleset(world),
+        "cgroup": cgroups(f"hawse_{world.instance}"),
+        "file": files(world.root, FILE_DEPTH) + files(world.inside / "run", 9) + files(world.inside / "tmp", 2),
+        "record": records(world.root),
     }
     processes, descriptors = Counter[str](), Counter[str]()
-    mounts = mount_table(lab.inside / "proc/1", "host")
+    mounts = mount_table(world.inside / "proc/1", "host")
     try:
-        daemon = pid_inside(lab.daemon.pid)
+        pid = pid_inside(daemon.pid)
     except OSError:
-        daemon = -1
-    for path, state, parent, command in everybody(lab):
+        pid = -1
+    for path, state, parent, command in everybody(world):
         processes[f"{'zombie ' if state == 'Z' else ''}{command}"] += 1
-        if daemon in (int(path.name), parent) and state != "Z":  # it and its child, the spawner
+        if pid in (int(path.name), parent) and state != "Z":  # it and its child, the spawner
             try:
                 mounts += mount_table(path, "daemon")
                 descriptors += open_files(path)
@@ -82,8 +82,8 @@ def take(lab: Lab) -> Snapshot:
     return Snapshot({**facts, "process": processes, "mount": mounts, "descriptor": descriptors})
 
 
-def links(lab: Lab) -> Counter[str]:
-    shown = json.loads(lab.run(["ip", "-j", "-d", "link"]).out)
+def links(world: World) -> Counter[str]:
+    shown = json.loads(world.run(["ip", "-j", "-d", "link"]).out)
     return Counter(
         f"{x['ifname']} {x.get('linkinfo', {}).get('info_kind', 'device')}"
         f" master={x.get('master', '-')} alias={x.get('ifalias', '-')} {'up' if 'UP' in x['flags'] else 'down'}"
@@ -91,24 +91,24 @@ def links(lab: Lab) -> Counter[str]:
     )
 
 
-def addresses(lab: Lab) -> Counter[str]:
-    shown = json.loads(lab.run(["ip", "-j", "addr"]).out)
+def addresses(world: World) -> Counter[str]:
+    shown = json.loads(world.run(["ip", "-j", "addr"]).out)
     return Counter(f"{x['ifname']} {a['local']}/{a['prefixlen']}" for x in shown for a in x["addr_info"])
 
 
-def routes(lab: Lab) -> Counter[str]:
+def routes(world: World) -> Counter[str]:
     found: Counter[str] = Counter()
     for family in ("-4", "-6"):
-        for x in json.loads(lab.run(["ip", family, "-j", "route", "show", "table", "all"]).out or "[]"):
+        for x in json.loads(world.run(["ip", family, "-j", "route", "show", "table", "all"]).out or "[]"):
             keys = ("type", "dst", "gateway", "dev", "prefsrc", "metric", "table")
             found[" ".join(f"{k}={x[k]}" for k in keys if k in x)] += 1
     return found
 
 
-def ruleset(lab: Lab) -> Counter[str]:
+def ruleset(world: World) -> Counter[str]:
     """Every nftables object on a line of its own, the elements of sets and maps included, without handles and counters."""
     found: Counter[str] = Counter()
-    for item in json.loads(lab.run(["nft", "--stateless", "--json", "list", "ruleset"]).out)["nftables"]:
+    for item in json.loads(world.run(["nft", "--stateless", "--json", "list", "ruleset"]).out)["nftables"]:
         for kind, body in item.items():
             if kind == "metainfo":
                 continue
@@ -154,10 +154,10 @@ def files(top: Path, depth: int) -> Counter[str]:
     return found
 
 
-def everybody(lab: Lab) -> list[tuple[Path, str, int, str]]:
+def everybody(world: World) -> list[tuple[Path, str, int, str]]:
     """(directory in the lab's /proc, state, parent, command) of every process but the holder, containers' included."""
     found = []
-    for path in (lab.inside / "proc").iterdir():
+    for path in (world.inside / "proc").iterdir():
         if not path.name.isdigit() or path.name == "1":
             continue
         try:

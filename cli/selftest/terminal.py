@@ -10,12 +10,10 @@ import termios
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hawse.cli.selftest.waiting import PATIENCE
-
-if TYPE_CHECKING:
-    from hawse.cli.selftest.lab import Lab
+from hawse.cli.selftest.world import World
 
 END = b"<<the program has ended>>"
 
@@ -23,7 +21,7 @@ END = b"<<the program has ended>>"
 class Terminal:
     """A pseudo-terminal whose slave is the program's stdin, stdout, stderr and controlling terminal."""
 
-    def __init__(self, lab: Lab, argv: Sequence[str | Path], env: Mapping[str, str] | None) -> None:
+    def __init__(self, world: World, argv: Sequence[str | Path], env: Mapping[str, str] | None) -> None:
         self.fd, slave = os.openpty()
         self.seen = b""
         self.resize(24, 80, self.fd)
@@ -32,7 +30,7 @@ class Terminal:
         self.untouched = self.settings()
         """The line discipline's settings before the program."""
         # setsid --ctty does not fork here: the child is no group leader, so the Popen is the program itself.
-        self.process = lab.popen(["setsid", "--ctty", *argv], env=env, stdin=slave, stdout=slave, stderr=slave)
+        self.process = world.popen(["setsid", "--ctty", *argv], env=env, stdin=slave, stdout=slave, stderr=slave)
 
     def __enter__(self) -> Terminal:
         return self

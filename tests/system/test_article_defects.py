@@ -25,10 +25,10 @@ def journal(lab: Lab, identifier: str) -> list[str]:
 
 def test_01_cleanup_does_not_depend_on_the_command_line(lab: Lab) -> None:
     """There: `run -d` cleaned up in a goroutine of a process that had ended; `run -it` cleaned up while it ran."""
-    before = links(lab), cgroups(f"hawse_{lab.instance}")
+    before = links(lab.world), cgroups(f"hawse_{lab.instance}")
     identifier = lab.hawse("run", "-d", "-p", "8080:80", "busybox", "sleep", "0.3").out.strip()
     eventually(lambda: lab.inspect(identifier)["State"]["Status"] == "exited")
-    eventually(lambda: (links(lab), cgroups(f"hawse_{lab.instance}")) == before)
+    eventually(lambda: (links(lab.world), cgroups(f"hawse_{lab.instance}")) == before)
     lab.hawse("rm", identifier)
 
     script = "wget -q -O - http://127.0.0.1/index.html"
@@ -86,7 +86,7 @@ def test_04_disconnect_is_one_deletion_and_no_error(lab: Lab) -> None:
 
 def test_04_a_link_that_is_gone_already_is_no_error(lab: Lab) -> None:
     identifier = lab.hawse("run", "-d", "busybox", "sleep", "100").out.strip()
-    (veth,) = (line.split()[0] for line in links(lab) if identifier in line)
+    (veth,) = (line.split()[0] for line in links(lab.world) if identifier in line)
     lab.run(["ip", "link", "del", veth])
     lab.hawse("rm", "-f", identifier)
     assert journal(lab, identifier)[-1] == "container.removed"
@@ -95,7 +95,7 @@ def test_04_a_link_that_is_gone_already_is_no_error(lab: Lab) -> None:
 def test_05_devices_do_not_clash_and_say_whose_they_are(lab: Lab) -> None:
     """There: five digits of a random number named the link; a clash came early, and nothing told whose it was."""
     identifiers = [lab.hawse("run", "-d", "busybox", "sleep", "100").out.strip() for _ in range(8)]
-    found = [line for line in links(lab) if " veth " in line and "alias=hawse" in line]
+    found = [line for line in links(lab.world) if " veth " in line and "alias=hawse" in line]
     assert len({line.split()[0] for line in found}) == 8
     for identifier in identifiers:
         assert sum(identifier in line for line in found) == 1, "the owner stands in the alias"
@@ -116,9 +116,9 @@ def test_06_a_port_that_cannot_be_published_fails_the_start(lab: Lab) -> None:
 
 def test_06_what_is_recorded_is_in_the_kernel(lab: Lab) -> None:
     lab.hawse("run", "-d", "--name", "web", "-p", "8080:80", "busybox", "sleep", "100")
-    assert any("8080" in line for line in ruleset(lab) if line.startswith("element"))
+    assert any("8080" in line for line in ruleset(lab.world) if line.startswith("element"))
     lab.hawse("rm", "-f", "web")
-    eventually(lambda: not any("8080" in line for line in ruleset(lab)))
+    eventually(lambda: not any("8080" in line for line in ruleset(lab.world)))
 
 
 def test_07_stop_waits_for_the_end(lab: Lab) -> None:
@@ -209,7 +209,7 @@ def test_a_network_with_living_containers_is_not_removed(lab: Lab) -> None:
     lab.hawse("network", "create", "used")
     lab.hawse("run", "-d", "--name", "box", "--network", "used", "busybox", "sleep", "100")
     assert lab.hawse("network", "rm", "used", check=False).code == 1
-    assert any("sleep" in command for *_, command in everybody(lab))
+    assert any("sleep" in command for *_, command in everybody(lab.world))
     lab.hawse("rm", "-f", "box")
     lab.hawse("network", "rm", "used")
 

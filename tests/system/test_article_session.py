@@ -10,10 +10,10 @@ from hawse.cli.selftest.waiting import eventually
 
 
 def test_the_session_as_typed(lab: Lab) -> None:
-    before = links(lab), routes(lab), ruleset(lab)
+    before = links(lab.world), routes(lab.world), ruleset(lab.world)
 
     lab.hawse("network", "create", "--driver", "bridge", "--subnet", "10.10.10.1/24", "testbr")
-    assert "testbr bridge" in "\n".join(links(lab)), "the bridge is named after its network"
+    assert "testbr bridge" in "\n".join(links(lab.world)), "the bridge is named after its network"
     assert "10.10.10.1/24" in lab.run(["ip", "addr", "show", "dev", "testbr"]).out, "the host part is the gateway"
 
     listed = lab.hawse("network", "list").out
@@ -48,7 +48,7 @@ def test_the_session_as_typed(lab: Lab) -> None:
     assert lab.hawse("rm", identifier[:12], "-f").out.strip() == identifier[:12]
     assert lab.hawse("network", "remove", "testbr").out.strip() == "testbr"
 
-    eventually(lambda: (links(lab), routes(lab), ruleset(lab)) == before)
+    eventually(lambda: (links(lab.world), routes(lab.world), ruleset(lab.world)) == before)
 
 
 def test_a_published_port_in_the_articles_network_answers(lab: Lab) -> None:

@@ -68,7 +68,7 @@ def test_stop_all_stops_them(bare_lab: Lab) -> None:
     lab.hawse("run", "-d", "--name", "box", "busybox", "sh", "-c", script)
     eventually(lambda: lab.hawse("logs", "box").out == "up\n")
     lab.daemon.terminate()
-    assert not [c for *_, c in everybody(lab) if "trap" in c]
+    assert not [c for *_, c in everybody(lab.world) if "trap" in c]
     lab.daemon.start()
     assert lab.inspect("box")["State"]["Status"] == "exited"
 
@@ -88,7 +88,7 @@ def test_two_daemons_live_side_by_side(lab: Lab) -> None:
         "HAWSE_RUN_DIR": "/run/hawse-zz",
         "HAWSE_HOST": "unix:///run/hawse-zz/hawse.sock",
     }
-    before = links(lab), ruleset(lab)
+    before = links(lab.world), ruleset(lab.world)
     second = lab.popen(["hawse", "daemon"], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         eventually(lambda: lab.hawse("version", env=env))
@@ -105,9 +105,9 @@ def test_two_daemons_live_side_by_side(lab: Lab) -> None:
         second.terminate()
         second.wait(PATIENCE)
     lab.run(["rm", "-rf", f"{lab.state}/second", "/run/hawse-zz"])
-    for line in links(lab) - before[0]:
+    for line in links(lab.world) - before[0]:
         lab.run(["ip", "link", "del", line.split()[0]])  # its default network's bridge stays, as ours does
-    if ruleset(lab) != before[1]:
+    if ruleset(lab.world) != before[1]:
         lab.run(["nft", "delete", "table", "inet", f"hawse_{other}"])
     remove_cgroups(f"hawse_{other}")
 

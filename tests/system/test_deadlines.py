@@ -7,8 +7,9 @@ import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from hawse.cli.selftest.lab import Lab, Result
+from hawse.cli.selftest.lab import Lab
 from hawse.cli.selftest.waiting import eventually
+from hawse.cli.selftest.world import Result
 
 
 def freeze(lab: Lab, name: str) -> int:

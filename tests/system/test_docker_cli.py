@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from hawse.cli.selftest.lab import Lab, Result
+from hawse.cli.selftest.lab import Lab
 from hawse.cli.selftest.terminal import Terminal
 from hawse.cli.selftest.waiting import PATIENCE, eventually
+from hawse.cli.selftest.world import Result
 from tests.system.cgroups import setting
 
 pytestmark = pytest.mark.skipif(shutil.which("docker") is None, reason="the docker command line is not installed")

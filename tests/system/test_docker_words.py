@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hawse.cli.selftest.lab import Lab, Result
+from hawse.cli.selftest.lab import Lab
 from hawse.cli.selftest.waiting import eventually
+from hawse.cli.selftest.world import Result
 
 pytestmark = pytest.mark.skipif(shutil.which("docker") is None, reason="the docker command line is not installed")
 

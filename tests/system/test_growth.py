@@ -34,14 +34,14 @@ def resident(lab: Lab) -> int:
     """The daemon's and the spawner's own memory in KiB; pages of files are shared with whoever else runs Python."""
     daemon = pid_inside(lab.daemon.pid)
     total = 0
-    for path, _, parent, _ in everybody(lab):
+    for path, _, parent, _ in everybody(lab.world):
         if daemon in (int(path.name), parent):
             total += int((path / "smaps_rollup").read_text().partition("\nAnonymous:")[2].split()[0])
     return total
 
 
 def nobody_left(lab: Lab) -> bool:
-    return not [c for *_, c in everybody(lab) if c.startswith("sleep")]
+    return not [c for *_, c in everybody(lab.world) if c.startswith("sleep")]
 
 
 def descriptors(lab: Lab) -> int:

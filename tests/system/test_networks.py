@@ -149,7 +149,7 @@ def test_the_default_network_is_hawse0_and_listed_beside_host_and_none(lab: Lab)
     bridge = f"hawse0{lab.instance}"
     listed = lab.hawse("network", "ls").out
     assert {"bridge", "host", "none"} <= set(listed.split())
-    found = [line.split()[0] for line in links(lab) if " bridge " in line]
+    found = [line.split()[0] for line in links(lab.world) if " bridge " in line]
     assert any(name.startswith("hawse0") or lab.instance in name for name in found), (found, bridge)
 
 
@@ -229,7 +229,7 @@ def test_the_subnets_gateway_is_the_host_part_or_the_first_address(lab: Lab) -> 
     ):
         flags = ["--gateway", gateway] if gateway else []
         lab.hawse("network", "create", "--subnet", subnet, *flags, "gw")
-        assert f"gw {shown}" in addresses(lab)
+        assert f"gw {shown}" in addresses(lab.world)
         lab.hawse("run", "--rm", "--network", "gw", "busybox", "true")
         lab.hawse("network", "rm", "gw")
 
@@ -280,9 +280,9 @@ def test_network_inspect_shows_who_is_in_it(lab: Lab) -> None:
 def test_a_long_network_name_still_gets_a_bridge(lab: Lab) -> None:
     """IFNAMSIZ is 16 with the zero; docker hides this by naming bridges after ids."""
     name = "a-network-with-a-rather-long-name"
-    before = links(lab)
+    before = links(lab.world)
     lab.hawse("network", "create", name)
-    (bridge,) = (line.split()[0] for line in (links(lab) - before))
+    (bridge,) = (line.split()[0] for line in (links(lab.world) - before))
     assert len(bridge) <= 15
     lab.hawse("run", "--rm", "--network", name, "busybox", "true")
     lab.hawse("network", "rm", name)

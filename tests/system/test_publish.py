@@ -224,7 +224,7 @@ def test_containers_reach_out_as_the_host(lab: Lab) -> None:
 
 def test_a_thousandth_port_is_one_element_not_one_rule(lab: Lab) -> None:
     def shape() -> tuple[int, int]:
-        lines = ruleset(lab).elements()
+        lines = ruleset(lab.world).elements()
         kinds = [line.split()[0] for line in lines]
         return kinds.count("rule"), kinds.count("element")
 

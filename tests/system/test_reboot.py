@@ -48,7 +48,7 @@ def go_down(lab: Lab, *, keep_run: bool = False) -> None:
 
 def _dead(lab: Lab) -> bool:
     """A shim's children before its death may be born after the look: each look kills whom it sees."""
-    seen = [(path.name, state) for path, state, _, _ in everybody(lab) if path.name != "1"]
+    seen = [(path.name, state) for path, state, _, _ in everybody(lab.world) if path.name != "1"]
     if pids := [pid for pid, state in seen if state != "Z"]:
         lab.run(["kill", "-9", *pids], check=False)
     return not seen

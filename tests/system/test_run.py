@@ -105,7 +105,7 @@ def test_a_terminal_is_one(lab: Lab) -> None:
 
         eventually(grown)
         terminal.type("sleep 100\n")
-        eventually(lambda: any(command.startswith("sleep") for *_, command in everybody(lab)))
+        eventually(lambda: any(command.startswith("sleep") for *_, command in everybody(lab.world)))
         terminal.type("\x03")
         terminal.expect("/ # ")
         terminal.type("exit 5\n")
@@ -210,4 +210,4 @@ def test_rm_removes_it(lab: Lab) -> None:
 
 def test_orphans_of_the_program_are_reaped_with_it(lab: Lab) -> None:
     lab.hawse("run", "--rm", "busybox", "sh", "-c", "sleep 100 & sleep 100 & exit 0")
-    eventually(lambda: not any("sleep" in command for *_, command in everybody(lab)))
+    eventually(lambda: not any("sleep" in command for *_, command in everybody(lab.world)))
