@@ -16,7 +16,8 @@ from hawse.supervisor.core.model import Network, Obstacle
 from hawse.supervisor.linux import sysctl
 from hawse.supervisor.linux.chains import BRIDGE, FORWARD, INPUT, LEGACY, OUTPUT, POSTROUTING, PREROUTING, Chain
 from hawse.supervisor.linux.nftrules import Ruleset
-from hawse.supervisor.network.verdict import DNAT, ESTABLISHED, UDP, Dropped, Packet, dropped
+from hawse.supervisor.network.packet import DNAT, ESTABLISHED, UDP, Packet
+from hawse.supervisor.network.verdict import Dropped, dropped
 
 NAMES_PORT = 53
 PASSING = "firewalld_policy_drop"  # firewalld's table for the moments in which it reloads

@@ -11,8 +11,7 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from dataclasses import dataclass
 
 from hawse.supervisor.linux.chains import (
     ACCEPT,
@@ -20,7 +19,6 @@ from hawse.supervisor.linux.chains import (
     CONTINUE,
     DROP,
     GOTO,
-    INPUT,
     JUMP,
     RETURN,
     Chain,
@@ -30,47 +28,10 @@ from hawse.supervisor.linux.chains import (
 )
 from hawse.supervisor.linux.nftrules import Ruleset
 from hawse.supervisor.network import xtables
+from hawse.supervisor.network.packet import Packet
 
-TCP, UDP = 6, 17
-ESTABLISHED, NEW = 2, 8  # NF_CT_STATE_BIT
-DNAT = 1 << 5  # IPS_DST_NAT
 MOST_RULES, DEEPEST = 20_000, 16  # that are followed; the kernel allows 16 jumps
 _ENDS = {"nat": ACCEPT, "masq": ACCEPT, "redir": ACCEPT, "tproxy": ACCEPT, "queue": ACCEPT, "reject": DROP}
-_LOCAL, _UNICAST = 2, 1  # RTN_*
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Packet:
-    """Empty or None: not known, or, of devices, there is none.  `iif` and `oif` are ports in the bridge family's chains."""
-
-    hook: int
-    iif: str = ""
-    oif: str = ""
-    indexes: dict[str, int] = field(default_factory=dict)
-    bridge: str = ""  # of a frame that stays on it
-    source: IPv4Address | None = None
-    destination: IPv4Address | None = None
-    protocol: int = TCP
-    port: int | None = None
-    state: int = NEW
-    status: int = 0
-
-    @property
-    def destination_type(self) -> int:
-        return _LOCAL if self.hook == INPUT else _UNICAST
-
-    def header(self, base: int) -> list[int | None]:
-        """The bytes of the network (1) and the transport (2) header."""
-        if base == 1:
-            fixed: list[int | None] = [0x45, *[None] * 5, 0, 0, None, self.protocol, None, None]
-            for address in (self.source, self.destination):
-                fixed += list(address.packed) if address else [None] * 4
-            return fixed
-        if base == 2:
-            port: list[int | None] = list(self.port.to_bytes(2, "big")) if self.port is not None else [None, None]
-            flags = 0x02 if self.state == NEW else 0x10
-            return [None, None, *port, *[None] * 9, *([flags] if self.protocol == TCP else [None]), *[None] * 6]
-        return []
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,8 @@ from __future__ import annotations
 import struct
 import sys
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from hawse.supervisor.network.verdict import Packet
+from hawse.supervisor.network.packet import Packet
 
 VERDICTS = {
     **dict.fromkeys(("REJECT", "DROP"), 0),
