@@ -45,7 +45,7 @@ from hawse.supervisor.hooks import pyhandlers
 from hawse.supervisor.images.images import Images
 from hawse.supervisor.journal.waits import Waits
 from hawse.supervisor.lifecycle import volumes
-from hawse.supervisor.linux import cgroup_hierarchy, cgroup_shims, process
+from hawse.supervisor.linux import cgroup_hierarchy, process
 from hawse.supervisor.linux.heldports import HeldPorts
 from hawse.supervisor.linux.sharedport import SharedPort
 from hawse.supervisor.network.core import NetworkCore
@@ -174,7 +174,7 @@ async def _parts(settings: Settings, rebuild_state: bool) -> AsyncIterator[Parts
         await network.start()
         stack.push_async_callback(network.close)
         cgroups = cgroup_hierarchy.detect(config.instance)
-        spawner = await Spawner.start(config.run_dir / "spawner", cgroup_shims.place(cgroups))
+        spawner = await Spawner.start(config.run_dir / "spawner", cgroups.make_shims())
         stack.callback(spawner.close)
         _raise_descriptor_limit()  # for us: the spawner, and so the containers, keep what we were given
         names_port = SharedPort()

@@ -15,13 +15,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from hawse.supervisor.linux import cgroup_shims, cgroup_stats
+from hawse.supervisor.linux import cgroup_stats
 
 CONTROLLERS = ("memory", "cpu", "cpuacct", "cpuset", "pids", "freezer", "blkio", "io", "devices")
 """What we use.  On v2 cpuacct and freezer are part of the core, v1's blkio is called io, devices are cgroup_devices.py's."""
 
 UNIT = "hawse-containers.service"
-SHIMS, KEEPER, TRIAL = cgroup_shims.NAME, "init", "trial"
+SHIMS, KEEPER, TRIAL = "shims", "init", "trial"
 """Beside the containers' directories: their shims', that of who was in a directory before it got children, and that of
 lifecycle/rehearsing.py."""
 
@@ -79,6 +79,17 @@ class Hierarchy:
             for directory in levels:
                 directory.mkdir(exist_ok=True)
                 _hand_down(directory, self.v2_controllers)
+
+    def make_shims(self) -> str:
+        """The shims' directory (cgroup_shims.py), made, or "" where there is none."""
+        if self.top is None:
+            return ""
+        try:
+            self.make_top()
+            (self.top / SHIMS).mkdir(exist_ok=True)
+        except OSError:
+            return ""
+        return str(self.top / SHIMS)
 
     def remove(self) -> None:
         """Take our own directories away when no container is left in them.  Gone is success."""

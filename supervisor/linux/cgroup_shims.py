@@ -1,33 +1,15 @@
 """The place of shims among the cgroups of v2: beside those of the containers, outside of the daemon's own.
 
 What is in the daemon's unit dies with `systemctl kill -s KILL hawse`, and is named as left over at each of its restarts.
-The daemon says where (`place`), the spawner forks shims there (`fork_into`).  Nothing else depends on it: where there is no
-v2, or the place cannot be had, a shim is where the spawner is.  Stdlib only.
+The daemon says where (`Hierarchy.make_shims`), the spawner forks shims there (`fork_into`).  Nothing else depends on it:
+where there is no v2, or the place cannot be had, a shim is where the spawner is.  Stdlib only.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from hawse.supervisor.linux import syscalls
-
-if TYPE_CHECKING:
-    from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy
-
-NAME = "shims"
-
-
-def place(hierarchy: Hierarchy) -> str:
-    """The directory, made, or "" where there is none."""
-    if hierarchy.top is None:
-        return ""
-    try:
-        hierarchy.make_top()
-        (hierarchy.top / NAME).mkdir(exist_ok=True)
-    except OSError:
-        return ""
-    return str(hierarchy.top / NAME)
 
 
 def fork_into(directory: str) -> int:

@@ -21,12 +21,12 @@ def test_a_place_that_is_none_costs_no_shim(directory: str) -> None:
 
 
 def test_without_v2_there_is_no_place() -> None:
-    assert cgroup_shims.place(Hierarchy(name="hawse", v2=None)) == ""
+    assert Hierarchy(name="hawse", v2=None).make_shims() == ""
 
 
 def test_the_place_is_made(tmp_path: Path) -> None:
     for level in (tmp_path, tmp_path / "hawse"):
         level.mkdir(exist_ok=True)
         (level / "cgroup.subtree_control").write_text("")
-    assert cgroup_shims.place(Hierarchy(name="hawse", v2=tmp_path)) == str(tmp_path / "hawse/shims")
+    assert Hierarchy(name="hawse", v2=tmp_path).make_shims() == str(tmp_path / "hawse/shims")
     assert (tmp_path / "hawse/shims").is_dir()
