@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hawse.supervisor.shim import exits, protocol
 from hawse.supervisor.shim.attached import Wishes
-from hawse.supervisor.shim.control import Connection, Message
+from hawse.supervisor.shim.control import Connection, Control, Message
 from hawse.supervisor.shim.exec_ import Exec
 from hawse.supervisor.shim.midwife import read_spec
 from hawse.supervisor.shim.program import Failure
@@ -17,14 +17,41 @@ from hawse.supervisor.shim.pump import Pump
 from hawse.supervisor.shim.terminal import DEFAULT_DETACH_KEYS, parse_keys
 
 if TYPE_CHECKING:
-    from hawse.supervisor.shim.shim import Shim
+    from typing import Protocol
+
+    from hawse.supervisor.shim.exits import ExitRecord
+    from hawse.supervisor.shim.loop import Loop
+    from hawse.supervisor.shim.midwife import Charge
+
+    class Life(Protocol):
+        """What requests see of the shim and ask of it.  A type alone: the shim loads nothing for it."""
+
+        phase: str
+        pid: int
+        start_time: int
+        exit: ExitRecord | None
+        stages: dict[str, int]
+        charge: Charge | None
+        execs: dict[str, Exec]
+        pump: Pump | None
+        netlink: int
+        pidfd: int
+        loop: Loop
+        control: Control
+
+        def open_gate(self) -> bool: ...
+
+        def abort(self) -> None: ...
+
+        def leave(self) -> None: ...
+
 
 EXECS_REMEMBERED = 32
 """Exit codes of ended execs that a daemon which comes later can still ask for."""
 
 
 class Requests:
-    def __init__(self, shim: Shim) -> None:
+    def __init__(self, shim: Life) -> None:
         self._shim = shim
 
     def receive(self, connection: Connection, message: Message, fds: list[int]) -> None:
