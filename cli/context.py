@@ -11,8 +11,6 @@ from hawse.supervisor.api import wire
 
 RUN_DIR = os.path.dirname(wire.DEFAULT_SOCKET)
 CONFIG = "/etc/hawse/hawse.toml"
-FLAGS = ("host", "root", "run-dir", "instance", "config")
-"""The global flags that choose a daemon; one that is started by us gets the same ones."""
 
 
 class Context:
@@ -37,9 +35,9 @@ class Context:
         refuse_removed(self.run_dir, self.socket_path)
         if not self.autostart:
             raise absent(self.socket_path)
-        from hawse.cli.verbs.daemon import start_detached
+        from hawse.cli.wire.autostart import start_detached
 
-        start_detached(self)
+        start_detached(self.run_dir, self.socket_path, self.flags)
 
 
 def _places(flags: Mapping[str, str], environ: Mapping[str, str]) -> tuple[str, str]:

@@ -205,6 +205,10 @@ class Command:
         return "\n".join(lines)
 
 
+FORMAT = Flag("format", help="table, json, or a template such as '{{.ID}}' or 'table {{.ID}}\\t{{.Names}}'")
+"""Of verbs that list things: show/table.py."""
+
+
 def flag_row(flag: Flag) -> tuple[str, str]:
     left = f"  {f'-{flag.short}, ' if flag.short else '    '}--{flag.name}"
     if flag.kind != "bool":

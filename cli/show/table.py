@@ -7,8 +7,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from hawse.cli.flags.flags import Flag
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -18,8 +16,6 @@ if TYPE_CHECKING:
 PADDING = 3
 MINIMUM = 10
 _SGR = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
-
-FORMAT = Flag("format", help="table, json, or a template such as '{{.ID}}' or 'table {{.ID}}\\t{{.Names}}'")
 
 
 def show(

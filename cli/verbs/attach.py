@@ -35,7 +35,7 @@ def _start_attached(context: Context, options: Options, name: str) -> int:
     stdin = options.interactive and config["OpenStdin"]
     require(stdin, config["Tty"])
     session = Foreground(
-        context,
+        context.client,
         found["Id"],
         tty=config["Tty"],
         streams=frozenset({"stdout", "stderr", *(["stdin"] if stdin else [])}),
@@ -62,7 +62,7 @@ def _attach(context: Context, options: Options, names: list[str]) -> int:
     stdin = config["OpenStdin"] and not options.no_stdin
     require(stdin, config["Tty"])
     session = Foreground(
-        context,
+        context.client,
         found["Id"],
         tty=config["Tty"],
         streams=frozenset({"stdout", "stderr", *(["stdin"] if stdin else [])}),

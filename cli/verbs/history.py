@@ -9,8 +9,8 @@ import json
 
 from hawse.cli.context import Context
 from hawse.cli.errors import ApiError, Failure
-from hawse.cli.flags.flags import Command, Flag, Options
-from hawse.cli.show.table import FORMAT, show
+from hawse.cli.flags.flags import FORMAT, Command, Flag, Options
+from hawse.cli.show.table import show
 from hawse.cli.show.times import moment
 from hawse.cli.verbs import images
 from hawse.cli.verbs.events import printer

@@ -6,9 +6,9 @@ import time
 
 from hawse.cli.context import Context
 from hawse.cli.errors import ApiError
-from hawse.cli.flags.flags import Command, Flag, Options
+from hawse.cli.flags.flags import FORMAT, Command, Flag, Options
 from hawse.cli.show.listing import each, filters
-from hawse.cli.show.table import FORMAT, show
+from hawse.cli.show.table import show
 from hawse.cli.show.units import duration, ellipsis, short_id, size
 from hawse.cli.wire.client import quote
 

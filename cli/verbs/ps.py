@@ -7,9 +7,9 @@ import time
 
 from hawse.cli.context import Context
 from hawse.cli.errors import Failure
-from hawse.cli.flags.flags import Command, Flag, Options
+from hawse.cli.flags.flags import FORMAT, Command, Flag, Options
 from hawse.cli.show.listing import filters
-from hawse.cli.show.table import FORMAT, show
+from hawse.cli.show.table import show
 from hawse.cli.show.times import moment
 from hawse.cli.show.units import duration, ellipsis, short_id, size
 from hawse.supervisor.api import wire

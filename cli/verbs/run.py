@@ -48,7 +48,7 @@ def _start(context: Context, options: Options, body: dict[str, Any]) -> int:
 
     streams = container_body.attached_streams(options)
     session = Foreground(
-        context,
+        context.client,
         container,
         tty=options.tty,
         streams=streams if options.interactive else streams - {"stdin"},

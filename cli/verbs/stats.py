@@ -9,8 +9,8 @@ import sys
 
 from hawse.cli.context import Context
 from hawse.cli.errors import ApiError
-from hawse.cli.flags.flags import Command, Flag, Options
-from hawse.cli.show.table import FORMAT, show
+from hawse.cli.flags.flags import FORMAT, Command, Flag, Options
+from hawse.cli.show.table import show
 from hawse.cli.show.units import short_id, size
 from hawse.cli.wire.client import Client, quote
 from hawse.cli.wire.response import Response

@@ -6,9 +6,9 @@ import json
 
 from hawse.cli.context import Context
 from hawse.cli.errors import Failure
-from hawse.cli.flags.flags import Command, Flag, Options
+from hawse.cli.flags.flags import FORMAT, Command, Flag, Options
 from hawse.cli.show.listing import each
-from hawse.cli.show.table import FORMAT, show
+from hawse.cli.show.table import show
 from hawse.cli.show.times import moment
 from hawse.cli.verbs.events import expressions
 from hawse.cli.wire.client import quote

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hawse.cli.context import Context
 from hawse.cli.errors import ApiError, Failure
 from hawse.cli.flags.container_body import key_values
-from hawse.cli.flags.flags import Command, Flag, Options
+from hawse.cli.flags.flags import FORMAT, Command, Flag, Options
 from hawse.cli.show.listing import each, filters
-from hawse.cli.show.table import FORMAT, show
+from hawse.cli.show.table import show
 from hawse.cli.wire.client import quote
 
 _HEADINGS = {

@@ -16,10 +16,6 @@ from hawse.cli.wire.signals import SignalQueue, forwardable
 from hawse.cli.wire.stream import Stream
 from hawse.cli.wire.terminal import RawTerminal, size
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from hawse.cli.context import Context
-
 _RETURN_DEADLINE = 30.0
 """Seconds that a daemon which went away has to come back and tell the exit code."""
 
@@ -29,7 +25,7 @@ class Foreground:
 
     def __init__(
         self,
-        context: Context,
+        client: Client,
         container: str,
         *,
         tty: bool,
@@ -37,7 +33,7 @@ class Foreground:
         detach_keys: str = "",
         sig_proxy: bool = True,
     ) -> None:
-        self._client = context.client
+        self._client = client
         self._path = f"/containers/{quote(container)}"
         self._tty = tty
         self._streams = streams
