@@ -20,8 +20,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.eventnames import event_types
 from hawse.supervisor.dispatch.handler import Handler
-from hawse.supervisor.hooks.hook import event_types
 
 
 def on(

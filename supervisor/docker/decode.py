@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.eventnames import event_types
 from hawse.supervisor.core.model import ContainerConfig, EndpointRequest, Healthcheck, NetworkName, OwnHook
 from hawse.supervisor.core.signal_names import signal_number
 from hawse.supervisor.docker import decode_host as host
@@ -18,7 +19,6 @@ from hawse.supervisor.docker import decode_mounts as mounts
 from hawse.supervisor.docker import decode_ports as ports
 from hawse.supervisor.docker import decode_security
 from hawse.supervisor.docker.body import Body, console_size, invalid
-from hawse.supervisor.hooks.hook import event_types
 from hawse.supervisor.runtime.spec import capabilities
 
 MAC = re.compile(r"(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}\Z", re.IGNORECASE)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hawse.supervisor.core.events import rfc3339
+from hawse.supervisor.core.health import History
 from hawse.supervisor.core.model import Container, ContainerConfig, Endpoint, MountSpec, PortBinding, State
 from hawse.supervisor.docker import text, view_network
 from hawse.supervisor.docker.view_host import host_config
-from hawse.supervisor.health.rules import History
 
 _EXECUTED = (State.RUNNING, State.PAUSED)
 

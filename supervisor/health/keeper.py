@@ -23,9 +23,9 @@ from msgspec.structs import replace
 from hawse.supervisor.core import events
 from hawse.supervisor.core.errors import HawseError, NotFound
 from hawse.supervisor.core.events import Event
+from hawse.supervisor.core.health import History, Result
 from hawse.supervisor.core.model import Container, ContainerId, State, decoder, encode
 from hawse.supervisor.health import rules
-from hawse.supervisor.health.rules import History, Result
 from hawse.supervisor.lifecycle.execs import ExecConfig, process
 from hawse.supervisor.linux.process import pin
 from hawse.supervisor.parts import Parts

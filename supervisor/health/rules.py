@@ -10,7 +10,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from hawse.supervisor.core.model import Container, Healthcheck, Record
+from hawse.supervisor.core.health import History, Result
+from hawse.supervisor.core.model import Container, Healthcheck
 
 STARTING: Final = "starting"
 HEALTHY: Final = "healthy"
@@ -20,22 +21,6 @@ MOST_OUTPUT = 4096  # bytes kept of one probe's output
 
 _S = 1_000_000_000
 INTERVAL, TIMEOUT, START_INTERVAL, RETRIES = 30 * _S, 30 * _S, 5 * _S, 3  # docker's defaults
-
-
-class Result(Record, frozen=True, kw_only=True):
-    """One run of the check; times in ns since the Unix epoch.  `code` -1: it took too long, or could not be run."""
-
-    started_at: int
-    ended_at: int
-    code: int
-    output: str = ""
-
-
-class History(Record, frozen=True, kw_only=True):
-    """The newest results of one container, oldest first, and how many failed in a row."""
-
-    failing: int = 0
-    results: tuple[Result, ...] = ()
 
 
 def argv(check: Healthcheck) -> tuple[str, ...]:

@@ -14,14 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from hawse.supervisor.core.errors import UserError
-from hawse.supervisor.core.events import FACT_TYPES, ContainerFact, Fact, NetworkFact, Question
+from hawse.supervisor.core.eventnames import event_types
+from hawse.supervisor.core.events import ContainerFact, Fact, NetworkFact, Question
 from hawse.supervisor.core.model import Endpoint
-
-GATES = tuple(question.TYPE for question in Question.__args__)
-FACTS = tuple(name for name in FACT_TYPES if not name.startswith("hook."))
-"""Hooks are not told of hooks: two that answer each other's failures would never end."""
-EVENTS = (*GATES, *(f"on-{name}" for name in FACTS))
-"""The only names that an event's directory can have: hooks.d/<event>.d."""
 
 GATE_TIMEOUT, TIMEOUT = 10.0, 30.0
 ATTEMPTS, CONCURRENCY, BATCH = 5, 8, 64
@@ -99,19 +94,6 @@ class Hook:
     @property
     def kind(self) -> str:
         return "webhook" if self.url else "command" if self.command else "script"
-
-
-def event_types(event: str) -> tuple[tuple[str, ...], bool]:
-    """An event's name, `pre-start`, `on-container.exited`, `container.exited` or a glob → (types, whether a gate).
-
-    Raises UserError for what is never going to happen.
-    """
-    if event in GATES:
-        return (event,), True
-    name = event.removeprefix("on-")
-    if not any(fnmatchcase(known, name) for known in FACTS):
-        raise UserError(f"there is no event {event!r}", hint=f"events: {', '.join(EVENTS)}")
-    return (name,), False
 
 
 def script(name: str, path: Path, event: str) -> Hook:

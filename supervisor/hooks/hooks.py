@@ -14,11 +14,12 @@ import anyio
 import structlog
 
 from hawse.supervisor.core.errors import Conflict, HawseError, NotFound, UserError
+from hawse.supervisor.core.eventnames import event_types
 from hawse.supervisor.core.events import Event, Question
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.hooks import execute, onflag
 from hawse.supervisor.hooks.execute import Outcome
-from hawse.supervisor.hooks.hook import Hook, event_types
+from hawse.supervisor.hooks.hook import Hook
 from hawse.supervisor.hooks.runner import Runner
 from hawse.supervisor.hooks.scan import Scan, scan
 from hawse.supervisor.journal.tally import Sample

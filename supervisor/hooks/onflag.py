@@ -9,9 +9,10 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from hawse.supervisor.core.eventnames import GATES, event_types
 from hawse.supervisor.core.events import ContainerFact, Event, Question
 from hawse.supervisor.dispatch.handler import GiveUp, Handler
-from hawse.supervisor.hooks.hook import GATE_TIMEOUT, GATES, TIMEOUT, Hook, event_types
+from hawse.supervisor.hooks.hook import GATE_TIMEOUT, TIMEOUT, Hook
 from hawse.supervisor.hooks.runner import SLACK, Failed, Runner
 from hawse.supervisor.parts import Context
 

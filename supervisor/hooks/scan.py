@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hawse.supervisor.core.errors import HawseError, UserError
-from hawse.supervisor.hooks.hook import EVENTS, Hook, declared, script
+from hawse.supervisor.core.eventnames import EVENTS
+from hawse.supervisor.hooks.hook import Hook, declared, script
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")
 _LEFTOVER = re.compile(r".*(~|\.(bak|swp|tmp|new|dpkg-\w+|rpm\w+))\Z")  # of editors and package managers

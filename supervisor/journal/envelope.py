@@ -11,8 +11,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 
+from hawse.supervisor.core.stored import Stored
 from hawse.supervisor.store.epochs import Epochs
-from hawse.supervisor.store.eventrows import Stored
 
 
 def composer(epochs: Epochs, node: str) -> Callable[[Stored], bytes]:

@@ -16,7 +16,7 @@ import msgspec
 
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.events import FACT_TYPES
-from hawse.supervisor.store.eventrows import Stored
+from hawse.supervisor.core.stored import Stored
 
 _EXPRESSION = re.compile(r"([a-z]+)(!?=)(.*)\Z", re.DOTALL)
 _DOCKER = {

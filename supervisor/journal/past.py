@@ -25,7 +25,7 @@ from hawse.supervisor.core.events import (
     rfc3339,
 )
 from hawse.supervisor.core.model import Container, Endpoint, Lease, State
-from hawse.supervisor.store.eventrows import Stored
+from hawse.supervisor.core.stored import Stored
 from hawse.supervisor.store.tx import Tx
 
 _PORT = re.compile(r"(?:.*:)?(\d{1,5})(?:/(tcp|udp|sctp))?\Z")

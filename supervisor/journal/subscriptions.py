@@ -18,9 +18,9 @@ import anyio
 from msgspec.structs import replace
 
 from hawse.supervisor.core.errors import Gone, NotFound, UserError
+from hawse.supervisor.core.stored import Stored
 from hawse.supervisor.journal.eventfilter import parse
 from hawse.supervisor.store.epochs import CURSOR, Epochs
-from hawse.supervisor.store.eventrows import Stored
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.subscriptions import Subscription
 from hawse.supervisor.store.tx import Tx

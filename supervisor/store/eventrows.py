@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import Any
 
 from hawse.supervisor.core.events import FACT_TYPES, Event, ExecEnded, ExecStarted, Fact, decode_fact, encode_fact
+from hawse.supervisor.core.stored import Stored
 from hawse.supervisor.store.epochs import Epochs
 from hawse.supervisor.store.session import Session
 
@@ -18,17 +19,6 @@ DEAD_KEPT = 10_000  # dead letters whose events are gone
 _COLUMNS = "seq, time, type, subject, cause, json"
 RAW_COLUMNS = "seq, time, type, subject, cause, CAST(json AS BLOB)"
 _ASCENDING = "ORDER BY seq LIMIT ?"
-
-
-class Stored(NamedTuple):
-    """An event as it lies in the journal: its fact is still JSON, so a reader who only passes it on never decodes it."""
-
-    seq: int
-    time: int
-    type: str
-    subject: str
-    cause: str
-    body: bytes
 
 
 class EventRows(Session):

@@ -17,9 +17,10 @@ import anyio
 
 from hawse.supervisor.core.errors import Gone
 from hawse.supervisor.core.events import Event, encode_fact
+from hawse.supervisor.core.stored import Stored
 from hawse.supervisor.store.crowd import Crowd
 from hawse.supervisor.store.epochs import Epochs
-from hawse.supervisor.store.eventrows import Stored, matching
+from hawse.supervisor.store.eventrows import matching
 from hawse.supervisor.store.tx import Tx
 
 RING = 1024  # newest events kept decoded

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hawse.supervisor.store.eventrows import RAW_COLUMNS, Stored
+from hawse.supervisor.core.stored import Stored
+from hawse.supervisor.store.eventrows import RAW_COLUMNS
 from hawse.supervisor.store.session import Session
 
 _OF_CONTAINERS = "(type GLOB 'container.*' OR type IN ('network.connected', 'network.disconnected'))"

@@ -6,9 +6,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hawse.supervisor.core.health import History
 from hawse.supervisor.core.model import Container, ContainerId, Endpoint, ImageId
 from hawse.supervisor.docker.view_container import Surroundings
-from hawse.supervisor.health.rules import History
 from hawse.supervisor.lifecycle import network_files
 from hawse.supervisor.linux.diskusage import sizes as measured
 from hawse.supervisor.store.tx import Tx

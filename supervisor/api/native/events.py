@@ -18,10 +18,10 @@ from aiohttp import web
 from hawse.supervisor.api import wire
 from hawse.supervisor.api.call import Call, Stream
 from hawse.supervisor.core.errors import Gone, UserError
+from hawse.supervisor.core.stored import Stored
 from hawse.supervisor.journal.envelope import composer
 from hawse.supervisor.journal.eventfilter import EventFilter, parse
 from hawse.supervisor.store.crowd import Place, Sight
-from hawse.supervisor.store.eventrows import Stored
 from hawse.supervisor.store.journal import WINDOW, Journal
 from hawse.supervisor.store.tx import Tx
 

@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from hawse.supervisor.api import wire
 from hawse.supervisor.core import events, machine
 from hawse.supervisor.core.errors import Conflict, Forbidden, NotFound, NotModified, StartError
+from hawse.supervisor.core.health import History
 from hawse.supervisor.core.model import (
     Container,
     ContainerConfig,
@@ -38,7 +39,6 @@ from hawse.supervisor.core.model import (
     ProcessIdentity,
     State,
 )
-from hawse.supervisor.health.rules import History
 from hawse.supervisor.images.images import Images
 from hawse.supervisor.journal.subscriptions import Subscriptions
 from hawse.supervisor.journal.tally import Sample, Tally

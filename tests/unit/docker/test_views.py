@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from hawse.supervisor.core import events as facts
 from hawse.supervisor.core.events import Event
+from hawse.supervisor.core.health import History
 from hawse.supervisor.core.model import (
     Container,
     ContainerConfig,
@@ -34,7 +35,6 @@ from hawse.supervisor.docker.decode import container_config
 from hawse.supervisor.docker.filters import Filters
 from hawse.supervisor.docker.view_container import Surroundings
 from hawse.supervisor.docker.view_event import docker_events, matches
-from hawse.supervisor.health.rules import History
 
 SECOND = 10**9
 NOW = 1_700_000_000 * SECOND

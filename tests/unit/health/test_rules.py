@@ -7,9 +7,9 @@ import socket
 import pytest
 from msgspec.structs import replace
 
+from hawse.supervisor.core.health import History, Result
 from hawse.supervisor.core.model import Container, ContainerConfig, ContainerId, Healthcheck, State
 from hawse.supervisor.health import keeper, rules
-from hawse.supervisor.health.rules import History, Result
 
 S = 1_000_000_000
 

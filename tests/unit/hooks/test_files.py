@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hawse.supervisor.core.errors import Forbidden, UserError
+from hawse.supervisor.core.eventnames import EVENTS, event_types
 from hawse.supervisor.core.events import ContainerStarted, PreCreate, PreStop
 from hawse.supervisor.core.model import Container, ContainerConfig, ContainerId, State
 from hawse.supervisor.hooks import answer
-from hawse.supervisor.hooks.hook import EVENTS, Hook, Match, declared, event_types, variables
+from hawse.supervisor.hooks.hook import Hook, Match, declared, variables
 from hawse.supervisor.hooks.scan import check, scan
 from hawse.supervisor.hooks.webhook import signature
 

@@ -12,10 +12,10 @@ from hawse.supervisor.core import events as facts
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.events import Event, Fact, cloudevent, encode_fact
 from hawse.supervisor.core.model import Exit
+from hawse.supervisor.core.stored import Stored
 from hawse.supervisor.journal.envelope import composer
 from hawse.supervisor.journal.eventfilter import parse
 from hawse.supervisor.store.epochs import Epochs
-from hawse.supervisor.store.eventrows import Stored
 
 EPOCH = "e" * 32
 
