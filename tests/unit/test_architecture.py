@@ -1,18 +1,15 @@
-"""The rules about what may import what (STYLE §6 rules 1–4), checked on the sources."""
+"""The rules about what may import what (STYLE §6 rules 1–4), checked on the sources.  Floors and circles: test_rooms.py."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-PACKAGES = ("supervisor", "handlers", "cli")
+from tests.unit.import_graph import MODULES, closure, imports, parsed
+
 COMPOSITION_ROOT = "hawse.supervisor.__main__"
 
 PURE = {  # rule 2: time, ids and bytes come in as arguments
@@ -44,66 +41,7 @@ IMPURE_STDLIB = {
     ),
     *("threading", "time", "urllib", "uuid"),
 }
-CHILD_SIDE = {  # runs between fork and the user's program: standard library and its own kind only
-    "hawse.supervisor.shim.spawner",
-    "hawse.supervisor.shim.shim",
-    "hawse.supervisor.shim.init",
-    "hawse.supervisor.shim.protocol",
-}
-
-
-def module_name(path: Path) -> str:
-    parts = list(path.relative_to(REPOSITORY).with_suffix("").parts)
-    return ".".join(["hawse", *(parts[:-1] if parts[-1] == "__init__" else parts)])
-
-
-MODULES = {module_name(p): p for package in PACKAGES for p in sorted((REPOSITORY / package).rglob("*.py"))}
-
-
-@cache
-def parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
-
-
-@cache
-def imports(path: Path) -> tuple[tuple[str, int], ...]:
-    """(module, line) of everything that the file imports when it is imported; type-checking imports do not count."""
-    return tuple(_imports(path))
-
-
-def _imports(path: Path) -> Iterator[tuple[str, int]]:
-    tree = parsed(path)
-    skipped = {
-        child
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        for child in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if node in skipped:
-            continue
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.name, node.lineno
-        elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{path}:{node.lineno}: relative import"
-            base = node.module or ""
-            for alias in node.names:
-                full = f"{base}.{alias.name}"
-                yield (full if full in MODULES else base), node.lineno
-
-
-def closure(name: str) -> dict[str, str]:
-    """Every module of ours that importing `name` loads, with who imported it first."""
-    seen = {name: ""}
-    todo = [name]
-    while todo:
-        current = todo.pop()
-        for imported, _ in imports(MODULES[current]):
-            if imported in MODULES and imported not in seen:
-                seen[imported] = current
-                todo.append(imported)
-    return seen
+SHIM = sorted(name for name in MODULES if name.startswith("hawse.supervisor.shim."))
 
 
 def offences(allowed: dict[str, tuple[str, ...]]) -> list[str]:
@@ -140,7 +78,7 @@ def test_nobody_but_the_cli_imports_the_composition_root() -> None:
     assert all(name.startswith("hawse.cli.") for name in importers)
 
 
-@pytest.mark.parametrize("name", sorted(PURE & MODULES.keys()))
+@pytest.mark.parametrize("name", sorted(PURE))
 def test_a_pure_module_loads_no_clock_no_socket_no_database(name: str) -> None:
     for module, importer in closure(name).items():
         for imported, line in imports(MODULES[module]):
@@ -150,7 +88,7 @@ def test_a_pure_module_loads_no_clock_no_socket_no_database(name: str) -> None:
             assert top not in IMPURE_STDLIB, where
 
 
-@pytest.mark.parametrize("name", sorted(CHILD_SIDE & MODULES.keys()))
+@pytest.mark.parametrize("name", SHIM)
 def test_the_child_side_needs_only_the_standard_library(name: str) -> None:
     for module, importer in closure(name).items():
         for imported, line in imports(MODULES[module]):
@@ -185,7 +123,7 @@ def test_system_calls_by_ctypes_are_only_in_linux() -> None:
 def test_the_daemon_never_forks() -> None:
     """Rule 14: threads live there.  Only the child side may fork, unshare or setns."""
     banned = {"fork", "forkpty", "unshare", "setns", "posix_spawn"}
-    child_side = {m for name in CHILD_SIDE & MODULES.keys() for m in closure(name)}
+    child_side = {m for name in SHIM for m in closure(name)}
     found = []
     for name, path in MODULES.items():
         if name in child_side or not name.startswith(("hawse.supervisor", "hawse.handlers")):
