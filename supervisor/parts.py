@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Protocol
 
+from hawse.supervisor.core.capabilities import capabilities
 from hawse.supervisor.core.model import Container, ContainerConfig, ContainerId, NetworkName
 from hawse.supervisor.images.images import Images
 from hawse.supervisor.journal.waits import Waits
@@ -28,7 +29,7 @@ from hawse.supervisor.runtime.attaching import Attachments
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.launcher import Spawner
 from hawse.supervisor.runtime.seccomp import default_profile
-from hawse.supervisor.runtime.spec import Paths, capabilities
+from hawse.supervisor.runtime.spec import Paths
 from hawse.supervisor.store.store import Store
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from random import Random
+from typing import TYPE_CHECKING
 
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.model import ContainerId
+
+if TYPE_CHECKING:
+    from random import Random
 
 VALID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from hawse.supervisor.core.capabilities import capabilities
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.eventnames import event_types
 from hawse.supervisor.core.model import ContainerConfig, EndpointRequest, Healthcheck, NetworkName, OwnHook
@@ -19,7 +20,6 @@ from hawse.supervisor.docker import decode_mounts as mounts
 from hawse.supervisor.docker import decode_ports as ports
 from hawse.supervisor.docker import decode_security
 from hawse.supervisor.docker.body import Body, console_size, invalid
-from hawse.supervisor.runtime.spec import capabilities
 
 MAC = re.compile(r"(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}\Z", re.IGNORECASE)
 HOSTNAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,62}[A-Za-z0-9_])?\Z")

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from hawse.supervisor import faults
 from hawse.supervisor.core import events, names
+from hawse.supervisor.core.capabilities import capabilities
 from hawse.supervisor.core.errors import Conflict, NotFound, UserError
 from hawse.supervisor.core.model import (
     ID_RANGE,
@@ -31,7 +32,6 @@ from hawse.supervisor.lifecycle.networks import BUILTIN, Networks, standing
 from hawse.supervisor.linux import journald
 from hawse.supervisor.network import ipam
 from hawse.supervisor.parts import Parts
-from hawse.supervisor.runtime import spec
 from hawse.supervisor.store.tx import Tx
 
 
@@ -182,7 +182,7 @@ def _check(config: ContainerConfig) -> None:
     """What can be known to be wrong without making anything."""
     if not config.argv:
         raise UserError("no command specified", hint="give one after the image, or set CMD in the image")
-    spec.capabilities(config)
+    capabilities(config)
     confining.check(config)
     if config.log_driver == "journald" and not os.path.exists(journald.PATH):
         raise UserError(

@@ -13,11 +13,12 @@ import anyio.abc
 import structlog
 
 from hawse.supervisor.core import events
+from hawse.supervisor.core.capabilities import ALL_CAPABILITIES, capabilities
 from hawse.supervisor.core.errors import Conflict, HawseError, NotFound
 from hawse.supervisor.core.model import Container, ContainerId, State
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime.client import AttachOptions
-from hawse.supervisor.runtime.spec import ALL_CAPABILITIES, apparmor_profile, capabilities, environment
+from hawse.supervisor.runtime.spec import apparmor_profile, environment
 from hawse.supervisor.shim.protocol import ProcessSpec
 from hawse.supervisor.store.tx import Tx
 

@@ -18,12 +18,13 @@ from typing import Any, Self
 import pytest
 
 from hawse.cli.selftest.waiting import PATIENCE
+from hawse.supervisor.core.capabilities import DEFAULT_CAPABILITIES
 from hawse.supervisor.core.model import ContainerId
 from hawse.supervisor.runtime import boot
 from hawse.supervisor.runtime.client import AttachOptions, Shim
 from hawse.supervisor.runtime.exitrecord import ExitInfo
 from hawse.supervisor.runtime.launcher import Spawner
-from hawse.supervisor.runtime.spec import DEFAULT_CAPABILITIES, MASKED, READ_ONLY
+from hawse.supervisor.runtime.spec import MASKED, READ_ONLY
 from hawse.supervisor.shim.protocol import ProcessSpec, RootfsSpec, ShimSpec
 
 UID_BASE = 3_000_000

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from hawse.supervisor.core.capabilities import DEFAULT_CAPABILITIES
 from hawse.supervisor.core.model import Container, ContainerConfig, Image, State
 from hawse.supervisor.images.images import Images
 from hawse.supervisor.runtime.launcher import Spawner
-from hawse.supervisor.runtime.spec import DEFAULT_CAPABILITIES, Paths
+from hawse.supervisor.runtime.spec import Paths
 from hawse.supervisor.shim.protocol import RootfsSpec, ShimSpec
 from hawse.supervisor.store.store import Store
 from tests.netns.launching import CONTAINER, UID_BASE, end, root, running, spawner, spec, start

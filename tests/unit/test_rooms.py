@@ -34,9 +34,9 @@ FLOORS = (  # from the roof down; a room imports what is on the floors below its
     "supervisor.lifecycle",
     "supervisor.dispatch supervisor.dns",
     "supervisor.parts",
-    "supervisor.docker supervisor.images",
+    "supervisor.images",
     "supervisor.journal supervisor.runtime",
-    "supervisor.network supervisor.process supervisor.shim supervisor.store",
+    "supervisor.docker supervisor.network supervisor.process supervisor.shim supervisor.store",
     "supervisor.api.wire supervisor.linux supervisor.locks",
     "cli.errors supervisor.core supervisor.faults",
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from hawse.supervisor.core.capabilities import capabilities
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.model import Container, ContainerConfig, ContainerId, MountSpec, State
 from hawse.supervisor.runtime import etc_files, spec
@@ -68,13 +69,13 @@ def test_env_of_the_user_wins_and_a_bare_key_unsets() -> None:
     ],
 )
 def test_capabilities(add: tuple[str, ...], drop: tuple[str, ...], inside: str, outside: str) -> None:
-    caps = spec.capabilities(ContainerConfig(cap_add=add, cap_drop=drop))
+    caps = capabilities(ContainerConfig(cap_add=add, cap_drop=drop))
     assert inside in caps and outside not in caps
 
 
 def test_an_unknown_capability_is_named() -> None:
     with pytest.raises(UserError, match='unknown capability: "CAP_FOO"'):
-        spec.capabilities(ContainerConfig(cap_add=("foo",)))
+        capabilities(ContainerConfig(cap_add=("foo",)))
 
 
 def test_mounts_are_shallow_first_and_volumes_become_directories() -> None:
