@@ -169,7 +169,7 @@ async def _parts(settings: Settings, rebuild_state: bool) -> AsyncIterator[Parts
         if lost:
             await rebuild.rebuild(config, store)
         await rebuild.refuse(config, store)  # before anything is swept
-        await volumes.put_back(config.root, store)
+        await volumes.settle(config.root, store)
         network = NetworkCore(instance=config.instance, table=config.table, tag=config.tag)
         await network.start()
         stack.push_async_callback(network.close)

@@ -2,18 +2,20 @@
 
 The row is written first; the directory is made again wherever it is missing.  Removal takes the row and moves the directory
 aside in one transaction, so that a container created meanwhile gets a new one, never half of the old.  A crash or a power cut
-before the transaction counts has the directory put back (`put_back`); after that it is rubbish.
+before the transaction counts has the directory put back (`settle`); after that it is rubbish.
 """
 
 from __future__ import annotations
 
 import glob
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 from random import Random
 
+import structlog
 from msgspec.structs import replace
 
 from hawse.supervisor import faults
@@ -27,6 +29,8 @@ from hawse.supervisor.linux.diskusage import apparent_size
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx
+
+log = structlog.get_logger()
 
 TRASH = "trash"  # the images' too (images/layers.py), who sweep it at the start
 
@@ -79,13 +83,34 @@ class Volumes:
         return await discard(self._parts, names)
 
 
-async def put_back(root: Path, store: Store) -> None:
-    """The directories of volumes whose removal was never committed.  At the start, before the trash is emptied."""
-    for volume in await store.read(lambda tx: tx.volumes()):
-        place = root / "volumes" / volume.name
-        aside = (root / TRASH).glob(f"{_stamp(volume)}-*/{glob.escape(volume.name)}")
-        if not place.exists() and (found := next(aside, None)):
-            os.rename(found, place)
+async def settle(root: Path, store: Store) -> None:
+    """Directories follow the rows after a crash or a power cut.  At the start, before the trash is emptied.
+
+    Those of volumes whose removal was never committed are put back.  Those whose removal was committed, and whose way
+    into the trash was not yet on the disk when the power went, go there now.  Others that no row knows are left alone.
+    """
+    place = root / "volumes"
+    known = {volume.name: volume for volume in await store.read(lambda tx: tx.volumes())}
+    for name, volume in known.items():
+        aside = (root / TRASH).glob(f"{_stamp(volume)}-*/{glob.escape(name)}")
+        if not (place / name).exists() and (found := next(aside, None)):
+            os.rename(found, place / name)
+    for path in place.iterdir():
+        if path.name in known or path.name == filling.PLACE:
+            continue
+        if gone := await store.read(lambda tx, path=path: _removed(tx, path)):  # type: ignore[misc]
+            _move(path, _aside(root, gone))
+        else:
+            log.warning("volume_of_nobody", path=str(path), hint=f"`hawse volume create {path.name}` takes it over")
+
+
+def _removed(tx: Tx, path: Path) -> Volume | None:
+    """The volume that was the last of this name, if it was removed, and the directory is as it was before."""
+    for last in tx.last_events(f"volume/{path.name}", limit=1):
+        # A rename changes the time, which nobody can set: what was put there by hand since then is newer (rename(2)).
+        if isinstance(last.fact, events.VolumeRemoved) and path.stat().st_ctime_ns < last.time:
+            return last.fact.volume
+    return None
 
 
 async def discard(parts: Parts, names: Collection[str]) -> int:
@@ -120,7 +145,7 @@ class Leaving:
             if (volume := tx.volume(name)) and name not in used:
                 tx.delete_volume(name)
                 tx.append(events.VolumeRemoved(volume=volume))
-                self._moved[name] = place = _aside(self._parts, volume)
+                self._moved[name] = place = _aside(self._parts.config.root, volume)
                 _move(self._parts.volume_dir(name), place)
                 faults.point("volume.moved")
                 filling.drop(self._parts.volume_dir(name))
@@ -211,9 +236,9 @@ def _invented(random: Random) -> str:
     return f"{random.getrandbits(256):064x}"
 
 
-def _aside(parts: Parts, volume: Volume) -> Path:
+def _aside(root: Path, volume: Volume) -> Path:
     """A place in the trash that says whose it was; not to be taken for that of a later volume of the same name."""
-    place = parts.config.root / TRASH / f"{_stamp(volume)}-{_invented(parts.random)[:16]}"
+    place = root / TRASH / f"{_stamp(volume)}-{secrets.token_hex(8)}"
     place.mkdir(mode=0o700)
     return place / volume.name
 

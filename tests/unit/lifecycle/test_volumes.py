@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
+from hawse.supervisor.core import events
 from hawse.supervisor.core.errors import Conflict, NotFound, Unavailable, UserError
 from hawse.supervisor.core.model import ContainerConfig, MountSpec
 from hawse.supervisor.lifecycle import creating, volumes
@@ -119,9 +122,32 @@ async def test_one_whose_removal_a_crash_prevented_is_put_back_and_a_later_one_o
     assert not parts.volume_dir("data").exists()
     later = replace(await parts.store.read(lambda tx: tx.find_volume("gone")), created_at=1)
     await parts.store.transact(lambda tx: (tx.delete_volume("gone"), tx.put_volume(later)))
-    await volumes.put_back(parts.config.root, parts.store)
+    await volumes.settle(parts.config.root, parts.store)
     assert (parts.volume_dir("data") / "kept").read_text() == "data"
     assert not parts.volume_dir("gone").exists()
+
+
+async def test_a_directory_that_a_power_cut_brought_back_goes_and_one_that_a_user_brought_stays(parts: Any) -> None:
+    """The row's removal was on the disk, and the directory's way into the trash was not."""
+    for name in ("cut", "restored"):
+        await Volumes(parts).create(name, {})
+        os.rename(parts.volume_dir(name), parts.config.root / name)
+    (parts.config.root / "cut").rename(parts.volume_dir("cut"))
+    await asyncio.sleep(0.02)  # the kernel's clock for inodes ticks in hundredths
+    for name in ("cut", "restored"):
+        volume = await parts.store.read(lambda tx, name=name: tx.find_volume(name))
+        await parts.store.transact(
+            lambda tx, volume=volume: (tx.delete_volume(volume.name), tx.append(events.VolumeRemoved(volume=volume)))
+        )
+    await asyncio.sleep(0.02)
+    (parts.config.root / "restored").rename(parts.volume_dir("restored"))
+    parts.volume_dir("unheard-of").mkdir()
+    await volumes.settle(parts.config.root, parts.store)
+    assert {path.name for path in (parts.config.root / "volumes").iterdir()} - {".filling"} == {
+        "restored",
+        "unheard-of",
+    }
+    assert [path.name for path in (parts.config.root / volumes.TRASH).glob("volume-*/*")] == ["cut"]
 
 
 async def test_a_container_takes_its_own_volumes_with_it_but_those_of_others(parts: Any, samples: Any) -> None:
