@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import anyio
 import anyio.abc
 import structlog
+from msgspec.structs import replace
 
 from hawse.supervisor.core import events
 from hawse.supervisor.core.errors import HawseError
@@ -160,7 +161,7 @@ class Keeper:
                 network=action.network,
                 container_id=action.container_id,
             )
-            await self._parts.store.transact(lambda tx: tx.append(fact))
+            await self._parts.store.transact(lambda tx: _append(tx, fact))
 
     # What has to be there, kept in step with the journal.
 
@@ -193,3 +194,14 @@ class Keeper:
             case events.ContainerExited(endpoints=endpoints):
                 for endpoint in endpoints:
                     self._expected.cables.pop(endpoint.veth, None)
+
+
+def _append(tx: Tx, fact: NetworkRepaired) -> None:
+    """Whose it was may have been removed since the repair: of a container or a network nothing is told after its end."""
+    tx.append(
+        replace(
+            fact,
+            container_id=fact.container_id if tx.container(fact.container_id) else "",
+            network=fact.network if tx.network(fact.network) else "",
+        )
+    )

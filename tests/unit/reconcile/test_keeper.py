@@ -23,6 +23,7 @@ class World:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.out = {"a", "b"}
+        self.gone: set[str] = set()  # removed
         self.locks = KeyedLocks()
         self.hanging: dict[str, anyio.Event] = {}  # whose shim gives no answer until then
         self.looks = 0
@@ -67,7 +68,10 @@ class World:
     async def read(self, _: object) -> None: ...
 
     async def transact(self, tell: Any) -> None:
-        tell(SimpleNamespace(append=lambda fact: self.told.append(fact.container_id)))
+        known = SimpleNamespace(
+            container=lambda id_: id_ not in self.gone, network=bool, append=lambda f: self.told.append(f.container_id)
+        )
+        tell(known)
 
 
 @pytest.fixture
@@ -129,3 +133,12 @@ async def test_a_shim_that_hangs_delays_no_other_container(world: World) -> None
         await until(lambda: "a" not in world.out)
         await until(lambda: world.looks > looks)  # what it uncovers is seen at once
         tasks.cancel_scope.cancel()
+
+
+async def test_nothing_is_told_of_a_container_that_was_removed_since_the_repair(world: World) -> None:
+    world.gone.add("a")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(world.keeper.run)
+        await until(lambda: len(world.told) == 2)
+        tasks.cancel_scope.cancel()
+    assert sorted(world.told) == ["", "b"]
