@@ -80,7 +80,7 @@ class StopRequested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShuttingDown:
-    """It ends since the engine does: no user's wish, and no failure of its own."""
+    """It ends since the engine does: no failure of its own, and no user's wish, which outranks this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,7 +270,7 @@ def step(container: Container, stimulus: Stimulus, now: int) -> Step:
         case StopRequested(verb=verb, signal=signal, grace=grace):
             return Step(replace(moved, stopped_by_user=True, ended_by=verb, end_signal=signal, end_grace=grace))
         case ShuttingDown():
-            return Step(replace(moved, ended_by="shutdown"))
+            return Step(replace(moved, ended_by=container.ended_by or "shutdown"))
         case Paused():
             return Step(moved, (events.ContainerPaused(container=moved),))
         case Resumed():

@@ -90,6 +90,7 @@ async def settle(root: Path, store: Store) -> None:
     into the trash was not yet on the disk when the power went, go there now.  Others that no row knows are left alone.
     """
     place = root / "volumes"
+    (root / TRASH).mkdir(mode=0o700, exist_ok=True)
     known = {volume.name: volume for volume in await store.read(lambda tx: tx.volumes())}
     for name, volume in known.items():
         aside = (root / TRASH).glob(f"{_stamp(volume)}-*/{glob.escape(name)}")
@@ -108,7 +109,7 @@ def _removed(tx: Tx, path: Path) -> Volume | None:
     """The volume that was the last of this name, if it was removed, and the directory is as it was before."""
     for last in tx.last_events(f"volume/{path.name}", limit=1):
         # A rename changes the time, which nobody can set: what was put there by hand since then is newer (rename(2)).
-        if isinstance(last.fact, events.VolumeRemoved) and path.stat().st_ctime_ns < last.time:
+        if isinstance(last.fact, events.VolumeRemoved) and path.lstat().st_ctime_ns < last.time:
             return last.fact.volume
     return None
 

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 import structlog
+from msgspec.structs import replace
 
 from hawse.supervisor.core.errors import HawseError, StartError, Unavailable
 from hawse.supervisor.core.events import DaemonRecovered
@@ -25,6 +26,7 @@ from hawse.supervisor.reconcile import repairs
 from hawse.supervisor.reconcile.plan import Kind
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.reports import ForeignShim
+from hawse.supervisor.store.tx import Tx
 
 log = structlog.get_logger()
 
@@ -92,12 +94,20 @@ async def _adopt(parts: Parts, container: Container, watch: Callable[[Shim], Non
         log.info("container_collected")
     else:
         parts.shims[container.id] = shim
+        if container.ended_by == "shutdown":
+            await parts.store.transact(lambda tx: _outlived(tx, container.id))
         await _settle(parts, container)
         await _try("ports_not_held", container.name, repairs.hold_ports(parts, container.id))
         watch(shim)
         await network_files.follow(parts, container)  # a connect or disconnect may have been under way
         counts["adopted"] += 1
         log.info("container_adopted", pid=shim.pid)
+
+
+def _outlived(tx: Tx, container_id: str) -> None:
+    """The shutdown that it was to end with was cut off: when it ends later, that is its own."""
+    if (container := tx.container(container_id)) and container.ended_by == "shutdown":
+        tx.put(replace(container, ended_by=""))
 
 
 async def _reconnect(parts: Parts, container: Container) -> Shim | None:

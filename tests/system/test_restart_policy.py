@@ -129,3 +129,21 @@ def test_a_shutdown_that_stops_all_is_no_user_s_wish(lab: Lab) -> None:
     assert state(lab, "plain")["Status"] == "exited"
     assert state(lab, "failing")["Status"] == "exited", "its end was no failure of its own"
     lab.hawse("rm", "-f", "box", "plain", "failing")
+
+
+def test_a_shutdown_that_is_cut_off_excuses_no_later_failure(lab: Lab) -> None:
+    """It has been told to end, and lives on; the daemon is killed before its grace is over."""
+    deaf = "trap 'touch /told' TERM; while [ ! -e /fail ]; do sleep 0.1; done; exit 3"
+    lab.hawse(
+        "run", "-d", "--name", "box", "--restart", "on-failure", "--stop-timeout", "600", "busybox", "sh", "-c", deaf
+    )
+    pid = state(lab, "box")["Pid"]
+    lab.daemon.request("POST", "/hawse/v1/shutdown?stop_all=1")
+    eventually(lambda: (lab.inside / f"proc/{pid}/root/told").exists())
+    lab.daemon.strike()
+    lab.daemon.wait_dead()
+    lab.daemon.start()
+    assert state(lab, "box")["Pid"] == pid
+    lab.hawse("exec", "box", "touch", "/fail")
+    eventually(lambda: lab.inspect("box")["RestartCount"] > 0)
+    lab.hawse("rm", "-f", "box")

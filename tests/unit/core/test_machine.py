@@ -231,3 +231,10 @@ def test_a_wish_is_unfinished_until_it_has_ended_or_after_a_restart_runs_again(v
         over = step(starting, last, NOW).container
         assert not over.is_unfinished
         assert not over.state.is_alive or not replace(over, state=State.EXITED, ended_by="restart").is_unfinished
+
+
+def test_a_shutdown_takes_no_user_s_wish_away():
+    running = step(container(State.STARTING), STIMULI[machine.Started], NOW).container
+    asked = step(running, machine.StopRequested(verb="restart", signal=15), NOW).container
+    for before, kept in ((running, "shutdown"), (asked, "restart")):
+        assert step(before, machine.ShuttingDown(), NOW).container.ended_by == kept
