@@ -58,6 +58,7 @@ from hawse.supervisor.process.reload import Settings, reload
 from hawse.supervisor.reconcile import copies, rebuild
 from hawse.supervisor.runtime import seccomp
 from hawse.supervisor.runtime.launcher import Spawner
+from hawse.supervisor.serving import serving
 from hawse.supervisor.store.store import Store
 
 log = structlog.get_logger()
@@ -100,7 +101,7 @@ async def _daemon(settings: Settings, stop_all: bool, rebuild_state: bool) -> No
         async with (
             _hearing_requests(hangup),
             _parts(settings, rebuild_state) as parts,
-            Engine.running(parts, handlers) as engine,
+            serving(parts, handlers) as engine,
         ):
             await others.forget_gone(engine.dispatcher)
             await parts.store.transact(lambda tx: tx.append(DaemonStarted(version=version.VERSION, pid=os.getpid())))

@@ -10,11 +10,9 @@ The engine never decides what state may follow what (machine.py) and never plugs
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, closing, suppress
-from typing import Self
+from contextlib import asynccontextmanager, suppress
 
 import anyio
-import anyio.abc
 import structlog
 from msgspec.structs import replace
 
@@ -33,12 +31,11 @@ from hawse.supervisor.core.model import (
 )
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.dispatch.handler import Handler
-from hawse.supervisor.dns.server import NameServer
 from hawse.supervisor.health.keeper import HealthKeeper
 from hawse.supervisor.hooks.hooks import Hooks
 from hawse.supervisor.journal.subscriptions import Subscriptions
 from hawse.supervisor.journal.tally import Tally
-from hawse.supervisor.lifecycle import cabling, creating, ending, leaving, ooms, starting, stopping
+from hawse.supervisor.lifecycle import cabling, creating, ending, leaving, starting, stopping
 from hawse.supervisor.lifecycle.execs import Execs
 from hawse.supervisor.lifecycle.networks import Networks
 from hawse.supervisor.lifecycle.rehearsing import Rehearsal
@@ -46,18 +43,14 @@ from hawse.supervisor.lifecycle.transitions import serial, step
 from hawse.supervisor.lifecycle.volumes import Volumes
 from hawse.supervisor.linux import threads
 from hawse.supervisor.linux.cgroup import Cgroup
-from hawse.supervisor.linux.oom import OomNews
 from hawse.supervisor.locks import KeyedLocks
 from hawse.supervisor.parts import Context, Parts
 from hawse.supervisor.reconcile import repairs
-from hawse.supervisor.reconcile.copies import Copies
 from hawse.supervisor.reconcile.keeper import Keeper
 from hawse.supervisor.reconcile.lookout import Lookout
 from hawse.supervisor.reconcile.plan import Action
-from hawse.supervisor.reconcile.recovery import recover
 from hawse.supervisor.runtime.client import AttachOptions, Shim
 from hawse.supervisor.store.tx import Tx
-from hawse.supervisor.store.upkeep import upkeep
 
 log = structlog.get_logger()
 
@@ -65,11 +58,9 @@ REMOVAL_ATTEMPTS = 5  # a forced removal against somebody who starts it again
 
 
 class Engine:
-    """All the verbs; use as `async with Engine.running(parts, handlers) as engine`."""
+    """All the verbs, and what they work with; serving.py has the tasks behind them."""
 
-    def __init__(
-        self, parts: Parts, handlers: Sequence[Handler], tasks: anyio.abc.TaskGroup, oom_news: OomNews
-    ) -> None:
+    def __init__(self, parts: Parts, handlers: Sequence[Handler], execs: Execs, watch: Callable[[Shim], None]) -> None:
         self.parts = parts
         self.store = parts.store
         self.images = parts.images
@@ -79,7 +70,7 @@ class Engine:
         self.tally = Tally()
         self.dispatcher = Dispatcher(parts.store, handlers, Context(parts=parts, engine=self))
         self.hooks = Hooks(parts, self.dispatcher)
-        self.execs = Execs(parts, tasks)
+        self.execs = execs
         self.health = HealthKeeper(parts)
         self.lookout = Lookout(parts)
         self.keeper = Keeper(parts, self.remove_ended, self.lookout.changed)
@@ -88,51 +79,7 @@ class Engine:
         self.stops_all = False
         self._asking_removal: set[ContainerId] = set()
         self._restarts = KeyedLocks()  # between the exit and the start of one, `--rm` waits
-        self._oom_news = oom_news
-        self._tasks = tasks
-
-    @classmethod
-    @asynccontextmanager
-    async def running(cls, parts: Parts, handlers: Sequence[Handler]) -> AsyncIterator[Self]:
-        """Recover what the last daemon left, then serve until the block ends.  Containers outlive the block."""
-        with closing(OomNews()) as news:
-            async with anyio.create_task_group() as tasks:
-                engine = cls(parts, handlers, tasks, news)
-                engine.volumes.make()
-                with parts.store.journal.subscribe(parts.waits.told), parts.store.journal.subscribe(engine.tally.told):
-                    await tasks.start(NameServer(parts).run)
-                    unfinished = [c for c in await parts.store.read(lambda tx: tx.containers()) if c.is_unfinished]
-                    await recover(parts, engine.watch)
-                    await engine.execs.adopt()
-                    await engine.hooks.begin()
-                    await cabling.finish_all(parts, engine.dispatcher)
-                    for container in unfinished:  # before the dispatcher tells of exits, after which `--rm` removes
-                        tasks.start_soon(engine._carry_through, container)
-                    await tasks.start(engine.health.run)
-                    await tasks.start(engine.dispatcher.run)
-                    tasks.start_soon(engine.hooks.run)
-                    tasks.start_soon(engine.keeper.run)
-                    tasks.start_soon(engine.lookout.run)
-                    tasks.start_soon(engine._keep_store)
-                    tasks.start_soon(Copies(parts.config.root, parts.store).run)
-                    yield engine
-                tasks.cancel_scope.cancel()
-
-    async def _keep_store(self) -> None:
-        def bounds() -> tuple[int, int]:
-            return self.parts.config.journal_max_age, self.parts.config.journal_max_bytes
-
-        await upkeep(self.store, bounds, before=self.dispatcher.write_cursors)
-
-    def watch(self, shim: Shim) -> None:
-        """Follow a running container to its end."""
-        self._tasks.start_soon(self._follow, shim)
-
-    async def _follow(self, shim: Shim) -> None:
-        async with anyio.create_task_group() as group:
-            group.start_soon(ooms.follow, self.parts, self._oom_news, shim.id)
-            await ending.watch(self.parts, shim)
-            group.cancel_scope.cancel()
+        self._watch = watch
 
     # ---- looking -------------------------------------------------------------------------------------------------
 
@@ -171,7 +118,7 @@ class Engine:
             if again:
                 container = replace(container, ended_by="restart")
             started = await starting.start(self.parts, self.dispatcher, container)
-            self.watch(self.parts.shims[container.id])
+            self._watch(self.parts.shims[container.id])
         await self._recorded(started)
         return started
 
@@ -212,7 +159,7 @@ class Engine:
             await self.store.transact(lambda tx: stopping.forget_wish(tx, container_id))
             raise
 
-    async def _carry_through(self, container: Container) -> None:
+    async def carry_through(self, container: Container) -> None:
         """A stop, kill or restart that the last daemon had written down; `container` is as it left it."""
         log.info("carrying_through", container=container.id[:12], verb=container.ended_by)
         try:

@@ -1,135 +1,144 @@
 """What a fresh daemon does before it answers anybody: find what the last one left, and bring records and world together.
 
-A container whose shim answers is adopted; one whose shim is gone is collected from its exit record, and whatever lives of it
-is ended; one that was being started is unwound; one that was being removed is removed.  Ports of what runs are checked to be
-in the table.  What then belongs to nobody is swept by the same plan that `hawse audit` prints.
+`STEPS` is all of it, in order; read it from the top.  Each step is safe to run again: a daemon may die in any of them, and
+the next one begins at the first.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import anyio
+import anyio.abc
 import structlog
-from msgspec.structs import replace
 
-from hawse.supervisor.core.errors import HawseError, StartError, Unavailable
 from hawse.supervisor.core.events import DaemonRecovered
-from hawse.supervisor.core.model import Container, State
-from hawse.supervisor.lifecycle import network_files, starting
-from hawse.supervisor.linux import process, threads
-from hawse.supervisor.linux.cgroup import Cgroup
+from hawse.supervisor.core.model import Container
+from hawse.supervisor.dispatch.dispatcher import Dispatcher
+from hawse.supervisor.hooks.hooks import Hooks
+from hawse.supervisor.lifecycle import cabling
+from hawse.supervisor.lifecycle.execs import Execs
+from hawse.supervisor.lifecycle.volumes import Volumes
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.reconcile import repairs
+from hawse.supervisor.reconcile.adopting import adopt, attempt
 from hawse.supervisor.reconcile.plan import Kind
 from hawse.supervisor.runtime.client import Shim
-from hawse.supervisor.runtime.reports import ForeignShim
-from hawse.supervisor.store.tx import Tx
 
 log = structlog.get_logger()
 
-LATER = frozenset({Kind.FINISH_REMOVAL, Kind.UNPLUG, Kind.HOLD_PORTS})
+LATER: Final = frozenset({Kind.FINISH_REMOVAL, Kind.UNPLUG, Kind.HOLD_PORTS})
 """What the durable handlers do when the dispatcher runs: removals wait for them, endpoints are theirs.  And ports that could
 not be held when their containers were adopted: the keeper tries them again."""
 
 
-async def recover(parts: Parts, watch: Callable[[Shim], None]) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """What the steps work with, and what they leave for later ones."""
+
+    parts: Parts
+    volumes: Volumes
+    execs: Execs
+    hooks: Hooks
+    dispatcher: Dispatcher
+    tasks: anyio.abc.TaskGroup  # of what goes on when recovery is over
+    watch: Callable[[Shim], None]  # follows a running container to its end
+    carry_through: Callable[[Container], Coroutine[Any, Any, None]]  # what a user had asked of it
+    begun: int = field(default_factory=time.perf_counter_ns)
+    counts: Counter[str] = field(default_factory=Counter)
+    unfinished: list[Container] = field(default_factory=list)
+
+
+async def recover(recovery: Recovery) -> None:
     """One bad container or network is logged and does not stop the others.
 
-    Raises Unavailable, and touches nothing, when containers run whose shims speak a protocol that this daemon does not know.
+    Raises Unavailable when containers run whose shims speak a protocol that this daemon does not know; they go on.
     """
-    begun = time.perf_counter_ns()
-    counts: Counter[str] = Counter()
+    for step in STEPS:
+        await step(recovery)
+
+
+async def _find_unfinished(recovery: Recovery) -> None:
+    containers = await recovery.parts.store.read(lambda tx: tx.containers())
+    recovery.unfinished.extend(container for container in containers if container.is_unfinished)
+
+
+async def _finish_volumes(recovery: Recovery) -> None:
+    recovery.volumes.make()
+
+
+async def _ensure_networks(recovery: Recovery) -> None:
+    parts = recovery.parts
+    for network in await parts.store.read(lambda tx: tx.networks()):
+        await attempt("network_not_recovered", network.name, parts.network.ensure(network))
+
+
+async def _adopt_containers(recovery: Recovery) -> None:
+    parts = recovery.parts
     async with anyio.create_task_group() as group:
-        for network in await parts.store.read(lambda tx: tx.networks()):
-            await _try("network_not_recovered", network.name, parts.network.ensure(network))
         for container in await parts.store.read(lambda tx: tx.containers()):
             if container.state.is_alive:
-                group.start_soon(_recover_one, parts, container, watch, counts)
-    running = await parts.store.read(repairs.published)
-    counts["repaired"] += len(await parts.network.restore(running))
-    for action in await repairs.audit(parts):
+                group.start_soon(adopt, parts, container, recovery.watch, recovery.counts)
+
+
+async def _restore_ports(recovery: Recovery) -> None:
+    running = await recovery.parts.store.read(repairs.published)
+    recovery.counts["repaired"] += len(await recovery.parts.network.restore(running))
+
+
+async def _sweep(recovery: Recovery) -> None:
+    for action in await repairs.audit(recovery.parts):
         if action.kind not in LATER:
             log.info("swept", object=action.object, problem=action.problem)
-            counts["repaired"] += 1
-            await _try("sweep_failed", action.object, repairs.apply(parts, action, _later))
-    fact = DaemonRecovered(
-        adopted=counts["adopted"],
-        collected=counts["collected"],
-        repaired=counts["repaired"],
-        took_us=(time.perf_counter_ns() - begun) // 1000,
-    )
-    await parts.store.transact(lambda tx: tx.append(fact))
+            recovery.counts["repaired"] += 1
+            await attempt("sweep_failed", action.object, repairs.apply(recovery.parts, action, _later))
 
 
 async def _later(container_id: str) -> None:
     """Removals are finished when the dispatcher runs."""
 
 
-async def _try(failed: str, what: str, act: Awaitable[None]) -> None:
-    try:
-        await act
-    except ForeignShim:
-        raise  # to go on would be to take its container for dead
-    except (HawseError, OSError) as e:
-        log.error(failed, what=what, error=str(e))
+async def _tell(recovery: Recovery) -> None:
+    fact = DaemonRecovered(
+        adopted=recovery.counts["adopted"],
+        collected=recovery.counts["collected"],
+        repaired=recovery.counts["repaired"],
+        took_us=(time.perf_counter_ns() - recovery.begun) // 1000,
+    )
+    await recovery.parts.store.transact(lambda tx: tx.append(fact))
 
 
-async def _recover_one(parts: Parts, container: Container, watch: Callable[[Shim], None], counts: Counter[str]) -> None:
-    with structlog.contextvars.bound_contextvars(container=container.id[:12]):
-        await _try("container_not_recovered", container.name, _adopt(parts, container, watch, counts))
+async def _adopt_execs(recovery: Recovery) -> None:
+    await recovery.execs.adopt()
 
 
-async def _adopt(parts: Parts, container: Container, watch: Callable[[Shim], None], counts: Counter[str]) -> None:
-    shim = await _reconnect(parts, container)
-    if container.state is State.STARTING:
-        await starting.unwind(parts, container, shim, StartError("the daemon was stopped", stage="engine"))
-        log.info("start_unwound")
-    elif shim is None:
-        async with parts.locks.hold(container.id):
-            await repairs.collect(parts, container.id)
-        counts["collected"] += 1
-        log.info("container_collected")
-    else:
-        parts.shims[container.id] = shim
-        if container.ended_by == "shutdown":
-            await parts.store.transact(lambda tx: _outlived(tx, container.id))
-        await _settle(parts, container)
-        await _try("ports_not_held", container.name, repairs.hold_ports(parts, container.id))
-        watch(shim)
-        await network_files.follow(parts, container)  # a connect or disconnect may have been under way
-        counts["adopted"] += 1
-        log.info("container_adopted", pid=shim.pid)
+async def _begin_hooks(recovery: Recovery) -> None:
+    await recovery.hooks.begin()
 
 
-def _outlived(tx: Tx, container_id: str) -> None:
-    """The shutdown that it was to end with was cut off: when it ends later, that is its own."""
-    if (container := tx.container(container_id)) and container.ended_by == "shutdown":
-        tx.put(replace(container, ended_by=""))
+async def _finish_connects(recovery: Recovery) -> None:
+    await cabling.finish_all(recovery.parts, recovery.dispatcher)
 
 
-async def _reconnect(parts: Parts, container: Container) -> Shim | None:
-    if container.process is not None and container.process.boot_id != process.boot_id():
-        return None  # whatever the run directory says: it is another boot's
-    try:
-        paths = parts.paths(container.id)
-        return await Shim.reconnect(paths.socket, container.id, paths.state)
-    except ForeignShim:
-        raise
-    except Unavailable:
-        return None
+async def _carry_through(recovery: Recovery) -> None:
+    for container in recovery.unfinished:
+        recovery.tasks.start_soon(recovery.carry_through, container)
 
 
-async def _settle(parts: Parts, container: Container) -> None:
-    """A commit, a pause, an unpause or an update may have been under way: what is recorded counts."""
-    cgroup = Cgroup.open(parts.cgroups, container.id)
-    try:
-        cgroup.update(container.config.resources)
-    except HawseError as e:  # the old limit is below what it uses by now
-        log.warning("limits_not_restored", error=str(e))
-    if container.state is State.PAUSED:
-        await threads.run_sync(cgroup.freeze)
-    else:
-        cgroup.thaw()
+STEPS: Final[tuple[Callable[[Recovery], Awaitable[None]], ...]] = (
+    _find_unfinished,  # first: to unwind a half-made start is to forget the restart that it was part of
+    _finish_volumes,  # before a start, which may mount them
+    _ensure_networks,  # before containers: their cables and ports hang on the bridges and the table
+    _adopt_containers,  # before the sweep: what nobody has adopted counts as left behind
+    _restore_ports,  # of those that were found to run: one that was collected publishes nothing any more
+    _sweep,  # by the plan that `hawse audit` prints, now that all that belongs to somebody is known
+    _tell,  # when records are true again: policies decide by them when they hear of it
+    _adopt_execs,  # through the shims of the adopted
+    _begin_hooks,  # before the first gate, which asks them
+    _finish_connects,  # that is such a gate
+    _carry_through,  # last, and before the dispatcher tells of exits: after that `--rm` would remove what is to restart
+)
