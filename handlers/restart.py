@@ -13,7 +13,7 @@ from hawse.supervisor import faults
 from hawse.supervisor.core import events, machine
 from hawse.supervisor.core.errors import HawseError, NotModified
 from hawse.supervisor.core.events import Event
-from hawse.supervisor.core.model import Container, Exit, State
+from hawse.supervisor.core.model import Container, Exit, State, Verb
 from hawse.supervisor.dispatch.handler import Handler
 from hawse.supervisor.lifecycle.transitions import move
 from hawse.supervisor.parts import Context
@@ -28,13 +28,14 @@ OVERTAKEN = (events.ContainerStarted.TYPE, events.ContainerStartFailed.TYPE, eve
 def wants_restart(container: Container) -> bool:
     """Whether the policy starts it again after this exit.  That engine or machine end is no failure of it."""
     policy, ended = container.config.restart, container.exit or Exit(code=None)
-    if container.stopped_by_user:
+    if container.is_stopped_by_user:
         return False
     match policy.name:
         case "always" | "unless-stopped":
             return True
         case "on-failure":
-            failed = ended.code != 0 and ended.reason != machine.REBOOTED and container.ended_by != "shutdown"
+            by_others = ended.reason == machine.REBOOTED or container.is_asked_to(Verb.SHUTDOWN)
+            failed = ended.code != 0 and not by_others
             return failed and (not policy.max_retries or container.restart_count < policy.max_retries)
     return False
 
@@ -106,9 +107,9 @@ async def resume(event: Event, ctx: Context) -> None:
     def schedule_stopped(tx: Tx) -> None:
         for container in tx.containers():
             policy = container.config.restart.name
-            stopped = container.state is State.EXITED and container.stopped_by_user
+            stopped = container.state is State.EXITED and container.is_stopped_by_user
             if policy == "always" and stopped and container.finished_at <= event.time:
-                wanted = replace(container, stopped_by_user=False)
+                wanted = container if container.is_unfinished else replace(container, wish=None)
                 move(tx, wanted, machine.RestartScheduled(delay_ns=0), ctx.parts.clock())
 
     await ctx.parts.store.transact(schedule_stopped)

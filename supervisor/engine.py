@@ -28,6 +28,7 @@ from hawse.supervisor.core.model import (
     Exit,
     Image,
     State,
+    Verb,
 )
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.dispatch.handler import Handler
@@ -35,7 +36,7 @@ from hawse.supervisor.health.keeper import HealthKeeper
 from hawse.supervisor.hooks.hooks import Hooks
 from hawse.supervisor.journal.subscriptions import Subscriptions
 from hawse.supervisor.journal.tally import Tally
-from hawse.supervisor.lifecycle import cabling, creating, ending, leaving, starting, stopping
+from hawse.supervisor.lifecycle import cabling, creating, ending, leaving, starting, stopping, wishes
 from hawse.supervisor.lifecycle.execs import Execs
 from hawse.supervisor.lifecycle.networks import Networks
 from hawse.supervisor.lifecycle.rehearsing import Rehearsal
@@ -116,7 +117,7 @@ class Engine:
             if container.state is State.REMOVING:
                 raise Conflict("container is marked for removal and cannot be started")
             if again:
-                container = replace(container, ended_by="restart")
+                container = wishes.to_restart(container)
             started = await starting.start(self.parts, self.dispatcher, container)
             self._watch(self.parts.shims[container.id])
         await self._recorded(started)
@@ -129,7 +130,7 @@ class Engine:
         signal: str | None = None,
         *,
         by_engine: bool = False,
-        verb: str = "stop",
+        verb: Verb = Verb.STOP,
     ) -> None:
         """Its stop signal, then SIGKILL after `timeout` seconds (-1 never).  Raises NotModified when it does not run.
 
@@ -146,7 +147,7 @@ class Engine:
         container = await self.container(ref)
         async with self._restarts.hold(container.id):
             try:
-                await self.stop(container.id, timeout, signal, verb="restart")
+                await self.stop(container.id, timeout, signal, verb=Verb.RESTART)
             except NotModified:
                 pass
             await self._start_again(container.id)
@@ -156,27 +157,12 @@ class Engine:
         try:
             await self.start(container_id, again=True)
         except HawseError:
-            await self.store.transact(lambda tx: stopping.forget_wish(tx, container_id))
+            await self.store.transact(lambda tx: wishes.forget(tx, container_id))
             raise
 
     async def carry_through(self, container: Container) -> None:
-        """A stop, kill or restart that the last daemon had written down; `container` is as it left it."""
-        log.info("carrying_through", container=container.id[:12], verb=container.ended_by)
-        try:
-            if container.ended_by != "restart":
-                await stopping.carry_through(self.parts, container)
-                return
-            async with self._restarts.hold(container.id):
-                await stopping.carry_through(self.parts, container)
-                current = await self.container(container.id)
-                if (
-                    current.ended_by == "restart" or container.state is State.STARTING
-                ):  # else a user has stopped it since
-                    await self._start_again(container.id)
-        except (NotFound, NotModified):
-            pass  # somebody has removed or started it meanwhile
-        except HawseError as e:
-            log.error("not_carried_through", container=container.id[:12], verb=container.ended_by, error=str(e))
+        """What the last daemon was asked for and had only written down; `container` is as it left it."""
+        await wishes.carry_through(self.parts, container, self._restarts, self._start_again)
 
     async def pause(self, ref: str) -> None:
         async with serial(self.parts, ref) as container:
@@ -296,8 +282,8 @@ class Engine:
             async with self._restarts.hold(container_id), serial(self.parts, container_id) as container:
                 if container.state.is_alive:
                     return
-                volumes = container.drops_volumes or container.config.auto_remove
-                await ending.remove(self.parts, container, volumes=volumes)
+                asked = container.wish is not None and container.wish.volumes
+                await ending.remove(self.parts, container, volumes=asked or container.config.auto_remove)
         except NotFound:
             pass
 

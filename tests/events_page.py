@@ -66,7 +66,8 @@ def built(kind: str, started: dict[str, Any]) -> dict[str, Any]:
     needed |= {"port": {"container_port": 80, "host_port": 8080}, "by": "process nginx (pid 1204)"}
     names = {field.name for field in msgspec.structs.fields(cls)}
     fact = facts.decode_fact(kind, msgspec.json.encode({k: v for k, v in needed.items() if k in names}))
-    return {**started, "type": kind, "subject": fact.subject, "data": msgspec.to_builtins(fact, enc_hook=encode_hook)}
+    data = msgspec.to_builtins(facts.for_readers(fact), enc_hook=encode_hook)
+    return {**started, "type": kind, "subject": fact.subject, "data": data}
 
 
 def live() -> list[dict[str, Any]]:

@@ -10,10 +10,12 @@ An `Event` is a fact in its envelope, CloudEvents 1.0 with the extensions seq, e
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
+from hawse.supervisor.core import wishfields
 from hawse.supervisor.core.model import (
     Container,
     Endpoint,
@@ -391,6 +393,7 @@ class PreRemove(ContainerFact, frozen=True, kw_only=True):
 
 
 Question = PreCreate | PreStart | PreConnect | PreStop | PreRemove
+F = TypeVar("F", bound=Record)
 
 FACT_TYPES: dict[str, type[Fact]] = {cls.TYPE: cls for cls in Fact.__args__}
 """Wire type → class, the journal's decoder."""
@@ -422,12 +425,28 @@ class Event(Record, frozen=True, kw_only=True):
 
 def encode_fact(fact: Fact) -> bytes:
     """A fact as the JSON the journal keeps beside its type."""
-    return encode(fact)
+    return encode(for_readers(fact))
 
 
 def decode_fact(type_: str, data: bytes | str) -> Fact:
     """The inverse of `encode_fact`.  Raises KeyError for an unknown type, msgspec.ValidationError for a bad body."""
-    return _DECODERS[type_].decode(data)
+    fact = _DECODERS[type_].decode(data)
+    if isinstance(fact, ContainerFact) and fact.container.wish is None and not _has_no_wish(data):
+        wish = wishfields.wish_in(msgspec.json.decode(data)["container"])
+        return replace(fact, container=replace(fact.container, wish=wish))
+    return fact
+
+
+def for_readers(fact: F) -> F:
+    """The same with the fields that readers know from before."""
+    if isinstance(fact, ContainerFact):
+        return replace(fact, container=wishfields.shown(fact.container))
+    return fact
+
+
+def _has_no_wish(data: bytes | str) -> bool:
+    """Rather than none that it could have had, in an event of before.  No value of a user's is an unquoted null."""
+    return '"wish":null' in data if isinstance(data, str) else b'"wish":null' in data
 
 
 def cloudevent(event: Event, node: str) -> dict[str, Any]:
@@ -443,7 +462,7 @@ def cloudevent(event: Event, node: str) -> dict[str, Any]:
         "seq": event.seq,
         "epoch": event.epoch,
         "cause": event.cause,
-        "data": msgspec.to_builtins(event.fact, enc_hook=encode_hook),
+        "data": msgspec.to_builtins(for_readers(event.fact), enc_hook=encode_hook),
     }
 
 

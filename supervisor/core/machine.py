@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from hawse.supervisor.core import events
 from hawse.supervisor.core.errors import IllegalTransition
-from hawse.supervisor.core.model import Container, Endpoint, Exit, ProcessIdentity, State
+from hawse.supervisor.core.model import Container, Endpoint, Exit, ProcessIdentity, State, Verb, Wish
 
 STORY_LENGTH = 12
 REBOOTED = "the machine was restarted"
@@ -68,12 +68,12 @@ class OutOfMemory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopRequested:
-    """A user's wish that it ends: restart policies stand back.  verb: stop, restart, kill, remove.
+    """A user's wish that it ends: restart policies stand back.
 
-    It is kept with how it is to be carried out, until it is: the daemon may die before it has sent the signal.
+    It is kept until the next start: the daemon may die before it has sent the signal.
     """
 
-    verb: str = "stop"
+    verb: Verb = Verb.STOP
     signal: int = 0
     grace: int = -1
 
@@ -199,16 +199,13 @@ def step(container: Container, stimulus: Stimulus, now: int) -> Step:
     moved = replace(container, state=target, story=told)
     match stimulus:
         case StartRequested():
-            restarts = container.ended_by == "restart"
             return Step(
                 replace(
                     moved,
                     error="",
                     process=None,
                     shim=None,
-                    stopped_by_user=False,
-                    ended_by="restart" if restarts else "",
-                    end_signal=container.end_signal if restarts else 0,
+                    wish=container.wish if container.is_asked_to(Verb.RESTART) else None,
                     stages={},
                     restart_count=container.restart_count + 1 if container.state is S.RESTARTING else 0,
                 )
@@ -223,11 +220,10 @@ def step(container: Container, stimulus: Stimulus, now: int) -> Step:
                 exit=None,
                 oom_kills=0,
                 stages=stimulus.stages,
-                ended_by="",
-                end_signal=0,
+                wish=None,
                 health="starting" if container.config.healthcheck.is_enabled else "",
             )
-            again = container.ended_by == "restart"
+            again = container.is_asked_to(Verb.RESTART)
             return Step(running, (events.ContainerStarted(container=running, endpoints=endpoints, restarted=again),))
         case StartFailed(stage=stage, error=error, exit_code=code):
             failed = replace(
@@ -236,8 +232,7 @@ def step(container: Container, stimulus: Stimulus, now: int) -> Step:
                 error=error,
                 process=None,
                 shim=None,
-                ended_by="",
-                end_signal=0,
+                wish=None,
                 finished_at=now,
                 exit=Exit(code=code, reason=f"start failed at {stage}", finished_at=now),
             )
@@ -268,9 +263,9 @@ def step(container: Container, stimulus: Stimulus, now: int) -> Step:
             short = replace(moved, oom_kills=kills)
             return Step(short, (events.ContainerOom(container=short, endpoints=endpoints),))
         case StopRequested(verb=verb, signal=signal, grace=grace):
-            return Step(replace(moved, stopped_by_user=True, ended_by=verb, end_signal=signal, end_grace=grace))
+            return Step(replace(moved, wish=Wish(verb=verb, signal=signal, grace=grace)))
         case ShuttingDown():
-            return Step(replace(moved, ended_by=container.ended_by or "shutdown"))
+            return Step(replace(moved, wish=container.wish or Wish(verb=Verb.SHUTDOWN)))
         case Paused():
             return Step(moved, (events.ContainerPaused(container=moved),))
         case Resumed():
@@ -280,10 +275,9 @@ def step(container: Container, stimulus: Stimulus, now: int) -> Step:
             waiting = replace(moved, restart_count=container.restart_count + refused)
             return Step(waiting, (events.ContainerRestarting(container=waiting, delay_ns=delay),))
         case RestartCancelled(signal=signal):
-            calm = replace(moved, stopped_by_user=True)
-            return Step(replace(calm, ended_by="restart", end_signal=signal) if signal else calm)
+            return Step(replace(moved, wish=Wish(verb=Verb.RESTART if signal else Verb.STOP, signal=signal)))
         case RemoveRequested(volumes=volumes):
-            return Step(replace(moved, error="", drops_volumes=volumes))
+            return Step(replace(moved, error="", wish=Wish(verb=Verb.REMOVE, volumes=volumes)))
         case Quarantined(reason=reason):
             dead = replace(moved, error=reason)
             return Step(dead, (events.ContainerQuarantined(container=dead, reason=reason),))

@@ -45,6 +45,25 @@ class State(StrEnum):
         return self in (State.STARTING, State.RUNNING, State.PAUSED)
 
 
+class Verb(StrEnum):
+    """What a user may ask of a container that runs or waits to be restarted; `shutdown` is the engine's own."""
+
+    STOP = "stop"
+    RESTART = "restart"
+    KILL = "kill"
+    REMOVE = "remove"
+    SHUTDOWN = "shutdown"
+
+
+class Wish(Record, frozen=True, kw_only=True):
+    """What was asked of a container, and how it is to be done: kept until the next start, since a daemon may die before."""
+
+    verb: Verb
+    signal: int = 0  # what it gets for that; 0 when nothing is left to be sent
+    grace: int = -1  # seconds after which SIGKILL follows; -1 never
+    volumes: bool = False  # a removal that takes its own volumes with it
+
+
 class ProcessIdentity(Record, frozen=True, kw_only=True):
     """A process that cannot be mistaken for another: pid alone is reused, (pid, start time, boot id) is not.
 
@@ -266,11 +285,7 @@ class Container(Record, frozen=True, kw_only=True):
     exit: Exit | None = None
     error: str = ""  # why the last start failed, or why it is dead
     restart_count: int = 0
-    stopped_by_user: bool = False  # restart policies leave it alone
-    ended_by: str = ""  # what ends, or ended, its last run: a user's stop, restart, kill or remove; shutdown
-    end_signal: int = 0  # what it gets for that
-    end_grace: int = -1  # seconds after which SIGKILL follows; -1 never
-    drops_volumes: bool = False  # a removal was asked for that takes its own volumes with it
+    wish: Wish | None = None  # what was asked of it since it started last
     oom_kills: int = 0  # in this run, as last told
     health: str = ""  # "", starting, healthy, unhealthy
     apparmor: str = ""  # the profile of its current or last run; "" where there was no AppArmor
@@ -289,8 +304,18 @@ class Container(Record, frozen=True, kw_only=True):
     @property
     def is_unfinished(self) -> bool:
         """What a user asked is written down and not done: that it ends or, by `restart`, that it then starts again."""
-        restarts = self.ended_by == "restart" and self.state is State.EXITED
-        return self.end_signal != 0 and (self.state.is_alive or restarts)
+        restarts = self.is_asked_to(Verb.RESTART) and self.state is State.EXITED
+        return self.wish is not None and self.wish.signal != 0 and (self.state.is_alive or restarts)
+
+    def is_asked_to(self, verb: Verb) -> bool:
+        return self.wish is not None and self.wish.verb is verb
+
+    @property
+    def is_stopped_by_user(self) -> bool:
+        """Restart policies leave it alone.  A restart that is on its way stops nothing any more."""
+        if self.wish is None or self.wish.verb is Verb.SHUTDOWN:
+            return False
+        return self.wish.verb is not Verb.RESTART or self.state not in (State.STARTING, State.RESTARTING)
 
     @property
     def is_leaving(self) -> bool:

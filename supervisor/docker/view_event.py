@@ -13,7 +13,7 @@ from typing import Any
 
 from hawse.supervisor.core import events as facts
 from hawse.supervisor.core.events import Event
-from hawse.supervisor.core.model import Container
+from hawse.supervisor.core.model import Container, Verb
 from hawse.supervisor.docker.filters import Filters
 from hawse.supervisor.docker.text import UNKNOWN_EXIT
 from hawse.supervisor.docker.view_container import image_name
@@ -48,7 +48,8 @@ def docker_events(event: Event, network_ids: Mapping[str, str]) -> list[dict[str
             return [*_mounted(event, container, "mount"), *(_container(event, container, action) for action in actions)]
         case facts.ContainerExited(container=container, exit=ended, ran_ns=ran):
             died = _container(event, container, "die", exitCode=_code(ended.code), execDuration=str(ran // 10**9))
-            stopped = [_container(event, container, "stop")] if container.ended_by in ("stop", "restart") else []
+            asked = container.is_asked_to(Verb.STOP) or container.is_asked_to(Verb.RESTART)
+            stopped = [_container(event, container, "stop")] if asked else []
             return [died, *_mounted(event, container, "unmount"), *stopped]
         case facts.ContainerKilled(container=container, signal=signal):
             return [_container(event, container, "kill", signal=str(signal))]

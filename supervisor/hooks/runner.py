@@ -19,7 +19,7 @@ import msgspec
 
 from hawse.supervisor import faults
 from hawse.supervisor.core.errors import Forbidden, HawseError, UserError
-from hawse.supervisor.core.events import Event, HookSucceeded, Question, cloudevent, rfc3339
+from hawse.supervisor.core.events import Event, HookSucceeded, Question, cloudevent, for_readers, rfc3339
 from hawse.supervisor.core.model import encode_hook
 from hawse.supervisor.dispatch.handler import GiveUp, Handler
 from hawse.supervisor.hooks import answer, webhook
@@ -199,5 +199,5 @@ class Runner:
             "subject": event.subject,
             "time": rfc3339(self._parts.clock()),
             "datacontenttype": "application/json",
-            "data": msgspec.to_builtins(event, enc_hook=encode_hook),
+            "data": msgspec.to_builtins(for_readers(event), enc_hook=encode_hook),
         }

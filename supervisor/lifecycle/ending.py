@@ -101,7 +101,7 @@ def _signalled(tx: Tx, container: Container, signal: int | None) -> str:
     """The id of the event that tells of the signal of which it ended, "" when it ended by itself."""
     of_this_run = (events.ContainerStarted.TYPE, events.ContainerKilled.TYPE)
     for last in tx.last_events(f"container/{container.id}", *of_this_run, limit=1):
-        if isinstance(last.fact, events.ContainerKilled) and (container.ended_by or last.fact.signal == signal):
+        if isinstance(last.fact, events.ContainerKilled) and (container.wish or last.fact.signal == signal):
             return last.id
     return ""
 

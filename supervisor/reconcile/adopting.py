@@ -13,7 +13,7 @@ import structlog
 from msgspec.structs import replace
 
 from hawse.supervisor.core.errors import HawseError, StartError, Unavailable
-from hawse.supervisor.core.model import Container, State
+from hawse.supervisor.core.model import Container, State, Verb
 from hawse.supervisor.lifecycle import network_files, starting
 from hawse.supervisor.linux import process, threads
 from hawse.supervisor.linux.cgroup import Cgroup
@@ -57,7 +57,7 @@ async def _adopt(parts: Parts, container: Container, watch: Callable[[Shim], Non
         log.info("container_collected")
     else:
         parts.shims[container.id] = shim
-        if container.ended_by == "shutdown":
+        if container.is_asked_to(Verb.SHUTDOWN):
             await parts.store.transact(lambda tx: _outlived(tx, container.id))
         await _settle(parts, container)
         await attempt("ports_not_held", container.name, repairs.hold_ports(parts, container.id))
@@ -69,8 +69,8 @@ async def _adopt(parts: Parts, container: Container, watch: Callable[[Shim], Non
 
 def _outlived(tx: Tx, container_id: str) -> None:
     """The shutdown that it was to end with was cut off: when it ends later, that is its own."""
-    if (container := tx.container(container_id)) and container.ended_by == "shutdown":
-        tx.put(replace(container, ended_by=""))
+    if (container := tx.container(container_id)) and container.is_asked_to(Verb.SHUTDOWN):
+        tx.put(replace(container, wish=None))
 
 
 async def _reconnect(parts: Parts, container: Container) -> Shim | None:

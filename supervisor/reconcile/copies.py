@@ -11,11 +11,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anyio
+import msgspec
 import structlog
 
+from hawse.supervisor.core import wishfields
 from hawse.supervisor.core.errors import HawseError
 from hawse.supervisor.core.events import Event
 from hawse.supervisor.core.model import Container, Endpoint, Lease, Record, encode
@@ -133,6 +135,14 @@ def _put(top: Path, texts: dict[str, bytes | None]) -> None:
             fresh = path.with_suffix(".new")
             fresh.write_bytes(text)
             os.replace(fresh, path)
+
+
+def renewed(text: bytes) -> bytes:
+    """A container's copy that an earlier daemon may have written.  Raises msgspec.DecodeError."""
+    copy = msgspec.json.decode(text, type=dict[str, Any])
+    if isinstance(copy.get("container"), dict):
+        wishfields.renew(copy["container"])
+    return msgspec.json.encode(copy)
 
 
 def any_written(root: Path) -> bool:

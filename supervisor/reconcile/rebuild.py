@@ -13,7 +13,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -123,7 +123,7 @@ async def rebuild(config: Config, store: Store) -> None:
     networks = list(_read(config, "network", Network))
     images = {image.id: image for image in _read(config, "image", Image)}
     volumes = list(_read(config, "volume", Volume))
-    found = list(_read(config, "container", ContainerCopy))
+    found = list(_read(config, "container", ContainerCopy, renew=copies.renewed))
     keepers = {container_id: await _ask(config, container_id) for container_id in living(config)}
     for copy in found:
         if (wanted := copy.container.config.image_id) and wanted not in images:
@@ -216,12 +216,14 @@ def _image_of(config: Config, container: Container, image_id: ImageId) -> Image:
     return Image(id=image_id, created_at=container.created_at, layers=layers)
 
 
-def _read(config: Config, kind: str, form: type[R]) -> Iterator[R]:
-    """The copies that can be read; the others are told of and left where they are."""
+def _read(
+    config: Config, kind: str, form: type[R], *, renew: Callable[[bytes], bytes] = lambda text: text
+) -> Iterator[R]:
+    """The copies that can be read; the others are told of and left where they are.  `renew`: those of an earlier daemon."""
     decode = decoder(form)
     for text in copies.read(config.root, kind):
         try:
-            yield decode.decode(text)
+            yield decode.decode(renew(text))
         except msgspec.DecodeError as e:
             log.error("copy_not_readable", kind=kind, error=str(e))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -15,11 +16,13 @@ from hawse.supervisor.api.endpoints import look
 from hawse.supervisor.api.endpoints.system import counts, obstacles
 from hawse.supervisor.core.errors import NotFound
 from hawse.supervisor.core.model import encode_hook
+from hawse.supervisor.core.wishfields import shown
 
 
 async def snapshot(call: Call) -> web.StreamResponse:
     """GET snapshot: every record, and the cursor after which the events go on exactly from here."""
-    return call.json(await call.engine.store.snapshot())
+    whole = await call.engine.store.snapshot()
+    return call.json(replace(whole, containers=[shown(container) for container in whole.containers]))
 
 
 async def container(call: Call) -> web.StreamResponse:
@@ -31,8 +34,8 @@ async def container(call: Call) -> web.StreamResponse:
             removed = await call.engine.store.read(lambda tx: tx.tombstone(call.ref))
         except NotFound:
             raise missing from None
-        return call.json({"container": removed, "endpoints": (), "removed": True})
-    return call.json({"container": seen.container, "endpoints": seen.endpoints, "removed": False})
+        return call.json({"container": shown(removed), "endpoints": (), "removed": True})
+    return call.json({"container": shown(seen.container), "endpoints": seen.endpoints, "removed": False})
 
 
 async def info(call: Call) -> web.StreamResponse:

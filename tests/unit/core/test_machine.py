@@ -8,12 +8,20 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from msgspec.structs import replace
 
 from hawse.supervisor.core import events, machine
 from hawse.supervisor.core.errors import Bug, IllegalTransition
 from hawse.supervisor.core.machine import STORY_LENGTH, TRANSITIONS, Step, step
-from hawse.supervisor.core.model import Container, ContainerConfig, ContainerId, Exit, ProcessIdentity, State
+from hawse.supervisor.core.model import (
+    Container,
+    ContainerConfig,
+    ContainerId,
+    Exit,
+    ProcessIdentity,
+    State,
+    Verb,
+    Wish,
+)
 
 NOW = 1_700_000_000_000_000_000
 PROCESS = ProcessIdentity(pid=42, start_time=7, boot_id="b")
@@ -129,9 +137,9 @@ def test_after_a_failed_start_it_is_what_it_was_before(started_at, state):
 def test_a_start_by_a_user_forgets_the_count_of_restarts_and_a_restart_adds_to_it():
     again = step(container(State.RESTARTING, restart_count=2), machine.StartRequested(), NOW)
     assert again.container.restart_count == 3
-    by_user = step(container(State.EXITED, restart_count=3, stopped_by_user=True), machine.StartRequested(), NOW)
+    by_user = step(container(State.EXITED, restart_count=3, wish=Wish(verb=Verb.STOP)), machine.StartRequested(), NOW)
     assert by_user.container.restart_count == 0
-    assert not by_user.container.stopped_by_user
+    assert not by_user.container.is_stopped_by_user
 
 
 class Life(RuleBasedStateMachine):
@@ -209,7 +217,7 @@ TestLife.settings = settings(max_examples=60, stateful_step_count=40, deadline=N
 def test_a_restart_of_what_waits_is_unfinished_until_it_has_started(signal: int) -> None:
     waiting = container(State.RESTARTING, started_at=1, restart_count=3)
     ended = step(waiting, machine.RestartCancelled(signal=signal), NOW).container
-    assert (ended.state, ended.stopped_by_user, ended.is_unfinished) == (State.EXITED, True, signal != 0)
+    assert (ended.state, ended.is_stopped_by_user, ended.is_unfinished) == (State.EXITED, True, signal != 0)
     starting = step(ended, machine.StartRequested(), NOW).container
     assert (starting.is_unfinished, starting.restart_count) == (signal != 0, 0)
     started = step(starting, STIMULI[machine.Started], NOW)
@@ -218,11 +226,21 @@ def test_a_restart_of_what_waits_is_unfinished_until_it_has_started(signal: int)
     assert isinstance(fact, events.ContainerStarted) and fact.restarted is (signal != 0)
 
 
-@pytest.mark.parametrize(("verb", "lasts"), [("stop", False), ("kill", False), ("remove", False), ("restart", True)])
-def test_a_wish_is_unfinished_until_it_has_ended_or_after_a_restart_runs_again(verb: str, lasts: bool) -> None:
+def test_what_a_user_asked_for_outranks_the_engines_end() -> None:
+    """So a restart that a shutdown interrupts is finished by the next daemon."""
+    asked = step(container(State.RUNNING, started_at=1), machine.StopRequested(verb=Verb.RESTART, signal=15), NOW)
+    assert step(asked.container, machine.ShuttingDown(), NOW).container.wish == asked.container.wish
+    alone = step(container(State.RUNNING, started_at=1), machine.ShuttingDown(), NOW).container
+    assert alone.wish == Wish(verb=Verb.SHUTDOWN) and not alone.is_stopped_by_user and not alone.is_unfinished
+
+
+@pytest.mark.parametrize(
+    ("verb", "lasts"), [(Verb.STOP, False), (Verb.KILL, False), (Verb.REMOVE, False), (Verb.RESTART, True)]
+)
+def test_a_wish_is_unfinished_until_it_has_ended_or_after_a_restart_runs_again(verb: Verb, lasts: bool) -> None:
     wish = machine.StopRequested(verb=verb, signal=15, grace=3)
     asked = step(container(State.RUNNING, started_at=1), wish, NOW).container
-    assert asked.is_unfinished and (asked.end_signal, asked.end_grace) == (15, 3)
+    assert asked.is_unfinished and asked.wish == Wish(verb=verb, signal=15, grace=3)
     ended = step(asked, machine.Exited(exit=Exit(code=0), endpoints=()), NOW).container
     assert ended.is_unfinished is lasts
     starting = step(ended, machine.StartRequested(), NOW).container
@@ -230,11 +248,4 @@ def test_a_wish_is_unfinished_until_it_has_ended_or_after_a_restart_runs_again(v
     for last in (STIMULI[machine.Started], STIMULI[machine.StartFailed]):
         over = step(starting, last, NOW).container
         assert not over.is_unfinished
-        assert not over.state.is_alive or not replace(over, state=State.EXITED, ended_by="restart").is_unfinished
-
-
-def test_a_shutdown_takes_no_user_s_wish_away():
-    running = step(container(State.STARTING), STIMULI[machine.Started], NOW).container
-    asked = step(running, machine.StopRequested(verb="restart", signal=15), NOW).container
-    for before, kept in ((running, "shutdown"), (asked, "restart")):
-        assert step(before, machine.ShuttingDown(), NOW).container.ended_by == kept
+        assert over.wish is None

@@ -28,7 +28,9 @@ from hawse.supervisor.core.model import (
     PortBinding,
     ProcessIdentity,
     State,
+    Verb,
     Volume,
+    Wish,
 )
 from hawse.supervisor.docker import body, text, view_container, view_image, view_network
 from hawse.supervisor.docker.decode import container_config
@@ -262,9 +264,12 @@ def test_a_death_in_docker_s_events() -> None:
         (facts.ContainerStarted(container=RUNNING), ["mount", "start"]),
         (facts.ContainerStarted(container=RUNNING, restarted=True), ["mount", "start", "restart"]),
         (facts.ContainerExited(container=EXITED, exit=Exit(code=0)), ["die", "unmount"]),
-        (facts.ContainerExited(container=replace(EXITED, ended_by="kill"), exit=Exit(code=0)), ["die", "unmount"]),
         (
-            facts.ContainerExited(container=replace(EXITED, ended_by="stop"), exit=Exit(code=0)),
+            facts.ContainerExited(container=replace(EXITED, wish=Wish(verb=Verb.KILL)), exit=Exit(code=0)),
+            ["die", "unmount"],
+        ),
+        (
+            facts.ContainerExited(container=replace(EXITED, wish=Wish(verb=Verb.STOP)), exit=Exit(code=0)),
             ["die", "unmount", "stop"],
         ),
         (facts.ContainerOom(container=RUNNING), ["oom"]),

@@ -15,7 +15,15 @@ from hawse.handlers import restart
 from hawse.supervisor.core import events, machine
 from hawse.supervisor.core.errors import NotModified, StartError
 from hawse.supervisor.core.events import Event
-from hawse.supervisor.core.model import Container, ContainerConfig, Exit, RestartPolicy, State
+from hawse.supervisor.core.model import (
+    Container,
+    ContainerConfig,
+    Exit,
+    RestartPolicy,
+    State,
+    Verb,
+    Wish,
+)
 from hawse.supervisor.engine import Engine as EngineProper
 from hawse.supervisor.journal.waits import Waits
 from hawse.supervisor.lifecycle.transitions import move
@@ -36,7 +44,7 @@ def ended(
         finished_at=2,
         exit=Exit(code=code, reason=reason),
         restart_count=count,
-        stopped_by_user=stopped,
+        wish=Wish(verb=Verb.STOP) if stopped else None,
     )
 
 
