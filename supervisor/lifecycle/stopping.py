@@ -33,9 +33,8 @@ async def stop(
     """
     number = signal_number(signal) if signal else None
     found = await parts.store.read(lambda tx: tx.find(ref))
-    with signalling.exit_of(
-        parts, found
-    ) as ended:  # before the look at its state: an exit in between must not be missed
+    # Before the look at its state: an exit in between must not be missed.
+    with signalling.exit_of(parts, found) as ended:
         async with serial(parts, found.id) as container:
             first = number or signal_number(container.config.stop_signal)
             if container.state is State.RESTARTING:

@@ -5,6 +5,7 @@ It is kept in .cache/builds, below the checkout: a lab has a /tmp of its own and
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,7 @@ def build(revision: str) -> Path:
 
     Skips the test where the history does not have it: in an archive, or a shallow clone.
     """
-    place = BUILDS / revision
+    place = BUILDS / f"{revision}-{sys.implementation.cache_tag}"
     if not place.exists():
         try:
             packed = subprocess.run(
@@ -31,14 +32,14 @@ def build(revision: str) -> Path:
             ).stdout
         except (OSError, subprocess.CalledProcessError) as e:
             pytest.skip(f"no build of {revision} without its history: {getattr(e, 'stderr', b'') or e}")
-        partial = place.with_name(f"{revision}.partial")
+        partial = place.with_name(f"{place.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         (partial / "sources" / "hawse").mkdir(parents=True)
         subprocess.run(["tar", "-x", "-C", partial / "sources" / "hawse"], input=packed, check=True, timeout=60)
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", partial], check=True, timeout=60)
         (packages,) = partial.glob("lib/python*/site-packages")
-        # Directories that a .pth file names are not searched for further ones, so today's hawse is not found there.
-        paths = [place / "sources", sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
-        (packages / "earlier.pth").write_text("".join(f"{path}\n" for path in paths))
+        # Directories that a .pth file names are not searched for further .pth files, so today's hawse is not found.
+        paths = [partial / "sources", sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+        (packages / "earlier.pth").write_text("".join(f"{os.path.relpath(path, packages)}\n" for path in paths))
         partial.rename(place)
     return place / "bin" / "python"

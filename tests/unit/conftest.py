@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from hawse.supervisor.core.model import (
@@ -19,6 +20,7 @@ from hawse.supervisor.core.model import (
     Network,
     NetworkName,
     State,
+    encode,
 )
 from hawse.supervisor.store.store import Store
 
@@ -83,6 +85,14 @@ class Clock:
 
     def advance(self, seconds: float) -> None:
         self.now += int(seconds * 1e9)
+
+
+def before_wishes(container: Container, **fields: Any) -> dict[str, Any]:
+    """The record as earlier builds wrote it, with five fields for what is its wish now (core/wishfields.py)."""
+    record = msgspec.json.decode(encode(container))
+    del record["wish"]
+    nothing = {"stopped_by_user": False, "ended_by": "", "end_signal": 0, "end_grace": -1, "drops_volumes": False}
+    return {**record, **nothing, **fields}
 
 
 @pytest.fixture

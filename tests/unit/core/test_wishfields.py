@@ -10,19 +10,11 @@ from msgspec.structs import replace
 
 from hawse.supervisor.core import events, wishfields
 from hawse.supervisor.core.events import Event, cloudevent, decode_fact, encode_fact
-from hawse.supervisor.core.model import Container, Exit, State, Verb, Wish, encode
-from tests.unit.conftest import Samples
+from hawse.supervisor.core.model import Exit, State, Verb, Wish, encode
+from tests.unit.conftest import Samples, before_wishes
 
 STOP = Wish(verb=Verb.STOP, signal=15, grace=10)
 RESTART = Wish(verb=Verb.RESTART, signal=15, grace=10)
-
-
-def old(container: Container, **fields: Any) -> dict[str, Any]:
-    """The record as builds before the wish wrote it."""
-    record = msgspec.json.decode(encode(container))
-    del record["wish"]
-    nothing = {"stopped_by_user": False, "ended_by": "", "end_signal": 0, "end_grace": -1, "drops_volumes": False}
-    return {**record, **nothing, **fields}
 
 
 MEANT = [
@@ -53,7 +45,7 @@ PASSED = [
 @pytest.mark.parametrize(("state", "fields", "wish"), MEANT + PASSED)
 def test_a_record_of_before_says_the_wish(state: State, fields: dict[str, Any], wish: Wish | None) -> None:
     container = Samples().container(state=state)
-    renewed = wishfields.renewed(msgspec.json.encode(old(container, **fields)).decode())
+    renewed = wishfields.renewed(msgspec.json.encode(before_wishes(container, **fields)).decode())
     assert msgspec.json.decode(renewed) == msgspec.json.decode(encode(replace(container, wish=wish)))
     assert wishfields.renewed(renewed) == renewed
 
@@ -62,7 +54,7 @@ def test_a_record_of_before_says_the_wish(state: State, fields: dict[str, Any], 
 def test_readers_get_the_fields_that_they_know(state: State, fields: dict[str, Any], wish: Wish | None) -> None:
     container = Samples().container(state=state, wish=wish)
     shown = msgspec.json.decode(encode(wishfields.shown(container)))
-    assert shown == {**old(container, **fields), "wish": msgspec.to_builtins(wish)}
+    assert shown == {**before_wishes(container, **fields), "wish": msgspec.to_builtins(wish)}
 
 
 @pytest.mark.parametrize("wish", [None, STOP])
@@ -79,6 +71,6 @@ def test_an_event_of_before_says_the_wish(state: State, fields: dict[str, Any], 
     """Though a label is called like the field."""
     config = replace(Samples().container().config, labels={"wish": "null"}, env=('A="wish":null',))
     container = Samples().container(state=state, config=config)
-    body = msgspec.json.encode({"container": old(container, **fields), "endpoints": [], "exit": {"code": 0}})
+    body = msgspec.json.encode({"container": before_wishes(container, **fields), "endpoints": [], "exit": {"code": 0}})
     fact = decode_fact(events.ContainerExited.TYPE, body)
     assert isinstance(fact, events.ContainerFact) and fact.container == replace(container, wish=wish)

@@ -6,14 +6,17 @@ import time
 from pathlib import Path
 
 import anyio
+import msgspec
+import pytest
+from msgspec.structs import replace
 
 from hawse.supervisor.core import events
-from hawse.supervisor.core.model import Volume, decoder
+from hawse.supervisor.core.model import Verb, Volume, Wish, decoder
 from hawse.supervisor.reconcile import copies
 from hawse.supervisor.reconcile.copies import ContainerCopy, Copies
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx
-from tests.unit.conftest import Samples
+from tests.unit.conftest import Samples, before_wishes
 
 
 def names(root: Path, kind: str) -> list[str]:
@@ -68,3 +71,15 @@ async def test_what_changed_while_nobody_wrote_is_made_up_for(tmp_path: Path) ->
                 while b"{}" in copies.read(tmp_path, "volume"):
                     await anyio.sleep(0.005)
             tasks.cancel_scope.cancel()
+
+
+def test_a_copy_of_before_says_its_wish() -> None:
+    container = Samples().container()
+    old = before_wishes(container, stopped_by_user=True, ended_by="stop", end_signal=15, end_grace=10)
+    text = copies.renewed(msgspec.json.encode({"container": old, "leases": [], "endpoints": []}))
+    wished = replace(container, wish=Wish(verb=Verb.STOP, signal=15, grace=10))
+    assert decoder(ContainerCopy).decode(text) == ContainerCopy(container=wished)
+    assert copies.renewed(text) == text
+    for damaged in (b"{", b"[]"):
+        with pytest.raises(msgspec.DecodeError):
+            copies.renewed(damaged)

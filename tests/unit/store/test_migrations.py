@@ -1,0 +1,46 @@
+"""A database of an earlier hawse: its rows are brought to what today's records are."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from hawse.supervisor.core.model import State, Verb, Wish
+from hawse.supervisor.store.schema import MIGRATIONS
+from hawse.supervisor.store.store import Store
+from tests.unit.conftest import Samples, before_wishes
+
+WISHLESS = 3
+"""The version before records had a wish."""
+
+
+async def test_records_of_before_get_their_wish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, samples: Samples
+) -> None:
+    path = tmp_path / "s.db"
+    monkeypatch.setattr("hawse.supervisor.store.schema.MIGRATIONS", MIGRATIONS[:WISHLESS])
+    async with await Store.open(path):
+        pass
+    monkeypatch.undo()
+    runs, stopped, gone = (
+        samples.container(n, state=state) for n, state in enumerate((State.RUNNING, *[State.EXITED] * 2))
+    )
+    asked = {"stopped_by_user": True, "ended_by": "stop", "end_signal": 15, "end_grace": 10}
+    raw = sqlite3.connect(path)
+    for container, fields in ((runs, {}), (stopped, asked)):
+        row = (container.id, container.name, container.state.value, 1, json.dumps(before_wishes(container, **fields)))
+        raw.execute("INSERT INTO containers VALUES (?, ?, ?, ?, ?)", row)
+    raw.execute(
+        "INSERT INTO tombstones VALUES (?, ?, ?, ?)", (gone.id, gone.name, 1, json.dumps(before_wishes(gone, **asked)))
+    )
+    raw.commit()
+    raw.close()
+    async with await Store.open(path) as store:
+        found = await store.read(lambda tx: [tx.find(runs.name), tx.find(stopped.name), tx.tombstone(gone.name)])
+    assert [container.wish for container in found] == [None, *[Wish(verb=Verb.STOP, signal=15, grace=10)] * 2]
+    with sqlite3.connect(path) as raw:
+        assert not list(raw.execute("SELECT id FROM containers WHERE json LIKE '%ended_by%'"))
+    raw.close()
