@@ -277,7 +277,8 @@ def step(container: Container, stimulus: Stimulus, now: int) -> Step:
         case RestartCancelled(signal=signal):
             return Step(replace(moved, wish=Wish(verb=Verb.RESTART if signal else Verb.STOP, signal=signal)))
         case RemoveRequested(volumes=volumes):
-            return Step(replace(moved, error="", wish=Wish(verb=Verb.REMOVE, volumes=volumes)))
+            forced = container.wish if container.is_asked_to(Verb.REMOVE) else None
+            return Step(replace(moved, error="", wish=replace(forced or Wish(verb=Verb.REMOVE), volumes=volumes)))
         case Quarantined(reason=reason):
             dead = replace(moved, error=reason)
             return Step(dead, (events.ContainerQuarantined(container=dead, reason=reason),))

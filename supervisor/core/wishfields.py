@@ -33,6 +33,8 @@ def shown(container: Container) -> Shown:
     record = {name: getattr(container, name) for name in Container.__struct_fields__}
     if (wish := container.wish) is None:
         return Shown(**record)
+    if wish.verb is Verb.REMOVE and not wish.signal:  # of what had ended: the other fields tell how a run is ended
+        return Shown(**record, drops_volumes=wish.volumes)
     return Shown(
         **record,
         stopped_by_user=container.is_stopped_by_user,
@@ -47,7 +49,7 @@ def wish_in(record: Mapping[str, Any]) -> Wish | None:
     """Of a record, decoded, that was written with the five fields.  Raises ValueError for a verb that never was one."""
     verb, by_user = record.get("ended_by", ""), record.get("stopped_by_user", False)
     if record.get("drops_volumes"):
-        return Wish(verb=Verb.REMOVE, volumes=True)
+        return Wish(verb=Verb.REMOVE, signal=record.get("end_signal", 0) if verb == Verb.REMOVE else 0, volumes=True)
     if by_user and verb in ("", Verb.SHUTDOWN):
         verb = Verb.STOP  # what called a waiting restart off left no verb; a user's wish outranks the engine's end
     if not verb or not (by_user or verb in (Verb.RESTART, Verb.SHUTDOWN)):

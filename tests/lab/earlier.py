@@ -39,7 +39,7 @@ def build(revision: str) -> Path:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", partial], check=True, timeout=60)
         (packages,) = partial.glob("lib/python*/site-packages")
         # Directories that a .pth file names are not searched for further .pth files, so today's hawse is not found.
-        paths = [partial / "sources", sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+        paths = [str(partial / "sources"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
         (packages / "earlier.pth").write_text("".join(f"{os.path.relpath(path, packages)}\n" for path in paths))
         partial.rename(place)
     return place / "bin" / "python"

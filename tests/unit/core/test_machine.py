@@ -249,3 +249,12 @@ def test_a_wish_is_unfinished_until_it_has_ended_or_after_a_restart_runs_again(v
         over = step(starting, last, NOW).container
         assert not over.is_unfinished
         assert over.wish is None
+
+
+def test_a_removal_is_the_wish_from_the_kill_to_the_end() -> None:
+    asked = step(container(State.RUNNING, started_at=1), machine.StopRequested(verb=Verb.REMOVE, signal=9), NOW)
+    ended = step(asked.container, machine.Exited(exit=Exit(code=137), endpoints=()), NOW).container
+    removing = step(ended, machine.RemoveRequested(volumes=True), NOW).container
+    assert removing.wish == Wish(verb=Verb.REMOVE, signal=9, volumes=True) and not removing.is_unfinished
+    stopped = container(State.EXITED, wish=Wish(verb=Verb.STOP, signal=15))
+    assert step(stopped, machine.RemoveRequested(), NOW).container.wish == Wish(verb=Verb.REMOVE)

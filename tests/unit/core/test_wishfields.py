@@ -26,13 +26,18 @@ MEANT = [
     (State.RUNNING, {"stopped_by_user": True, "ended_by": "kill"}, Wish(verb=Verb.KILL)),
     (State.RUNNING, {"stopped_by_user": True, "ended_by": "remove", "end_signal": 9}, Wish(verb=Verb.REMOVE, signal=9)),
     (State.EXITED, {"ended_by": "shutdown"}, Wish(verb=Verb.SHUTDOWN)),
+    (State.REMOVING, {"drops_volumes": True}, Wish(verb=Verb.REMOVE, volumes=True)),
+    (
+        State.REMOVING,
+        {"stopped_by_user": True, "ended_by": "remove", "end_signal": 9, "drops_volumes": True},
+        Wish(verb=Verb.REMOVE, signal=9, volumes=True),
+    ),
 ]
 """What both ways of writing can say."""
 PASSED = [
     (State.EXITED, {"stopped_by_user": True}, Wish(verb=Verb.STOP)),
     (State.EXITED, {"stopped_by_user": True, "ended_by": "shutdown"}, Wish(verb=Verb.STOP)),
     (State.RESTARTING, {"ended_by": "stop", "end_signal": 15, "end_grace": 10}, None),
-    (State.REMOVING, {"drops_volumes": True}, Wish(verb=Verb.REMOVE, volumes=True)),
     (
         State.DEAD,
         {"stopped_by_user": True, "ended_by": "stop", "end_signal": 15, "drops_volumes": True},
