@@ -1,4 +1,4 @@
-"""A daemon of this build takes over from one of the build before: its database, its copies, and what runs.
+"""A daemon of this build takes over from one of the build before: its database, its copies, what runs, and who reads.
 
 The build before is of the last commit whose records have five fields for what is one wish now (core/wishfields.py).
 """
@@ -20,6 +20,7 @@ from hawse.cli.selftest.busybox import busybox_tar
 from hawse.cli.selftest.lab import HOST, Lab
 from hawse.cli.selftest.waiting import PATIENCE, eventually
 from tests.lab import earlier
+from tests.system.test_hook_crashes import HOOK, install, runs
 from tests.system.test_paused import GRACE
 
 BEFORE = "7510431"
@@ -62,6 +63,16 @@ def wait_ready(lab: Lab, name: str) -> None:
 def told(lab: Lab, name: str, kind: str) -> int:
     events = map(json.loads, lab.hawse("history", lab.inspect(name)["Id"]).out.splitlines())
     return [event["type"] for event in events].count(kind)
+
+
+def read(lab: Lab, *flags: str) -> list[dict[str, Any]]:
+    return [
+        json.loads(line) for line in lab.hawse("events", "--no-follow", "--format", "json", *flags).out.splitlines()
+    ]
+
+
+def seqs(lab: Lab, *flags: str) -> list[int]:
+    return [event["seq"] for event in read(lab, *flags)]
 
 
 @pytest.fixture
@@ -125,3 +136,32 @@ def test_a_lost_database_is_made_anew_from_copies_of_before(lab: Lab) -> None:
     assert lab.inspect("one")["State"]["Running"] and lab.inspect("two")["State"]["Running"]
     assert record(lab, "stays")["wish"] == {"verb": "stop", "signal": 15, "grace": 10, "volumes": False}
     assert lab.inspect("stays")["State"]["Status"] == "exited"
+
+
+def test_readers_of_the_journal_go_on_where_they_were(bare_lab: Lab) -> None:
+    """A hook that the build before could not run yet, a subscription of which it has delivered a part, a reader's cursor."""
+    lab, told, ready = bare_lab, bare_lab.share / "told", bare_lab.share / "ready"
+    install(lab, HOOK, f'[ -e {ready} ] || exit 75; echo "$HAWSE_SEQ" >> {told}')
+    delivered: set[int] = set()
+
+    def delivered_all() -> bool:
+        delivered.update(seqs(lab, "--subscribe", "mine", "--ack"))
+        return delivered == set(seqs(lab, "-f", "type=container.*"))
+
+    with before(lab):
+        lab.hawse("image", "import", busybox_tar(), "busybox")
+        lab.hawse("subscription", "create", "mine", "-f", "type=container.*")
+        lab.hawse("run", "-d", "--name", "first", "--network", "none", "busybox", *HTTPD)
+        eventually(delivered_all)
+        cursor = read(lab)[-1]["id"]
+        lab.hawse("run", "-d", "--name", "second", "--network", "none", "busybox", *HTTPD)
+        eventually(lambda: len(runs(lab, HOOK)) >= 2)
+    ready.touch()
+    lab.daemon.start()
+    lab.hawse("run", "-d", "--name", "third", "--network", "none", "busybox", *HTTPD)
+    begun = seqs(lab, "-f", "type=container.started")
+    eventually(lambda: told.exists() and sorted(map(int, told.read_text().split())) == begun)
+    eventually(delivered_all)
+    assert json.loads(lab.hawse("subscription", "inspect", "mine").out)[0]["Lost"] == 0
+    followed = seqs(lab, "--after", cursor)
+    assert followed == list(range(followed[0], followed[0] + len(followed))) and len(begun) == 3

@@ -93,6 +93,7 @@ async def test_a_snapshot_and_the_events_after_it_leave_no_gap(api: Api) -> None
     ref = await api.created()
     _, snapshot = await api.json("GET", "/hawse/v1/snapshot")
     assert [c["id"] for c in snapshot["containers"]] == [ref]
+    assert snapshot["containers"][0]["ended_by"] == "", "as events have them"
     await api.engine.end(ref, 0)
     _, _, body = await api.request("GET", f"/hawse/v1/events?after={snapshot['cursor']}")
     assert [json.loads(line)["type"] for line in body.splitlines()] == ["container.exited"]
