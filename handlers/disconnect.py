@@ -3,7 +3,8 @@
 A living one's published ports and default route go over to another of its cables.
 
 Durable: driven from the journal, at least once, until the kernel has shown that the link is gone.  It reads what is
-plugged from the store and does not trust the event, so that running it twice, or late, is harmless.
+plugged from the store and does not trust the event, so that running it twice, or late, is harmless.  A cable that does
+not come out is not in the way of the others.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from hawse.supervisor.core.events import Event
 from hawse.supervisor.core.model import Endpoint, Network
 from hawse.supervisor.dispatch.handler import Handler
 from hawse.supervisor.lifecycle.networks import plugged
+from hawse.supervisor.network.teardown import Teardown
 from hawse.supervisor.parts import Context, Parts
 from hawse.supervisor.store.tx import Tx
 
@@ -31,15 +33,22 @@ async def handle(event: Event, ctx: Context) -> None:
     if container is None or (isinstance(event.fact, events.ContainerExited) and container.state.is_alive):
         return  # removed, or started again since (never told by the clock): what is plugged now belongs to the new run
     left = event.fact.network if isinstance(event.fact, events.NetworkLeft) else ""
+    teardown = Teardown(f"disconnect {container.name}")
     for network, endpoint in cables:
         if left and (network.name != left or any(r.network == left for r in container.config.endpoints)):
             continue  # another cable, or it has come back to that network since
-        await (parts.network.unplug(network, endpoint, grace=0) if left else parts.network.unplug(network, endpoint))
-        faults.point("disconnect.unplugged")
-        if left:
-            await _hand_over(event, endpoint, parts)
-        await parts.store.transact(partial(_disconnected, event, endpoint))
-        faults.point("disconnect.committed")
+        await teardown.step(_pull, event, network, endpoint, parts)
+    teardown.end()
+
+
+async def _pull(event: Event, network: Network, endpoint: Endpoint, parts: Parts) -> None:
+    live = isinstance(event.fact, events.NetworkLeft)
+    await (parts.network.unplug(network, endpoint, grace=0) if live else parts.network.unplug(network, endpoint))
+    faults.point("disconnect.unplugged")
+    if live:
+        await _hand_over(event, endpoint, parts)
+    await parts.store.transact(partial(_disconnected, event, endpoint))
+    faults.point("disconnect.committed")
 
 
 async def _hand_over(event: Event, gone: Endpoint, parts: Parts) -> None:

@@ -9,6 +9,7 @@
     ├── NotImplementedYet an endpoint of Docker's that hawse lacks        501
     ├── StartError        a start failed at a stage and was unwound       500 (or 400 with an exit code)
     ├── KernelError       a system call failed: (op, errno, target)       500
+    ├── TeardownError     some steps of an undoing failed: a group        500
     ├── Unavailable       a library, kernel feature or the daemon is missing   503
     ├── Gone              a cursor points before the retained journal     410
     └── Bug               our own invariant broke                         500
@@ -113,6 +114,22 @@ class KernelError(HawseError):
     def of(cls, op: str, error: OSError) -> KernelError:
         """What Python raised, with the path that it names."""
         return cls(op, error.errno or 0, str(error.filename or ""))
+
+
+class TeardownError(HawseError, ExceptionGroup[Exception]):
+    """Steps of a teardown failed, and all the others were done: `exceptions` are the reasons, in order.
+
+    One of ours, so that whoever goes on after a HawseError goes on after several.
+    """
+
+    code = "teardown"
+    message = ""  # the group has one that cannot be written
+
+    def __new__(cls, what: str, errors: Sequence[Exception]) -> TeardownError:
+        return super().__new__(cls, what, errors)
+
+    def __init__(self, what: str, errors: Sequence[Exception]) -> None:
+        super().__init__(f"{what}: {'; '.join(map(str, errors))}")
 
 
 class Unavailable(HawseError):

@@ -19,6 +19,7 @@ from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.lifecycle import leaving, network_files
 from hawse.supervisor.lifecycle.creating import lease, tenants
 from hawse.supervisor.lifecycle.networks import BUILTIN, UNPLUG_DEADLINE, plugged, standing
+from hawse.supervisor.network.teardown import Teardown, undone
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.tx import Tx
 
@@ -53,9 +54,10 @@ async def connect(
         faults.point("live.claimed")
         try:
             await dispatcher.gate(events.PreConnect(container=joined, pid=parts.shims[container.id].pid))
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await _take_back(parts, container, network)
+        except BaseException as e:
+            what = f"connect {container.name} to {network.name} and take it back"
+            if both := await undone(e, what, _take_back, parts, container, network):
+                raise both from e
             raise
         faults.point("live.connected")
         await network_files.follow(parts, joined)
@@ -79,16 +81,21 @@ async def finish_all(parts: Parts, dispatcher: Dispatcher) -> None:
 
 async def _finish(parts: Parts, dispatcher: Dispatcher, container: Container, untold: list[Network]) -> None:
     """What was plugged in without having been told is pulled first."""
+    pulled = Teardown(f"pull what {container.name} was not told to be connected to")
     for network in untold:
-        await _unplug(parts, container, network)
-        await parts.store.transact(lambda tx: tx.delete_endpoint(container.id, network.name))  # noqa: B023  awaited at once
+        await pulled.step(_pull, parts, container, network)
+    pulled.end()
     try:
         await dispatcher.gate(events.PreConnect(container=container, pid=parts.shims[container.id].pid))
-    except HawseError:
+    except HawseError as e:
+        back = Teardown(f"connect {container.name} and take it back")
         for network in untold:
             left = tuple(r for r in container.config.endpoints if r.network != network.name)
-            container = replace(container, config=replace(container.config, endpoints=left))
-            await _take_back(parts, container, network)
+            without = replace(container, config=replace(container.config, endpoints=left))
+            if await back.step(_take_back, parts, without, network):
+                container = without
+        if back.error:
+            raise back.error from e
         raise
     finally:
         await network_files.follow(parts, container)
@@ -106,6 +113,11 @@ def _untold(tx: Tx, container: Container) -> list[Network]:
         if isinstance(event.fact, events.NetworkConnected | events.NetworkDisconnected):
             told[event.fact.endpoint.network] = isinstance(event.fact, events.NetworkConnected)
     return [network for name in unrecorded if not told.get(name) and (network := tx.network(name))]
+
+
+async def _pull(parts: Parts, container: Container, network: Network) -> None:
+    await _unplug(parts, container, network)
+    await parts.store.transact(lambda tx: tx.delete_endpoint(container.id, network.name))
 
 
 async def _unplug(parts: Parts, container: Container, network: Network) -> None:

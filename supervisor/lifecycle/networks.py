@@ -18,6 +18,7 @@ from hawse.supervisor.core import events
 from hawse.supervisor.core.errors import Conflict, Forbidden, NotFound
 from hawse.supervisor.core.model import DEFAULT_NETWORK, Container, ContainerId, Endpoint, Network, NetworkName
 from hawse.supervisor.network import names, subnets
+from hawse.supervisor.network.teardown import undone
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.tx import Tx
 
@@ -132,8 +133,9 @@ class Networks:
         try:
             await parts.network.ensure(network)
             faults.point("network-create.made")
-        except BaseException:
-            await self._forget(network)
+        except BaseException as e:
+            if both := await undone(e, f"make network {name} and forget it", self._forget, network):
+                raise both from e
             raise
         return network
 

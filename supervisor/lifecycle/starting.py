@@ -7,8 +7,9 @@
     gate       init execs
     commit     tx: running, container.started
 
-Whatever fails, everything done so far is undone in reverse, the container is `created` again, and StartError says which
-stage failed and why.  A crash instead of a failure leaves a row in `starting`, which recovery unwinds the same way.
+Whatever fails, everything done so far is undone in reverse, each step whatever became of the others, the container is
+`created` again, and StartError says which stage failed and why.  A crash instead of a failure leaves a row in `starting`,
+which recovery unwinds the same way.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 
 import anyio
+import structlog
 from msgspec.structs import replace
 
 from hawse.supervisor import faults
 from hawse.supervisor.core import events, machine
-from hawse.supervisor.core.errors import HawseError, KernelError, StartError
+from hawse.supervisor.core.errors import HawseError, KernelError, StartError, TeardownError
 from hawse.supervisor.core.model import Container, ContainerId, NetworkName
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.lifecycle import confining, network_files
@@ -33,11 +35,14 @@ from hawse.supervisor.lifecycle.transitions import move
 from hawse.supervisor.linux import cgroup_devices, descriptors
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.network import ports
+from hawse.supervisor.network.teardown import Teardown
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.spec import Surroundings, shim_spec
 from hawse.supervisor.shim.protocol import ShimSpec
 from hawse.supervisor.store.tx import Tx
+
+log = structlog.get_logger()
 
 
 class Stages:
@@ -60,7 +65,10 @@ class Stages:
 
 
 async def start(parts: Parts, dispatcher: Dispatcher, container: Container) -> Container:
-    """Start it; the caller holds the container's lock.  Raises StartError, or UserError with nothing done."""
+    """Start it; the caller holds the container's lock.
+
+    Raises StartError, whose cause is a TeardownError when some of the undoing failed too, or UserError with nothing done.
+    """
     if not await wait_unplugged(parts, container.id, UNPLUG_DEADLINE):
         raise StartError("the network of its last run is still connected", stage="network", hint="see `hawse audit`")
     stages = Stages()
@@ -72,16 +80,17 @@ async def start(parts: Parts, dispatcher: Dispatcher, container: Container) -> C
         await _refused(parts, container, e)
         raise
     faults.point("start.claimed")
+    teardown = Teardown(f"undo the start of {container.name}")
     try:
         async with AsyncExitStack() as undo:
-            undo.push_async_callback(_undo_network, parts, container)
+            undo.push_async_callback(teardown.step, _undo_network, parts, container)
             with stages.measure("prepare"):
-                spec = await _prepare(parts, container, undo)
+                spec = await _prepare(parts, container, undo, teardown)
             faults.point("start.prepared")
             with stages.measure("launch"):
                 shim = await parts.spawner.launch(spec)
             faults.point("start.launched")
-            undo.push_async_callback(_undo_shim, parts, shim)
+            undo.push_async_callback(teardown.step, _undo_shim, parts, shim)
             parts.shims[container.id] = shim
             await _ready_and_connected(dispatcher, container, shim, stages)
             await parts.attachments.hand_over(container.id, shim)
@@ -97,10 +106,12 @@ async def start(parts: Parts, dispatcher: Dispatcher, container: Container) -> C
         failure = _failure(e)
         faults.point("start.undone")
         parts.attachments.drop(container.id)
+        if teardown.error:  # the plan finds what is left
+            log.error("start_not_undone", container=container.id[:12], error=str(teardown.error))
         with anyio.CancelScope(shield=True):
             await _give_up(parts, container, failure)
         if isinstance(e, Exception):
-            raise failure from e
+            raise failure from teardown.error or e
         raise
 
 
@@ -135,14 +146,14 @@ async def _refused(parts: Parts, container: Container, error: HawseError) -> Non
     await parts.store.transact(lambda tx: tx.append(fact))
 
 
-async def _prepare(parts: Parts, container: Container, undo: AsyncExitStack) -> ShimSpec:
+async def _prepare(parts: Parts, container: Container, undo: AsyncExitStack, teardown: Teardown) -> ShimSpec:
     await prepare(parts, container)
     paths = parts.paths(container.id)
     paths.run.mkdir(mode=0o700, parents=True, exist_ok=True)
     cgroup = Cgroup.create(
         parts.cgroups, container.id, container.config.resources, cgroup_devices.rules(container.config)
     )
-    undo.push_async_callback(cgroup.clear)
+    undo.push_async_callback(teardown.step, cgroup.clear)
     config = container.config
     net, provided = await _net(parts, container)
     await network_files.write(parts, container)
@@ -199,7 +210,7 @@ async def _ready_and_connected(dispatcher: Dispatcher, container: Container, shi
 async def _connect(dispatcher: Dispatcher, container: Container, shim: Shim) -> events.PreConnect:
     try:
         return await dispatcher.gate(events.PreConnect(container=container, pid=shim.pid))
-    except KernelError:
+    except (KernelError, TeardownError):
         # The namespace may be gone because init failed: then its reason is the one to tell, and it is on its way.
         with anyio.move_on_after(1):
             await shim.wait_ready()
@@ -220,9 +231,11 @@ async def _commit(parts: Parts, container: Container, shim: Shim, stages: Stages
 
 
 async def _undo_network(parts: Parts, container: Container) -> None:
-    """Unplug whatever was plugged: the rows tell what, and names and tags are the same each time."""
+    """Unplug whatever was plugged: the rows tell what, and names and tags are the same each time.  Raises TeardownError."""
+    teardown = Teardown(f"unplug {container.name}")
     for network, endpoint in await parts.store.read(lambda tx: plugged(tx, container.id)):
-        await parts.network.unplug(network, endpoint)
+        await teardown.step(parts.network.unplug, network, endpoint)
+    teardown.end()
 
 
 async def _undo_shim(parts: Parts, shim: Shim) -> None:
@@ -234,15 +247,17 @@ async def _undo_shim(parts: Parts, shim: Shim) -> None:
 
 
 async def unwind(parts: Parts, container: Container, shim: Shim | None, failure: HawseError) -> None:
-    """Undo a start that a crash interrupted, with the container's lock held or nobody else there yet."""
+    """Undo a start that a crash interrupted, with the container's lock held or nobody else there yet.
+
+    Raises TeardownError with the container given up all the same.
+    """
+    teardown = Teardown(f"undo the start of {container.name}")
     if shim is not None:
-        try:
-            await shim.abort()
-        finally:
-            shim.close()
-    await Cgroup.open(parts.cgroups, container.id).clear()
-    await _undo_network(parts, container)
+        await teardown.step(_undo_shim, parts, shim)
+    await teardown.step(Cgroup.open(parts.cgroups, container.id).clear)
+    await teardown.step(_undo_network, parts, container)
     await _give_up(parts, container, failure)
+    teardown.end()
 
 
 def _failure(error: BaseException) -> HawseError:

@@ -31,6 +31,7 @@ from hawse.supervisor.network.flows import Flows
 from hawse.supervisor.network.links import Cable, Links
 from hawse.supervisor.network.observed import Observed, ObservedLink
 from hawse.supervisor.network.subnets import LiveRoute
+from hawse.supervisor.network.teardown import Teardown, first, undone
 
 GRACE: Final = 0.15  # seconds that a dying network namespace gets to take its veth with it
 MTU_OPTION: Final = "com.docker.network.driver.mtu"
@@ -104,17 +105,16 @@ class NetworkCore:
                 sysctl.write(value, *parts, optional="ipv6" in parts)
             await self._firewall.put(elements.of_network(network, self._mark))
             await self._links.raise_bridge(network.bridge, IPv4Interface((network.gateway, network.subnet.prefixlen)))
-        except BaseException:
-            if made:
-                with anyio.CancelScope(shield=True):
-                    await self._unmake(network)
+        except BaseException as e:
+            if made and (both := await undone(e, f"make {network.name} and undo it", self._unmake, network)):
+                raise both from e
             raise
         self._made[network.name] = _index(network.bridge)
 
     async def remove(self, network: Network) -> None:
         """Elements, then the bridge with what stale cables of ours are still on it; without networks, the table.
 
-        The caller has seen that no container is plugged in.  Gone is success; a foreign device stays.
+        The caller has seen that no container is plugged in.  Gone is success; a foreign device stays.  Raises TeardownError.
         """
         async with self._locks.setdefault(network.name, anyio.Lock()):
             await self._unmake(network)
@@ -122,16 +122,23 @@ class NetworkCore:
 
     async def _unmake(self, network: Network) -> None:
         self._made.pop(network.name, None)
-        await self._firewall.remove(elements.of_network(network, self._mark))
+        teardown = Teardown(f"remove network {network.name}")
+        await teardown.step(self._firewall.remove, elements.of_network(network, self._mark))
+        await teardown.step(self._delete_bridge, network)
+        await teardown.step(self._firewall.drop_unused)
+        teardown.end()
+
+    async def _delete_bridge(self, network: Network) -> None:
         alias = names.tag(self._mark, network.name)
         links = await self._links.all() if network.bridge else []
         for bridge in links:
             if bridge.name == network.bridge and bridge.alias == alias:
                 stale = [x.name for x in links if x.master == bridge.index and names.owner(x.alias, self._mark)]
+                teardown = Teardown(f"delete device {bridge.name}")
                 async with anyio.create_task_group() as group:
                     for name in (*stale, bridge.name):
-                        group.start_soon(self._links.delete, name)
-        await self._firewall.drop_unused()
+                        group.start_soon(teardown.step, self._links.delete, name)
+                teardown.end()
 
     async def live_routes(self) -> list[LiveRoute]:
         """Where the host's IPv4 packets go now, loopback and defaults left out."""
@@ -178,11 +185,10 @@ class NetworkCore:
             else:
                 await _timed(took, "veth", self._links.plug(cable, netlink, pid))
         except BaseException as e:
-            with anyio.CancelScope(shield=True):
-                await self.unplug(network, endpoint, grace=0)
-            while isinstance(e, BaseExceptionGroup):
-                e = e.exceptions[0]
-            raise e from None
+            what = f"plug into {network.name} and undo it"
+            if both := await undone(e, what, self.unplug, network, endpoint, grace=0):
+                raise both from e
+            raise first(e) from None
         return endpoint
 
     async def raise_loopback(self, netlink: socket.socket) -> None:
@@ -197,14 +203,17 @@ class NetworkCore:
     async def unplug(self, network: Network, endpoint: Endpoint, *, grace: float = GRACE) -> None:
         """Port elements, then the cable, and the kernel has said that it is gone.  Gone already is success.
 
-        `grace` is how long a dying namespace may take to pull the cable itself; 0 for one that lives on.
+        `grace` is how long a dying namespace may take to pull the cable itself; 0 for one that lives on.  Raises
+        TeardownError; what did not fail is done.
         """
-        await self.unpublish(endpoint)
+        teardown = Teardown(f"unplug {endpoint.container_id[:12]} from {network.name}")
+        await teardown.step(self.unpublish, endpoint)
         async with anyio.create_task_group() as group:
-            group.start_soon(self._flows.forget_address, endpoint.address)
+            group.start_soon(teardown.step, self._flows.forget_address, endpoint.address)
             if endpoint.veth:
                 alias = names.tag(self._mark, network.name, endpoint.container_id)
-                await self._links.gone(endpoint.veth, alias, grace)
+                await teardown.step(self._links.gone, endpoint.veth, alias, grace)
+        teardown.end()
 
     async def publish(self, endpoint: Endpoint) -> None:
         """Its ports lead to it.  Raises KernelError."""

@@ -93,19 +93,28 @@ class Firewall:
             raise
 
     async def remove(self, old: Iterable[Element]) -> None:
-        """Delete those that still are as given; what is gone, or somebody else's by now, is left alone."""
+        """Delete those that still are as given; what is gone, or somebody else's by now, is left alone.
+
+        Raises KernelError; then they are still known, so that the next try deletes them.
+        """
         doomed = [e for e in old if e in self._wanted]
         for element in doomed:
             self._wanted.discard(element)
         if not doomed or not self._exists:
             return
         try:
-            await self._run(elements.delete(self.table, doomed))
-        except NftError as e:
-            # EINVAL: the table is being made by another, or by nobody, at this moment, and has no such set.
-            if e.errno not in (errno.ENOENT, errno.EPERM, errno.EINVAL):
-                raise
-            await self.heal(doomed)
+            try:
+                await self._run(elements.delete(self.table, doomed))
+            except NftError as e:
+                # EINVAL: the table is being made by another, or by nobody, at this moment, and has no such set.
+                if e.errno not in (errno.ENOENT, errno.EPERM, errno.EINVAL):
+                    raise
+                await self.heal(doomed)
+        except BaseException:
+            for element in doomed:
+                if not self._wanted.in_the_way(element):  # nobody has put another in its place meanwhile
+                    self._wanted.add(element)
+            raise
 
     async def drop_unused(self) -> None:
         """Without a network there is no table either: the ruleset is as it was before us."""

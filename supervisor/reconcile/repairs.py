@@ -21,6 +21,7 @@ from hawse.supervisor.lifecycle import ending
 from hawse.supervisor.linux import process, threads
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.locks import Busy
+from hawse.supervisor.network.teardown import Teardown
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.reconcile.plan import Action, Kind, Records, Seen, belongs, plan
 from hawse.supervisor.runtime.exitrecord import ExitInfo, read_exit_record
@@ -237,7 +238,10 @@ async def collect(parts: Parts, container_id: ContainerId) -> None:
 
 
 async def unplug(parts: Parts, container_id: ContainerId) -> None:
-    """Release the endpoints of a container that has ended.  The caller holds its lock."""
+    """Release the endpoints of a container that has ended.  The caller holds its lock.
+
+    Raises TeardownError; those that could be released are.
+    """
 
     def current(tx: Tx) -> tuple[Container | None, list[Endpoint]]:
         return tx.container(container_id), tx.endpoints(container_id)
@@ -245,14 +249,17 @@ async def unplug(parts: Parts, container_id: ContainerId) -> None:
     container, endpoints = await parts.store.read(current)
     if container is None or container.state.is_alive:
         return
+    teardown, kept = Teardown(f"unplug {container.name}"), set()
     for endpoint in endpoints:
         network = await parts.store.read(lambda tx: tx.network(endpoint.network))  # noqa: B023  awaited at once
-        if network is not None:
-            await parts.network.unplug(network, endpoint, grace=0)
+        if network and not await teardown.step(parts.network.unplug, network, endpoint, grace=0):
+            kept.add(endpoint.network)
 
     def released(tx: Tx) -> None:
         for endpoint in tx.endpoints(container_id):
-            tx.delete_endpoint(container_id, endpoint.network)
-            tx.append(events.NetworkDisconnected(container=container, endpoint=endpoint))
+            if endpoint.network not in kept:
+                tx.delete_endpoint(container_id, endpoint.network)
+                tx.append(events.NetworkDisconnected(container=container, endpoint=endpoint))
 
     await parts.store.transact(released)
+    teardown.end()

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import errno
+from functools import partial
 from ipaddress import IPv4Address
 
 import anyio
 import pytest
 
 from hawse.cli.selftest.waiting import eventually
-from hawse.supervisor.core.errors import Conflict, KernelError
+from hawse.supervisor.core.errors import Conflict, HawseError, KernelError
 from hawse.supervisor.core.model import PortBinding
+from hawse.supervisor.linux.nft import Nft
 from hawse.supervisor.linux.rtnetlink import DEVICE_GROUP
 from hawse.supervisor.network import names
+from hawse.supervisor.network.flows import Flows
 from tests.netns.conftest import HOST, World
 
 WEB = PortBinding(container_port=80, host_port=8080)
@@ -127,6 +130,44 @@ async def test_a_namespace_that_lives_on_loses_its_cable(world: World) -> None:
     assert "eth0" not in guest.ip("link")
     await world.core.plug(network, endpoint, guest.netlink, guest.pid)
     assert world.client.reaches(HOST, 8080, guest.listen(80))
+
+
+async def test_the_cable_is_pulled_though_firewall_and_conntrack_fail(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = world.network()
+    _, endpoint = await world.plug(network, "10.10.10.2", WEB)
+
+    async def fail(what: str, *_: object) -> None:
+        raise KernelError(what, errno.EIO)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Nft, "run", partial(fail, "firewall"))
+        broken.setattr(Flows, "forget_address", partial(fail, "conntrack"))
+        with pytest.raises(ExceptionGroup) as failed:
+            await world.core.unplug(network, endpoint, grace=0)
+    assert [str(e).partition(":")[0] for e in failed.value.exceptions] == ["firewall", "conntrack"]
+    assert isinstance(failed.value, HawseError), "who handles one of ours handles several"
+    assert endpoint.veth not in links(world)
+    assert world.elements(), "what failed is there for the next try"
+    await world.core.unplug(network, endpoint, grace=0)
+    assert not world.elements()
+
+
+async def test_the_bridge_is_deleted_though_the_firewall_fails(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = world.network()
+    await world.core.ensure(network)
+
+    async def fail(*_: object) -> None:
+        raise KernelError("firewall", errno.EIO)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Nft, "run", fail)
+        with pytest.raises(ExceptionGroup, match="firewall"):
+            await world.core.remove(network)
+    assert "testbr" not in links(world)
+    await world.core.remove(network)
+    assert "testbr" not in world.host.run("nft", "list", "ruleset")
 
 
 async def test_a_foreign_device_with_a_cables_name_is_not_deleted(world: World) -> None:

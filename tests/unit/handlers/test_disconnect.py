@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from hawse.handlers import disconnect
 from hawse.supervisor.core import events
-from hawse.supervisor.core.model import Container, Endpoint, EndpointRequest, Exit, State
+from hawse.supervisor.core.errors import HawseError, KernelError
+from hawse.supervisor.core.model import Container, Endpoint, EndpointRequest, Exit, Network, State
 from hawse.supervisor.store.store import Store
 from tests.unit.conftest import Samples
 
@@ -78,3 +81,33 @@ async def test_a_container_that_comes_back_meanwhile_keeps_its_new_cable(store: 
     parts = SimpleNamespace(store=SimpleNamespace(read=read, transact=store.transact), network=None)
     await disconnect.handle(event, SimpleNamespace(parts=parts, engine=None))  # type: ignore[arg-type]
     assert len(await store.read(lambda tx: tx.endpoints(container.id))) == 1
+
+
+async def test_a_cable_that_does_not_come_out_is_not_in_the_way_of_the_next(store: Store, samples: Samples) -> None:
+    """It is tried again with the event; what is out is recorded as out."""
+    first, second = samples.network(1), samples.network(2)
+    container = samples.container(state=State.EXITED, exit=Exit(code=0))
+    pulled: list[str] = []
+
+    def prepare(tx: Any) -> Any:
+        tx.put(container)
+        for network in (first, second):
+            tx.put_network(network)
+            tx.put_endpoint(samples.endpoint(container, network))
+        return tx.append(events.ContainerExited(container=container, endpoints=(), exit=Exit(code=0)))
+
+    event = await store.transact(prepare)
+
+    async def unplug(network: Network, *_: object, **__: object) -> None:
+        if not pulled:
+            pulled.append(network.name)
+            raise KernelError("unplug", errno.EIO)
+        pulled.append(network.name)
+
+    ctx: Any = SimpleNamespace(parts=SimpleNamespace(store=store, network=SimpleNamespace(unplug=unplug)), engine=None)
+    with pytest.raises(HawseError, match="unplug"):
+        await disconnect.handle(event, ctx)
+    (left,) = await store.read(lambda tx: tx.endpoints(container.id))
+    assert left.network == pulled[0] and len(pulled) == 2
+    await disconnect.handle(event, ctx)
+    assert await store.read(lambda tx: tx.endpoints(container.id)) == []
