@@ -53,11 +53,11 @@ async def handle(event: events.Question, ctx: Context) -> events.Question | None
                 container,
                 leases[0].address,
                 index=index,
-                ports=published,
+                ports=published if parts.network.traits(network).routed else (),
                 request=request,
                 instance=parts.config.instance,
             )
-            if endpoint.ports:  # once, on the first network that is not internal
+            if endpoint.ports:  # once, on the first network that can
                 published = ()
             tx.put_endpoint(endpoint)
             planned.append((network, endpoint))

@@ -49,6 +49,7 @@ from hawse.supervisor.linux import cgroup_hierarchy, process
 from hawse.supervisor.linux.heldports import HeldPorts
 from hawse.supervisor.linux.sharedport import SharedPort
 from hawse.supervisor.network.core import NetworkCore
+from hawse.supervisor.network.drivers.registry import Registry
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.process import log as logging
 from hawse.supervisor.process import stacks
@@ -171,7 +172,7 @@ async def _parts(settings: Settings, rebuild_state: bool) -> AsyncIterator[Parts
             await rebuild.rebuild(config, store)
         await rebuild.refuse(config, store)  # before anything is swept
         await volumes.settle(config.root, store)
-        network = NetworkCore(instance=config.instance, table=config.table, tag=config.tag)
+        network = NetworkCore(instance=config.instance, table=config.table, tag=config.tag, drivers=Registry)
         await network.start()
         stack.push_async_callback(network.close)
         cgroups = cgroup_hierarchy.detect(config.instance)

@@ -324,7 +324,10 @@ class Container(Record, frozen=True, kw_only=True):
 
 
 class Network(Record, frozen=True, kw_only=True):
-    """A network that hawse made.  `bridge` is the device's name, unique on the host."""
+    """A network that hawse made.  `device` is its device on the host, where it has one; no other network has it.
+
+    Rows, events and clients call that field `bridge`: before there were other drivers it was one.
+    """
 
     id: str
     name: NetworkName
@@ -333,7 +336,7 @@ class Network(Record, frozen=True, kw_only=True):
     subnet: IPv4Network | None = None
     gateway: IPv4Address | None = None
     ip_range: IPv4Network | None = None  # the part of the subnet from which containers get addresses; None is all
-    bridge: str = ""
+    device: str = msgspec.field(default="", name="bridge")
     internal: bool = False
     labels: dict[str, str] = {}
     options: dict[str, str] = {}

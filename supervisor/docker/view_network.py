@@ -49,7 +49,7 @@ def network(
         },
         "Options": record.options,
         "Labels": record.labels,
-        "Hawse": {"Bridge": record.bridge},
+        "Hawse": {"Bridge": record.device},
     }
 
 

@@ -36,7 +36,7 @@ async def connect(
 
     A cable that is still being pulled would be taken for the new one: it has to be out first.
     """
-    _check(container, network)
+    _check(parts, container, network)
     if any(r.network == network.name for r in container.config.endpoints):
         raise Forbidden(f"endpoint with name {container.name} already exists in network {network.name}")
     if request.ip and (network.subnet is None or request.ip not in network.subnet):
@@ -140,7 +140,7 @@ async def _take_back(parts: Parts, container: Container, network: Network) -> No
 
 async def disconnect(parts: Parts, container: Container, network: Network) -> None:
     """Returns when the cable is out.  Raises Conflict when it is not on that network."""
-    _check(container, network)
+    _check(parts, container, network)
     left = tuple(r for r in container.config.endpoints if r.network != network.name)
     if left == container.config.endpoints:
         raise Conflict(f"container {container.id} is not connected to network {network.name}")
@@ -171,10 +171,10 @@ async def _wait_unplugged(parts: Parts, container: Container, network: Network) 
                 raise HawseError(f"{container.name} is still plugged into {network.name} after {UNPLUG_DEADLINE:.0f} s")
 
 
-def _check(container: Container, network: Network) -> None:
+def _check(parts: Parts, container: Container, network: Network) -> None:
     if container.state not in _LIVE + _STILL:
         raise Conflict(f"container {container.name} is {container.state}, its networks cannot be changed now")
-    if network.name in BUILTIN:
+    if not parts.network.traits(network).connects:
         raise UserError(f"container cannot be connected to the {network.name} network, or disconnected from it")
     mode = container.config.network_mode
     if mode in BUILTIN or mode.startswith("container:"):

@@ -1,14 +1,13 @@
 """Networks as users see them: create, find, list and remove; the default one made on demand.
 
-The kernel side (bridge, rules) is network/core.py; this file decides and records.  A network's row is written before its
-bridge exists and removed after it is gone.
+What a network is made of is its driver's, which network/core.py asks; this file decides and records.  A network's row is
+written before anything of it exists and removed after all of it is gone.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from ipaddress import IPv4Network
 from typing import Final
 
 import anyio
@@ -17,14 +16,15 @@ from hawse.supervisor import faults
 from hawse.supervisor.core import events
 from hawse.supervisor.core.errors import Conflict, Forbidden, NotFound
 from hawse.supervisor.core.model import DEFAULT_NETWORK, Container, ContainerId, Endpoint, Network, NetworkName
-from hawse.supervisor.network import names, subnets
+from hawse.supervisor.network import names
+from hawse.supervisor.network.driver import Spec, Surroundings
 from hawse.supervisor.network.teardown import undone
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.tx import Tx
 
 DEFAULT: Final = DEFAULT_NETWORK
 BUILTIN: Final = {"host": "host", "none": "null"}
-"""Networks without a device of ours: name → driver."""
+"""Networks that always are there, the only ones of their drivers: name → driver."""
 UNPLUG_DEADLINE: Final = 30.0
 """Seconds that a removal, or the next start, waits for the unplugging."""
 
@@ -72,11 +72,10 @@ class Networks:
         if name in BUILTIN or name in (DEFAULT, "default"):
             raise Forbidden(f"operation is not permitted on predefined {name} network")
         names.check_network(name)
-        if driver != "bridge":
-            raise NotFound(f'could not find a driver named "{driver}"', hint="hawse has the driver bridge")
         async with self._parts.locks.hold(f"network/{name}"):
             return await self._make(
                 NetworkName(name),
+                driver=driver,
                 subnet=subnet,
                 gateway=gateway,
                 ip_range=ip_range,
@@ -89,6 +88,7 @@ class Networks:
         self,
         name: NetworkName,
         *,
+        driver: str = "bridge",
         subnet: str,
         gateway: str = "",
         ip_range: str = "",
@@ -97,33 +97,29 @@ class Networks:
         options: dict[str, str] | None = None,
     ) -> Network:
         parts = self._parts
+        making = await parts.network.driver(driver)
         routes = await parts.network.live_routes()
-        fresh_id = f"{parts.random.getrandbits(256):064x}"
+        spec = Spec(
+            id=f"{parts.random.getrandbits(256):064x}",
+            name=name,
+            created_at=parts.clock(),
+            subnet=subnet,
+            gateway=gateway,
+            ip_range=ip_range,
+            internal=internal,
+            labels=labels or {},
+            options=options or {},
+        )
 
         def claim(tx: Tx) -> Network:
             others = tx.networks()
             if any(n.name == name for n in others):
                 raise Conflict(f"network with name {name} already exists")
-            used: dict[str, IPv4Network] = {n.name: n.subnet for n in others if n.subnet}
-            if subnet:
-                chosen, chosen_gateway = subnets.parse(subnet, gateway)
-                subnets.check_free(chosen, routes, used)
-            else:
-                chosen = subnets.choose(parts.config.address_pools, routes, used)
-                chosen_gateway = subnets.check_gateway(chosen, gateway) if gateway else next(chosen.hosts())
-            network = Network(
-                id=fresh_id,
-                name=name,
-                driver="bridge",
-                created_at=parts.clock(),
-                subnet=chosen,
-                gateway=chosen_gateway,
-                ip_range=subnets.check_range(chosen, ip_range) if ip_range else None,
-                bridge=names.bridge(name, parts.config.instance, {n.bridge for n in others}),
-                internal=internal,
-                labels=labels or {},
-                options=options or {},
+            config = parts.config
+            there = Surroundings(
+                instance=config.instance, pools=config.address_pools, routes=routes, networks=tuple(others)
             )
+            network = making.validate(spec, there)
             tx.put_network(network)
             tx.append(events.NetworkCreated(network=network))
             return network

@@ -1,41 +1,42 @@
-"""The network core: bridges, cables, published ports.  The handlers decide when; this does it, and can undo it.
+"""The network core: networks, cables, published ports.  The handlers decide when; this does it, and can undo it.
 
-    ensure / remove     a network's bridge, address, settings and set elements
+    ensure / remove     what a network is made of
     plug / unplug       a container's cable, inside addresses and port elements
     restore, heal       bring back what should be there
-    observe             what there is
+    expected, observe   what there should be, and what there is
 
-Everything it makes follows from the records (names, tags, elements), so that each step can be repeated after a crash, and
-unplugging needs nothing but the row.  Links and elements are made side by side.
+What a network and a cable are made of is its driver's (driver.py); all that is the same for every kind of network is here:
+published ports, flows, locks, the undoing.  Everything that is made follows from the records (names, tags, elements), so
+that each step can be repeated after a crash, and unplugging needs nothing but the row.  Links and elements are made side by
+side.
 """
 
 from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Awaitable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Final
 
 import anyio
 from msgspec.structs import replace
 
-from hawse.supervisor.core.errors import Bug, UserError
+from hawse.supervisor.core.errors import Bug, HawseError
 from hawse.supervisor.core.model import Container, Endpoint, EndpointRequest, Network, Obstacle, PortBinding
 from hawse.supervisor.linux import sysctl, threads
 from hawse.supervisor.linux.device import Link
 from hawse.supervisor.network import elements, names, obstacles
+from hawse.supervisor.network.driver import Driver, Drivers, Edges, Expected, Traits
 from hawse.supervisor.network.elements import Element
 from hawse.supervisor.network.firewall import Firewall
 from hawse.supervisor.network.flows import Flows
-from hawse.supervisor.network.links import Cable, Links
+from hawse.supervisor.network.links import Links
 from hawse.supervisor.network.observed import Observed, ObservedLink
 from hawse.supervisor.network.subnets import LiveRoute
 from hawse.supervisor.network.teardown import Teardown, first, undone
 
 GRACE: Final = 0.15  # seconds that a dying network namespace gets to take its veth with it
-MTU_OPTION: Final = "com.docker.network.driver.mtu"
-DEFAULT_MTU: Final = 1500
 MAIN_TABLE: Final = 254  # RT_TABLE_MAIN
 
 
@@ -45,12 +46,21 @@ class NetworkCore:
     `own_table` None owns the nftables table where the kernel can; False leaves it open to other programs.
     """
 
-    def __init__(self, *, instance: str, table: str, tag: str, own_table: bool | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        instance: str,
+        table: str,
+        tag: str,
+        drivers: Callable[[Edges], Drivers],
+        own_table: bool | None = None,
+    ) -> None:
         self._instance, self._mark = instance, tag
         self._links = Links()
         self._firewall = Firewall(table, own=own_table)
         self._flows = Flows()
-        self._made: dict[str, int] = {}  # network → index of the bridge that `ensure` made or found right
+        self._drivers = drivers(Edges(links=self._links, firewall=self._firewall, mark=tag))
+        self._made: dict[str, int] = {}  # network → index of the device that its driver made or found right
         self._locks: dict[str, anyio.Lock] = {}
 
     async def start(self) -> None:
@@ -82,63 +92,46 @@ class NetworkCore:
 
     # Networks.
 
-    async def ensure(self, network: Network) -> None:
-        """The network's bridge is there, addressed, up and known to the rules.  Cheap when it is.
+    async def driver(self, name: str) -> Driver:
+        """By name.  Raises NotFound, Unavailable.  Looking what is installed takes a while: not in the event loop."""
+        if not self._drivers.is_known(name):
+            await threads.run_sync(self._drivers.find, name)
+        return self._drivers.find(name)
 
-        Raises Conflict when a foreign device has the bridge's name; what was begun is undone.
-        """
-        if network.bridge and self._made.get(network.name, -1) != _index(network.bridge):
-            async with self._locks.setdefault(network.name, anyio.Lock()):
-                await self._make(network)
+    def traits(self, network: Network) -> Traits:
+        """What its driver can do.  Raises NotFound, Unavailable."""
+        return self._drivers.find(network.driver).traits
 
-    async def _make(self, network: Network) -> None:
-        if network.gateway is None or network.subnet is None:
-            raise Bug(f"network {network.name} has a bridge and no addresses")
-        made = await self._links.make_bridge(
-            network.bridge,
-            alias=names.tag(self._mark, network.name),
-            mac=names.mac(network.gateway),
-            mtu=mtu(network),
-        )
+    def expected(self, network: Network) -> Expected:
+        """What has to be there for it.  Where its driver cannot be had, that is its `problem`."""
         try:
-            for parts, value in _settings(network.bridge).items():
-                sysctl.write(value, *parts, optional="ipv6" in parts)
-            await self._firewall.put(elements.of_network(network, self._mark))
-            await self._links.raise_bridge(network.bridge, IPv4Interface((network.gateway, network.subnet.prefixlen)))
-        except BaseException as e:
-            if made and (both := await undone(e, f"make {network.name} and undo it", self._unmake, network)):
-                raise both from e
-            raise
-        self._made[network.name] = _index(network.bridge)
+            return self._drivers.find(network.driver).expected(network)
+        except HawseError as e:
+            return Expected(problem=str(e))
+
+    async def ensure(self, network: Network) -> None:
+        """All that the network is made of is there and right.  Cheap when it is.
+
+        Raises Conflict when a foreign device has the name of its device; what was begun is undone.
+        """
+        if not network.device or self._made.get(network.name, -1) != _index(network.device):
+            await self.mend(network)
+
+    async def mend(self, network: Network) -> None:
+        """`ensure`, whatever it looks like: all that is expected is made right."""
+        async with self._locks.setdefault(network.name, anyio.Lock()):
+            await self._drivers.find(network.driver).ensure(network)
+            self._made[network.name] = _index(network.device)
 
     async def remove(self, network: Network) -> None:
-        """Elements, then the bridge with what stale cables of ours are still on it; without networks, the table.
+        """What the network is made of, and stale cables of ours that are still on it; without networks, the table.
 
         The caller has seen that no container is plugged in.  Gone is success; a foreign device stays.  Raises TeardownError.
         """
         async with self._locks.setdefault(network.name, anyio.Lock()):
-            await self._unmake(network)
+            self._made.pop(network.name, None)
+            await self._drivers.find(network.driver).remove(network)
         self._locks.pop(network.name, None)
-
-    async def _unmake(self, network: Network) -> None:
-        self._made.pop(network.name, None)
-        teardown = Teardown(f"remove network {network.name}")
-        await teardown.step(self._firewall.remove, elements.of_network(network, self._mark))
-        await teardown.step(self._delete_bridge, network)
-        await teardown.step(self._firewall.drop_unused)
-        teardown.end()
-
-    async def _delete_bridge(self, network: Network) -> None:
-        alias = names.tag(self._mark, network.name)
-        links = await self._links.all() if network.bridge else []
-        for bridge in links:
-            if bridge.name == network.bridge and bridge.alias == alias:
-                stale = [x.name for x in links if x.master == bridge.index and names.owner(x.alias, self._mark)]
-                teardown = Teardown(f"delete device {bridge.name}")
-                async with anyio.create_task_group() as group:
-                    for name in (*stale, bridge.name):
-                        group.start_soon(teardown.step, self._links.delete, name)
-                teardown.end()
 
     async def live_routes(self) -> list[LiveRoute]:
         """Where the host's IPv4 packets go now, loopback and defaults left out."""
@@ -154,7 +147,8 @@ class NetworkCore:
         routes = [route for route in await self._links.routes() if not route.network.prefixlen and route.kind == 1]
         devices = {link.index: link.name for link in await self._links.all()}
         uplink = next((devices.get(route.index, "") for route in routes), "")
-        return await threads.run_sync(obstacles.find, networks, self._firewall.table, uplink)
+        routed = [n for n in networks if not self.expected(n).problem and self.traits(n).routed]
+        return await threads.run_sync(obstacles.find, routed, self._firewall.table, uplink)
 
     async def devices(self) -> set[str]:
         """The names that devices of this host have now."""
@@ -176,14 +170,14 @@ class NetworkCore:
             mac=endpoint.mac or names.mac(endpoint.address),
             veth=endpoint.veth or names.veth(endpoint.container_id, network.name, self._instance),
         )
-        cable = self._cable(network, endpoint)
+        driver = self._drivers.find(network.driver)
         try:
             if endpoint.ports:
                 async with anyio.create_task_group() as group:
                     group.start_soon(_timed, took, "rules", self.publish(endpoint))
-                    await _timed(took, "veth", self._links.plug(cable, netlink, pid))
+                    await _timed(took, "veth", driver.plug(network, endpoint, netlink, pid))
             else:
-                await _timed(took, "veth", self._links.plug(cable, netlink, pid))
+                await _timed(took, "veth", driver.plug(network, endpoint, netlink, pid))
         except BaseException as e:
             what = f"plug into {network.name} and undo it"
             if both := await undone(e, what, self.unplug, network, endpoint, grace=0):
@@ -210,9 +204,7 @@ class NetworkCore:
         await teardown.step(self.unpublish, endpoint)
         async with anyio.create_task_group() as group:
             group.start_soon(teardown.step, self._flows.forget_address, endpoint.address)
-            if endpoint.veth:
-                alias = names.tag(self._mark, network.name, endpoint.container_id)
-                await teardown.step(self._links.gone, endpoint.veth, alias, grace)
+            await teardown.step(self._pull, network, endpoint, grace)
         teardown.end()
 
     async def publish(self, endpoint: Endpoint) -> None:
@@ -228,31 +220,13 @@ class NetworkCore:
             await self._firewall.remove(elements.of_endpoint(endpoint, self._mark))
 
     async def attach(self, network: Network, endpoint: Endpoint) -> None:
-        """Bring the host's end of a cable back on its bridge and up.  Raises KernelError when the cable is gone."""
-        await self._links.attach(self._cable(network, endpoint))
+        """Put the host's end of a cable right.  Raises KernelError when the cable is gone."""
+        await self._drivers.find(network.driver).attach(network, endpoint)
 
-    def _cable(self, network: Network, endpoint: Endpoint) -> Cable:
-        return Cable(
-            name=endpoint.veth,
-            alias=names.tag(self._mark, network.name, endpoint.container_id),
-            bridge=network.bridge,
-            mtu=mtu(network),
-            ifname=endpoint.ifname,
-            mac=endpoint.mac,
-            address=IPv4Interface((endpoint.address, endpoint.prefix)),
-            gateway=None if network.internal else endpoint.gateway,
-            # With br_netfilter a port that is translated to the sender itself stays on the bridge and goes back the same
-            # way; without, the host routes it.
-            hairpin=bool(endpoint.ports) and sysctl.read("net", "bridge", "bridge-nf-call-iptables") == "1",
-        )
+    async def _pull(self, network: Network, endpoint: Endpoint, grace: float) -> None:
+        await self._drivers.find(network.driver).unplug(network, endpoint, grace)
 
     # Repairs.
-
-    async def mend(self, network: Network) -> None:
-        """`ensure`, whatever it looks like: device, address, state, settings and set elements are made right."""
-        if network.bridge:
-            async with self._locks.setdefault(network.name, anyio.Lock()):
-                await self._make(network)
 
     async def delete_link(self, name: str) -> None:
         """A device of ours that belongs to nobody.  Gone is success."""
@@ -278,8 +252,8 @@ class NetworkCore:
         await self._firewall.remove(stale)
         await self._firewall.heal(stale)
 
-    async def observe(self) -> Observed:
-        """What the kernel has of ours."""
+    async def observe(self, networks: Iterable[Network]) -> Observed:
+        """What the kernel has of ours, and the settings that these networks need."""
         links = await self._links.all()
         by_index = {link.index: link.name for link in links}
         addresses: dict[int, tuple[IPv4Interface, ...]] = {}
@@ -300,13 +274,13 @@ class NetworkCore:
             for link in links
             if names.owner(link.alias, self._mark) or self._is_half_made(link)
         }
-        settings = [parts for name, seen in ours.items() if seen.link.kind == "bridge" for parts in _settings(name)]
+        expected = [device for network in networks for device in self.expected(network).devices]
         return Observed(
             links=ours,
             elements=tuple(await self._firewall.present()),
             table_intact=await self._firewall.is_intact(),
             firewall_mode=self._firewall.mode,
-            sysctls={".".join(parts): sysctl.read(*parts) for parts in settings},
+            sysctls={name: sysctl.read(*name.split("/")) for device in expected for name in device.settings},
         )
 
     def _is_half_made(self, link: Link) -> bool:
@@ -344,29 +318,6 @@ def plan_endpoint(
         ports=() if network.internal else ports,
         aliases=request.aliases,
     )
-
-
-def mtu(network: Network) -> int:
-    """Of the bridge and its cables.  Raises UserError for an option that is not one."""
-    given = network.options.get(MTU_OPTION, "")
-    if not given:
-        return DEFAULT_MTU
-    if not given.isdecimal() or not 68 <= int(given) <= 65_535:
-        raise UserError(f"invalid {MTU_OPTION}: {given}", hint="a number of bytes between 68 and 65535")
-    return int(given)
-
-
-def _settings(bridge: str) -> dict[tuple[str, ...], str]:
-    """What a network needs of the kernel.  All but ip_forward go with the bridge.
-
-    route_localnet lets 127.0.0.1 reach a published port; the rules keep containers from using it.  A container must not be
-    able to configure the host by router advertisements (CVE-2020-13401).
-    """
-    return {
-        ("net", "ipv4", "ip_forward"): "1",
-        ("net", "ipv4", "conf", bridge, "route_localnet"): "1",
-        ("net", "ipv6", "conf", bridge, "accept_ra"): "0",
-    }
 
 
 def _index(name: str) -> int:

@@ -103,7 +103,7 @@ class Index:
 def of_network(network: Network, mark: str) -> tuple[Element, ...]:
     """Makes the rules apply to a network's bridge and subnet."""
     comment = names.tag(mark, network.name)
-    device = network.bridge
+    device = network.device
     found = [
         Element(BRIDGES, (device,), comment=comment),
         Element(SAME, (device, device), comment=comment),

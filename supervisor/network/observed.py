@@ -23,7 +23,7 @@ class ObservedLink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """One look at the network: by name for links, as they are for elements; settings by dotted name, None = not there."""
+    """One look at the network: by name for links, as they are for elements; settings by path, None = not there."""
 
     links: dict[str, ObservedLink]
     elements: tuple[Element, ...]

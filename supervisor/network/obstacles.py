@@ -31,7 +31,7 @@ def find(networks: Sequence[Network], table: str, uplink: str) -> dict[str, tupl
     ruleset = Ruleset()
     try:
         bases = [c for c in ruleset.chains().values() if c.hook is not None and c.table not in (table, PASSING)]
-        return {network.name: tuple(_of(network, ruleset, bases, uplink)) for network in networks if network.bridge}
+        return {network.name: tuple(_of(network, ruleset, bases, uplink)) for network in networks}
     finally:
         ruleset.close()
 
@@ -43,7 +43,7 @@ def _of(network: Network, ruleset: Ruleset, bases: Sequence[Chain], uplink: str)
             by = str(in_the_way.base)
             if in_the_way.by != in_the_way.base:
                 by += f" (in {in_the_way.by.name})"
-            remedy = _remedy(network.bridge, in_the_way, ruleset, names=what == _NAMES)
+            remedy = _remedy(network.device, in_the_way, ruleset, names=what == _NAMES)
             yield Obstacle(what=what, by=by, remedy=remedy)
             break
 
@@ -63,7 +63,7 @@ _NAMES = "containers cannot ask for names"
 
 def _ways(network: Network, uplink: str) -> Iterator[tuple[str, list[Packet]]]:
     """What somebody would miss, and the packets that have to come through for it, there and back."""
-    bridge = network.bridge
+    bridge = network.device
     inside = network.subnet[-2] if network.subnet else None  # like any container's
     indexes = {name: _index(name) for name in (bridge, uplink) if name}
     sent = Packet(hook=FORWARD, iif=bridge, oif=uplink, indexes=indexes, source=inside)

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from hawse.supervisor.core import events
 from hawse.supervisor.core.errors import HawseError
 from hawse.supervisor.core.events import Event, NetworkRepaired
-from hawse.supervisor.core.model import ContainerId, Network, State
+from hawse.supervisor.core.model import ContainerId, Endpoint, Network, State
 from hawse.supervisor.locks import Busy
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.reconcile import repairs
@@ -49,7 +49,7 @@ class Keeper:
         self._finish_removal = finish_removal
         self._foreign = foreign
         self._expected = Expected()
-        self._bridges: dict[str, str] = {}  # network → device
+        self._masters: dict[str, str | None] = {}  # network → what its cables are ports of
         self._limiter = Limiter()
         self._in_hand: set[str] = set()  # objects whose repair is under way
         self._refused: dict[str, str] = {}  # object → why its last repair failed: said once
@@ -171,21 +171,26 @@ class Keeper:
         for endpoint in tx.endpoints():
             container = tx.container(endpoint.container_id)
             if container and container.state in (State.RUNNING, State.PAUSED):
-                self._expected.cables[endpoint.veth] = self._bridges.get(endpoint.network, "")
+                self._expect_cable(endpoint)
 
     def _expect_network(self, network: Network) -> None:
-        if network.bridge:
-            self._bridges[network.name] = network.bridge
-            self._expected.bridges.add(network.bridge)
+        expected = self._parts.network.expected(network)
+        self._masters[network.name] = expected.master
+        self._expected.devices.update(device.name for device in expected.devices)
+
+    def _expect_cable(self, endpoint: Endpoint) -> None:
+        master = self._masters.get(endpoint.network)
+        if master is not None:
+            self._expected.cables[endpoint.veth] = master
 
     def _told(self, event: Event) -> None:
         match event.fact:
             case events.NetworkCreated(network=network):
                 self._expect_network(network)
             case events.NetworkRemoved(network=network):
-                self._expected.bridges.discard(network.bridge)
+                self._expected.devices.difference_update(d.name for d in self._parts.network.expected(network).devices)
             case events.NetworkConnected(endpoint=endpoint):
-                self._expected.cables[endpoint.veth] = self._bridges.get(endpoint.network, "")
+                self._expect_cable(endpoint)
             case events.NetworkLeft(endpoints=endpoints):
                 for endpoint in endpoints:
                     self._expected.cables.pop(endpoint.veth, None)

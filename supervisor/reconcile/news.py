@@ -49,10 +49,10 @@ _HEADER = struct.Struct("=IHHII")
 
 @dataclass(slots=True)
 class Expected:
-    """Devices that have to be there: cables of running containers, bridges of networks."""
+    """Devices that have to be there: cables of running containers, and those of networks."""
 
-    cables: dict[str, str] = field(default_factory=dict)  # device → the bridge that it is on
-    bridges: set[str] = field(default_factory=set)
+    cables: dict[str, str] = field(default_factory=dict)  # device → the one that it is a port of, "" for none
+    devices: set[str] = field(default_factory=set)
 
 
 class NetlinkWatch:
@@ -94,24 +94,24 @@ class NetlinkWatch:
     def _route_message(self, kind: int, _port: int, payload: bytes) -> None:
         if kind in (RTM_NEWLINK, RTM_DELLINK) and payload[0] != AF_BRIDGE:
             link = parse_link(payload)
-            bridge = self._expected.cables.get(link.name)
-            if bridge is None and link.name not in self._expected.bridges:
+            master = self._expected.cables.get(link.name)
+            if master is None and link.name not in self._expected.devices:
                 return
             if kind == RTM_DELLINK:
                 self._damaged(f"link {link.name} deleted", "")
             elif not link.up:
                 self._damaged(f"link {link.name} down", "")
-            elif bridge is not None and link.master != _index(bridge):
-                self._damaged(f"link {link.name} off its bridge", "")
+            elif master is not None and link.master != _index(master):
+                self._damaged(f"link {link.name} off its device", "")
         elif kind == RTM_DELADDR:
             index, address = parse_address(payload)
-            if any(_index(bridge) == index for bridge in self._expected.bridges):
+            if any(_index(device) == index for device in self._expected.devices):
                 self._damaged(f"address {address} removed", "")
         elif kind == RTM_DELROUTE:
             route = parse_route(payload)
-            if any(_index(bridge) == route.index for bridge in self._expected.bridges):
+            if any(_index(device) == route.index for device in self._expected.devices):
                 self._damaged(f"route to {route.network} removed", "")
-        elif kind == RTM_NEWNETCONF and self._expected.bridges and parse_forwarding(payload) == (ALL_DEVICES, False):
+        elif kind == RTM_NEWNETCONF and self._expected.devices and parse_forwarding(payload) == (ALL_DEVICES, False):
             self._damaged("ip_forward switched off", "")
 
     def _nft_message(self, kind: int, port: int, payload: bytes) -> None:
@@ -163,6 +163,7 @@ def _own_ports() -> frozenset[int]:
 
 
 def _index(name: str) -> int:
+    """0 without such a device."""
     try:
         return socket.if_nametoindex(name)
     except OSError:

@@ -1,36 +1,35 @@
 """The plan: what the records say, what the kernel and the disk have, and what follows.  Pure.
 
-One plan serves the start of a daemon, drift, the periodic check and `hawse audit`; who applies it is repairs.py.  Only what
-carries our tag is ever named in an action.  A container or network that somebody is working on right now (`busy`: ids, and
-"network/NAME") is not judged, and neither is anything that belongs to it.
+One plan serves the start of a daemon, drift, the periodic check and `hawse audit`; who applies it is repairs.py.  What a
+network is made of is what its driver says (`expected`).  Only what carries our tag is ever named in an action.  A container
+or network that somebody is working on right now (`busy`: ids, and "network/NAME") is not judged, and neither is anything
+that belongs to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import IPv4Interface
 
-from hawse.supervisor.core.model import Container, ContainerId, Endpoint, Network, PortBinding, State
+from hawse.supervisor.core.model import Container, ContainerId, Endpoint, Network, NetworkName, PortBinding, State
 from hawse.supervisor.network import elements
+from hawse.supervisor.network.driver import Device, Expected
 from hawse.supervisor.network.elements import Element
 from hawse.supervisor.network.observed import Observed
 
 SETTLE_NS = 5_000_000_000
 """An ended container's cables are its disconnect handler's business for so long after its exit."""
 
-SYSCTLS = {"ip_forward": "1", "route_localnet": "1", "accept_ra": "0"}
-
 
 class Kind(StrEnum):
     """What to do; the value says it to people."""
 
     RESTORE_TABLE = "put the rules and elements back"
-    MEND_NETWORK = "make the bridge, its address and settings right"
+    MEND_NETWORK = "make its devices, addresses and settings right"
     HOLD_PORTS = "hold the ports, as soon as nobody else has them"
     REPLUG = "lay the cable anew"
-    ATTACH = "put the cable back on its bridge"
+    ATTACH = "put the cable back on its device"
     COLLECT = "write its exit down"
     UNPLUG = "release the endpoint"
     FINISH_REMOVAL = "finish the removal"
@@ -70,6 +69,9 @@ class Records:
     reserved: Mapping[str, Sequence[PortBinding]] = field(default_factory=dict)  # container → its published ports
 
 
+Wanted = Mapping[NetworkName, Expected]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """What is: one look at the network, the cgroups, our directories, and whose shims we are connected to."""
@@ -83,54 +85,61 @@ class Seen:
     taken: Mapping[str, str] = field(default_factory=dict)  # port → who else has it
 
 
-def plan(records: Records, seen: Seen, *, mark: str, busy: Collection[str], now: int) -> list[Action]:
+def plan(
+    records: Records,
+    seen: Seen,
+    expected: Callable[[Network], Expected],
+    *,
+    mark: str,
+    busy: Collection[str],
+    now: int,
+) -> list[Action]:
     """Networks first, then cables and elements, then containers, then what belongs to nobody.  `now` in ns."""
+    wanted = {network.name: expected(network) for network in records.networks.values()}
     return [
-        *_networks(records, seen, busy),
-        *_cables(records, seen, busy),
-        *_elements(records, seen, mark, busy),
+        *_networks(wanted, seen, busy),
+        *_cables(records, wanted, seen, busy),
+        *_elements(records, wanted, seen, mark, busy),
         *_ports(records, seen, busy),
         *_containers(records, seen, busy, now),
-        *_orphans(records, seen, busy),
+        *_orphans(records, wanted, seen, busy),
     ]
 
 
-def _networks(records: Records, seen: Seen, busy: Collection[str]) -> Iterator[Action]:
-    for network in records.networks.values():
-        if not network.bridge or _lock(network.name) in busy:
+def _networks(wanted: Wanted, seen: Seen, busy: Collection[str]) -> Iterator[Action]:
+    for name, expected in wanted.items():
+        if _lock(name) in busy:
             continue
-        problem = _bridge_problem(network, seen.network)
-        if problem:
-            yield Action(
-                kind=Kind.MEND_NETWORK, object=f"bridge {network.bridge}", problem=problem, network=network.name
-            )
+        if expected.problem:
+            yield Action(kind=Kind.MEND_NETWORK, object=f"network {name}", problem=expected.problem, network=name)
+        for device in expected.devices:
+            if problem := _device_problem(device, seen.network):
+                what = f"{device.what} {device.name}"
+                yield Action(kind=Kind.MEND_NETWORK, object=what, problem=problem, network=name)
 
 
 def _lock(network: str) -> str:
     return f"network/{network}"
 
 
-def _bridge_problem(network: Network, observed: Observed) -> str:
-    there = observed.links.get(network.bridge)
+def _device_problem(device: Device, observed: Observed) -> str:
+    there = observed.links.get(device.name)
     if there is None:
         return "missing"
     if not there.link.up:
         return "down"
-    if network.gateway and network.subnet:
-        address = IPv4Interface((network.gateway, network.subnet.prefixlen))
-        if address not in there.addresses:
-            return f"address {address} missing"
-        if network.subnet not in there.routes:
-            return f"route to {network.subnet} missing"
-    for name, value in observed.sysctls.items():
-        *_, device, setting = name.split(".")
-        wanted = SYSCTLS.get(setting)
-        if wanted is not None and value not in (None, wanted) and device in (network.bridge, "ipv4"):
-            return f"sysctl {name} is {value}, not {wanted}"
+    if device.address and device.address not in there.addresses:
+        return f"address {device.address} missing"
+    if device.route and device.route not in there.routes:
+        return f"route to {device.route} missing"
+    for name, wanted in device.settings.items():
+        value = observed.sysctls.get(name)
+        if value not in (None, wanted):
+            return f"sysctl {name.replace('/', '.')} is {value}, not {wanted}"
     return ""
 
 
-def _cables(records: Records, seen: Seen, busy: Collection[str]) -> Iterator[Action]:
+def _cables(records: Records, wanted: Wanted, seen: Seen, busy: Collection[str]) -> Iterator[Action]:
     for endpoint in records.endpoints:
         container = records.containers.get(endpoint.container_id)
         network = records.networks.get(endpoint.network)
@@ -138,12 +147,15 @@ def _cables(records: Records, seen: Seen, busy: Collection[str]) -> Iterator[Act
             continue
         if not _plugged(container, endpoint, seen):
             continue
+        master = wanted[network.name].master
+        if master is None:
+            continue
         there = seen.network.links.get(endpoint.veth)
         kind, problem = Kind.ATTACH, ""
         if there is None:
             kind, problem = Kind.REPLUG, "missing"
-        elif there.master != network.bridge:
-            problem = f"not on bridge {network.bridge}"
+        elif there.master != master:
+            problem = f"not on {master}" if master else f"on {there.master}"
         elif not there.link.up:
             problem = "down"
         if problem:
@@ -167,13 +179,13 @@ def belongs(container: Container, endpoint: Endpoint) -> bool:
     return any(request.network == endpoint.network for request in container.config.endpoints)
 
 
-def _elements(records: Records, seen: Seen, mark: str, busy: Collection[str]) -> Iterator[Action]:
+def _elements(records: Records, expected: Wanted, seen: Seen, mark: str, busy: Collection[str]) -> Iterator[Action]:
     wanted: set[Element] = set()
     owned: set[tuple[str, str]] = set()
     for network in records.networks.values():
         owned.add(("", network.name))
-        if network.bridge and _lock(network.name) not in busy:
-            wanted.update(elements.of_network(network, mark))
+        if _lock(network.name) not in busy:
+            wanted.update(expected[network.name].elements)
     for endpoint in records.endpoints:
         container = records.containers.get(endpoint.container_id)
         owned.add((endpoint.container_id, endpoint.network))
@@ -278,16 +290,17 @@ def _containers(records: Records, seen: Seen, busy: Collection[str], now: int) -
                 )
 
 
-def _orphans(records: Records, seen: Seen, busy: Collection[str]) -> Iterator[Action]:
+def _orphans(records: Records, expected: Wanted, seen: Seen, busy: Collection[str]) -> Iterator[Action]:
     known = set(records.containers)
     alive = {c.id for c in records.containers.values() if c.state.is_alive}
     veths = {endpoint.veth for endpoint in records.endpoints}
-    bridges = {network.bridge for network in records.networks.values()}
+    devices = {device.name for each in expected.values() for device in each.devices}
+    unknown = {name for name, each in expected.items() if each.problem}
     for name, there in sorted(seen.network.links.items()):
         owner = there.owner
-        if name in veths or name in bridges or (owner and owner.container_id in busy):
+        if name in veths or name in devices or (owner and owner.container_id in busy):
             continue
-        if owner and _lock(owner.network) in busy:
+        if owner and (_lock(owner.network) in busy or owner.network in unknown):
             continue
         if owner is None and busy:
             continue  # an untagged veth may be one that is being made

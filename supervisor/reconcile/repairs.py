@@ -45,12 +45,13 @@ async def judge(parts: Parts) -> tuple[list[Action], frozenset[str]]:
     with parts.locks.watching() as busy:
         seen = await look(parts)
         records = await parts.store.read(_records)
-        return plan(records, seen, mark=parts.config.tag, busy=busy, now=parts.clock()), frozenset(busy)
+        expected = parts.network.expected
+        return plan(records, seen, expected, mark=parts.config.tag, busy=busy, now=parts.clock()), frozenset(busy)
 
 
 async def look(parts: Parts) -> Seen:
     return Seen(
-        network=await parts.network.observe(),
+        network=await parts.network.observe(await parts.store.read(lambda tx: tx.networks())),
         cgroups=frozenset(parts.cgroups.owners()),
         state_dirs=_directories(parts.config.root / "containers"),
         run_dirs=run_directories(parts),
@@ -194,7 +195,8 @@ async def _discard(parts: Parts, action: Action) -> None:
 
     def owned(tx: Tx) -> bool:
         if device:
-            return device in {e.veth for e in tx.endpoints()} | {n.bridge for n in tx.networks()}
+            expected = map(parts.network.expected, tx.networks())
+            return device in {e.veth for e in tx.endpoints()} | {d.name for each in expected for d in each.devices}
         if action.container_id:
             return any(e.network == action.network for e in tx.endpoints(ContainerId(action.container_id)))
         return tx.network(action.network) is not None

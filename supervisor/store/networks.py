@@ -40,7 +40,7 @@ class NetworkRows(Session):
         """Insert or replace.  Raises Conflict when another network has the name or the device."""
         for column, value, text in (
             ("name", network.name, f"network with name {network.name} already exists"),
-            ("bridge", network.bridge, f"device {network.bridge} already belongs to another network"),
+            ("bridge", network.device, f"device {network.device} already belongs to another network"),
         ):
             if value and self._one(f"SELECT 1 FROM networks WHERE {column} = ? AND id <> ?", value, network.id):
                 raise Conflict(text)
@@ -49,7 +49,7 @@ class NetworkRows(Session):
                ON CONFLICT (id) DO UPDATE SET name = excluded.name, bridge = excluded.bridge, json = excluded.json""",
             network.name,
             network.id,
-            network.bridge,
+            network.device,
             encode(network).decode(),
         )
 

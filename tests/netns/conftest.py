@@ -21,6 +21,7 @@ from hawse.cli.selftest.waiting import PATIENCE
 from hawse.supervisor.core.model import ContainerId, Endpoint, Network, NetworkName, PortBinding
 from hawse.supervisor.network import names
 from hawse.supervisor.network.core import NetworkCore
+from hawse.supervisor.network.drivers.registry import Registry
 from hawse.supervisor.runtime import launcher
 
 CLONE_NEWNET = 0x4000_0000
@@ -159,7 +160,7 @@ class World:
             created_at=0,
             subnet=net,
             gateway=net.network_address + 1,
-            bridge=names.bridge(name, "", ()),
+            device=names.bridge(name, "", ()),
             internal=internal,
             options=options,
         )
@@ -243,7 +244,7 @@ def own_table(request: pytest.FixtureRequest) -> bool | None:
 
 @pytest.fixture
 async def world(host: Machine, client: Machine, own_table: bool | None) -> AsyncIterator[World]:
-    core = NetworkCore(instance="", table="hawse", tag="hawse", own_table=own_table)
+    core = NetworkCore(instance="", table="hawse", tag="hawse", own_table=own_table, drivers=Registry)
     await core.start()
     made = World(host, client, core, own_table)
     try:

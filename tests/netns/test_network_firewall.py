@@ -11,6 +11,7 @@ import pytest
 from hawse.supervisor.core.errors import KernelError
 from hawse.supervisor.core.model import PortBinding
 from hawse.supervisor.network.core import NetworkCore
+from hawse.supervisor.network.drivers.registry import Registry
 from tests.netns.conftest import BRIEFLY, HOST, Machine, World
 
 FOREIGN = "add table ip other\nadd chain ip other c\nadd rule ip other c counter\n"
@@ -29,7 +30,7 @@ async def restarted(world: World, *meanwhile: str) -> None:
     await world.core.close()
     if meanwhile:
         world.host.run("nft", *meanwhile)
-    world.core = NetworkCore(instance="", table="hawse", tag="hawse", own_table=world.own_table)
+    world.core = NetworkCore(instance="", table="hawse", tag="hawse", own_table=world.own_table, drivers=Registry)
     await world.core.start()
 
 
@@ -138,7 +139,7 @@ async def test_an_owned_table_cannot_be_touched_by_others(world: World) -> None:
     for command in ("delete table inet hawse", "flush chain inet hawse forward", "flush map inet hawse publish_any"):
         with pytest.raises(Exception, match="exit status 1"):
             world.host.run("nft", command)
-    rival = NetworkCore(instance="", table="hawse", tag="hawse")
+    rival = NetworkCore(instance="", table="hawse", tag="hawse", drivers=Registry)
     with pytest.raises(KernelError, match="another daemon"):
         await rival.start()
     await rival.close()
@@ -205,7 +206,7 @@ async def test_without_networks_the_ruleset_is_as_before_us(world: World) -> Non
 
 
 async def test_two_daemons_side_by_side(world: World) -> None:
-    other = NetworkCore(instance="b", table="hawse_b", tag="hawse_b", own_table=world.own_table)
+    other = NetworkCore(instance="b", table="hawse_b", tag="hawse_b", own_table=world.own_table, drivers=Registry)
     await other.start()
     try:
         network = world.network()

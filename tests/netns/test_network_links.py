@@ -289,7 +289,7 @@ async def test_observe_shows_what_is_ours_and_nothing_else(world: World) -> None
     guest, endpoint = await world.plug(network, "10.10.10.2", WEB)
     world.host.run("ip", "link", "add", "mine", "type", "bridge")
     world.host.run("ip", "link", "add", "h-00000000dead", "type", "veth", "peer", "name", "peer")
-    seen = await world.core.observe()
+    seen = await world.core.observe([network])
     assert set(seen.links) == {"testbr", endpoint.veth, "h-00000000dead"}
     assert seen.links[endpoint.veth].owner == (guest.id, "testbr")
     assert seen.links[endpoint.veth].master == "testbr" and seen.links[endpoint.veth].link.forwarding
@@ -298,9 +298,9 @@ async def test_observe_shows_what_is_ours_and_nothing_else(world: World) -> None
     assert {e.place for e in seen.elements} == {"bridges", "same", "sources", "resolvers", "publish_any"}
     assert seen.table_intact
     assert seen.sysctls == {
-        "net.ipv4.ip_forward": "1",
-        "net.ipv4.conf.testbr.route_localnet": "1",
-        "net.ipv6.conf.testbr.accept_ra": "0",
+        "net/ipv4/ip_forward": "1",
+        "net/ipv4/conf/testbr/route_localnet": "1",
+        "net/ipv6/conf/testbr/accept_ra": "0",
     }
 
 

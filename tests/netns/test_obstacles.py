@@ -18,7 +18,7 @@ BLUE = Network(
     created_at=1,
     subnet=IPv4Network("10.10.10.0/24"),
     gateway=IPv4Address("10.10.10.1"),
-    bridge="blue",
+    device="blue",
 )
 OUT, IN, WITHIN, NAMES = (
     "containers do not reach other machines",

@@ -46,7 +46,7 @@ class Samples:
             "created_at": n,
             "subnet": IPv4Network((0x0A000000 + n * 256, 24)),
             "gateway": IPv4Address(0x0A000001 + n * 256),
-            "bridge": f"br{n}",
+            "device": f"br{n}",
         }
         return Network(**{**given, **changes})
 

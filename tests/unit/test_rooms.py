@@ -38,7 +38,7 @@ FLOORS = (  # from the roof down; a room imports what is on the floors below its
     "supervisor.dispatch supervisor.dns",
     "supervisor.parts",
     "supervisor.images",
-    "supervisor.journal supervisor.runtime",
+    "supervisor.journal supervisor.network.drivers supervisor.runtime",
     "supervisor.docker supervisor.network supervisor.process supervisor.shim supervisor.store",
     "supervisor.api.wire supervisor.linux supervisor.locks",
     "cli.errors supervisor.core supervisor.faults",

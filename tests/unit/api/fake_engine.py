@@ -320,7 +320,7 @@ class FakeNetworks:
             created_at=time.time_ns(),
             subnet=subnet,
             gateway=IPv4Address(given["gateway"]) if given["gateway"] else next(subnet.hosts()),
-            bridge=name,
+            device=name,
             labels=given["labels"],
             internal=given["internal"],
         )

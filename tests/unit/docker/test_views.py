@@ -48,7 +48,7 @@ NET = Network(
     created_at=NOW,
     subnet=IPv4Network("10.10.10.0/24"),
     gateway=IPv4Address("10.10.10.1"),
-    bridge="testbr",
+    device="testbr",
 )
 CONFIG = ContainerConfig(
     image="busybox",

@@ -37,6 +37,7 @@ from hawse.supervisor.journal.waits import Waits
 from hawse.supervisor.lifecycle import cabling, creating
 from hawse.supervisor.lifecycle.networks import Networks
 from hawse.supervisor.locks import Busy, KeyedLocks
+from hawse.supervisor.network.driver import Traits
 from hawse.supervisor.process.config import Config
 from hawse.supervisor.reconcile import repairs
 from hawse.supervisor.reconcile.plan import Action, Kind
@@ -72,7 +73,9 @@ class World:
             shims={},
             name_servers={},
             paths=lambda container_id: Paths(state=path / "none", run=path / "none"),
-            network=SimpleNamespace(remove=self._remove, ensure=nothing, plug=nothing, unplug=nothing),
+            network=SimpleNamespace(
+                remove=self._remove, ensure=nothing, plug=nothing, unplug=nothing, traits=lambda _: Traits(routed=True)
+            ),
         )
         self.networks = Networks(self.parts)
 

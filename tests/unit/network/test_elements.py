@@ -20,7 +20,7 @@ NET = Network(
     created_at=0,
     subnet=IPv4Network("10.10.10.0/24"),
     gateway=IPv4Address("10.10.10.1"),
-    bridge="testbr",
+    device="testbr",
 )
 BINDINGS = st.lists(
     st.builds(

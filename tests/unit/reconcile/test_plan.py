@@ -24,10 +24,13 @@ from hawse.supervisor.core.model import (
 )
 from hawse.supervisor.linux.rtnetlink import Link
 from hawse.supervisor.network import elements, names
+from hawse.supervisor.network.driver import Edges, Expected
+from hawse.supervisor.network.drivers.bridge import Bridge
 from hawse.supervisor.network.observed import Observed, ObservedLink
 from hawse.supervisor.reconcile.plan import SETTLE_NS, Action, Kind, Records, Seen, plan
 
 MARK = "hawse"
+EXPECTED = Bridge(Edges(links=Any, firewall=Any, mark=MARK)).expected  # type: ignore[arg-type]
 NOW = 10 * SETTLE_NS
 NETWORK = Network(
     id="n" * 64,
@@ -36,7 +39,7 @@ NETWORK = Network(
     created_at=1,
     subnet=IPv4Network("10.0.0.0/24"),
     gateway=IPv4Address("10.0.0.1"),
-    bridge="net",
+    device="net",
 )
 
 
@@ -64,8 +67,8 @@ def right(records: Records) -> Seen:
     running = {c.id for c in records.containers.values() if c.state.is_alive}
     plugged = [e for e in records.endpoints if e.container_id in running]
     links = {
-        n.bridge: ObservedLink(
-            link=Link(index=i, name=n.bridge, kind="bridge", up=True),
+        n.device: ObservedLink(
+            link=Link(index=i, name=n.device, kind="bridge", up=True),
             owner=names.Owner("", n.name),
             addresses=(IPv4Interface("10.0.0.1/24"),),
             routes=frozenset({IPv4Network("10.0.0.0/24")}),
@@ -83,7 +86,7 @@ def right(records: Records) -> Seen:
             elements=tuple(found),
             table_intact=True,
             firewall_mode="watch",
-            sysctls={"net.ipv4.ip_forward": "1", "net.ipv4.conf.net.route_localnet": "1"},
+            sysctls={"net/ipv4/ip_forward": "1", "net/ipv4/conf/net/route_localnet": "1"},
         ),
         cgroups=frozenset(running),
         state_dirs=frozenset(records.containers),
@@ -100,7 +103,7 @@ RECORDS = Records(containers={WEB.id: WEB}, networks={NETWORK.name: NETWORK}, en
 def found(records: Records = RECORDS, *, busy: set[str] | None = None, **changes: Any) -> list[Action]:
     seen = right(records)
     network = {k: changes.pop(k) for k in list(changes) if k in Observed.__dataclass_fields__}
-    return plan(records, _with(seen, network, changes), mark=MARK, busy=busy or set(), now=NOW)
+    return plan(records, _with(seen, network, changes), EXPECTED, mark=MARK, busy=busy or set(), now=NOW)
 
 
 def _with(seen: Seen, network: dict[str, Any], changes: dict[str, Any]) -> Seen:
@@ -138,9 +141,9 @@ def test_a_right_world_needs_nothing() -> None:
         ({"links": links(net=link(BRIDGE, up=False))}, Kind.MEND_NETWORK, "down"),
         ({"links": links(net=link(BRIDGE, addresses=()))}, Kind.MEND_NETWORK, "address 10.0.0.1/24 missing"),
         ({"links": links(net=link(BRIDGE, routes=frozenset()))}, Kind.MEND_NETWORK, "route to 10.0.0.0/24 missing"),
-        ({"sysctls": {"net.ipv4.ip_forward": "0"}}, Kind.MEND_NETWORK, "sysctl net.ipv4.ip_forward is 0, not 1"),
+        ({"sysctls": {"net/ipv4/ip_forward": "0"}}, Kind.MEND_NETWORK, "sysctl net.ipv4.ip_forward is 0, not 1"),
         ({"links": links(veth=None)}, Kind.REPLUG, "missing"),
-        ({"links": links(veth=link(VETH, master=""))}, Kind.ATTACH, "not on bridge net"),
+        ({"links": links(veth=link(VETH, master=""))}, Kind.ATTACH, "not on net"),
         ({"links": links(veth=link(VETH, up=False))}, Kind.ATTACH, "down"),
         ({"table_intact": False}, Kind.RESTORE_TABLE, "table rules"),
         ({"elements": ()}, Kind.RESTORE_TABLE, "publish_any tcp . 8002"),
@@ -153,6 +156,32 @@ def test_a_right_world_needs_nothing() -> None:
 def test_one_fault_is_one_action(changes: dict[str, Any], kind: Kind, problem: str) -> None:
     actions = {action.kind: action for action in found(**changes)}
     assert kind in actions and problem in actions[kind].problem
+
+
+def test_a_setting_of_a_device_with_a_dot_in_its_name() -> None:
+    dotted = changed(NETWORK, device="a.b")
+    records = dataclasses.replace(RECORDS, networks={NETWORK.name: dotted}, endpoints=[])
+    right = {"links": {"a.b": BRIDGE}, "elements": EXPECTED(dotted).elements}
+    (action,) = found(records, **right, sysctls={"net/ipv4/conf/a.b/route_localnet": "0"})
+    assert (action.object, action.problem) == ("bridge a.b", "sysctl net.ipv4.conf.a.b.route_localnet is 0, not 1")
+
+
+def test_a_network_whose_driver_is_gone_is_left_alone() -> None:
+    """What it is made of nobody knows: it is told of, and nothing of it is deleted."""
+    mine = ObservedLink(link=Link(index=91, name="h-extra"), owner=names.Owner("", "net"))
+    seen = _with(right(RECORDS), {"links": {"net": BRIDGE, "h-extra": mine}}, {})
+    actions = plan(RECORDS, seen, lambda _: Expected(problem="no such driver"), mark=MARK, busy=set(), now=NOW)
+    assert [(a.kind, a.object, a.problem) for a in actions] == [(Kind.MEND_NETWORK, "network net", "no such driver")]
+
+
+def test_a_cable_without_an_end_on_the_host_is_not_missed() -> None:
+    """As with macvlan: its row has the name that the end would have."""
+    seen = _with(right(RECORDS), {"links": {"net": BRIDGE}}, {})
+
+    def expected(network: Network) -> Expected:
+        return dataclasses.replace(EXPECTED(network), master=None)
+
+    assert plan(RECORDS, seen, expected, mark=MARK, busy=set(), now=NOW) == []
 
 
 def test_what_somebody_works_on_is_not_judged() -> None:
@@ -233,11 +262,11 @@ def test_applied_to_a_model_the_plan_converges(states: list[State], data: st.Dat
     cgroups = frozenset(data.draw(st.sets(st.sampled_from(["e" * 64, "f" * 64])))) | good.cgroups
     seen = _with(good, world, {"cgroups": cgroups})
     for _ in range(3):
-        actions = plan(records, seen, mark=MARK, busy=set(), now=NOW)
+        actions = plan(records, seen, EXPECTED, mark=MARK, busy=set(), now=NOW)
         if not actions:
             break
         seen = _applied(seen, good, actions)
-    assert plan(records, seen, mark=MARK, busy=set(), now=NOW) == []
+    assert plan(records, seen, EXPECTED, mark=MARK, busy=set(), now=NOW) == []
 
 
 def _applied(seen: Seen, good: Seen, actions: list[Action]) -> Seen:

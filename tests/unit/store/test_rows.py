@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from ipaddress import IPv4Address
@@ -179,11 +180,21 @@ def test_names_and_devices_of_networks_are_unique(tx, samples):
     with pytest.raises(Conflict, match="network with name n1 already exists"):
         tx.put_network(samples.network(2, name="n1"))
     with pytest.raises(Conflict, match="device br1 already belongs"):
-        tx.put_network(samples.network(2, bridge="br1"))
-    tx.put_network(samples.network(3, bridge=""))
-    tx.put_network(samples.network(4, bridge=""))  # no device is no conflict
+        tx.put_network(samples.network(2, device="br1"))
+    tx.put_network(samples.network(3, device=""))
+    tx.put_network(samples.network(4, device=""))  # no device is no conflict
     tx.put_network(samples.network(1, internal=True))
     assert tx.network("n1") == samples.network(1, internal=True)
+
+
+def test_the_device_of_a_network_is_called_bridge_in_rows_as_ever(tx, samples):
+    """Rows and copies that older daemons have written are read, theirs read ours, and events keep the field's name."""
+    network = samples.network(1)
+    tx.put_network(network)
+    (row,) = tx._one("SELECT json FROM networks")
+    assert json.loads(row)["bridge"] == network.device == "br1" and "device" not in json.loads(row)
+    tx._do("UPDATE networks SET json = ?", row.replace('"br1"', '"older"'))
+    assert tx.network("n1").device == "older"
 
 
 def test_a_network_with_endpoints_stays_and_its_idle_leases_go_with_it(tx, samples):
