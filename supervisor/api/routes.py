@@ -124,7 +124,7 @@ ROUTES: tuple[Route, ...] = (
         "POST",
         "/networks/create",
         networks.create,
-        lacks="drivers other than bridge, IPv6, more than one subnet, auxiliary addresses",
+        lacks="docker's other drivers, IPv6, more than one subnet, auxiliary addresses",
     ),
     Route("POST", "/networks/prune", disk.prune_networks),
     Route("GET", "/networks/{ref}", networks.inspect),

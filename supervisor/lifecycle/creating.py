@@ -8,7 +8,6 @@ import itertools
 import os
 from collections.abc import Iterable
 
-import anyio
 from msgspec.structs import replace
 
 from hawse.supervisor import faults
@@ -31,6 +30,7 @@ from hawse.supervisor.lifecycle import confining, filling, leaving, volumes
 from hawse.supervisor.lifecycle.networks import BUILTIN, Networks, standing
 from hawse.supervisor.linux import journald
 from hawse.supervisor.network import ipam
+from hawse.supervisor.network.teardown import Teardown, undone
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.tx import Tx
 
@@ -73,15 +73,22 @@ async def create(
     faults.point("create.claimed")
     try:
         await prepare(parts, container)
-    except BaseException:
-        with anyio.CancelScope(shield=True):
-            invented = volumes.Leaving(parts, volumes.invented_for(config, container.config))
-            await forget(parts, container, invented)
-            await invented.delete()
-            await parts.images.discard(parts.paths(container_id))
+    except BaseException as e:
+        invented = volumes.Leaving(parts, volumes.invented_for(config, container.config))
+        if both := await undone(e, f"create {container.name} and undo it", _undo, parts, container, invented):
+            raise both from e
         raise
     faults.point("create.prepared")
     return container
+
+
+async def _undo(parts: Parts, container: Container, invented: volumes.Leaving) -> None:
+    """Rows first: with them it would be a container without its files.  Raises TeardownError."""
+    await forget(parts, container, invented)
+    teardown = Teardown(f"undo the creation of {container.name}")
+    await teardown.step(invented.delete)
+    await teardown.step(parts.images.discard, parts.paths(container.id))
+    teardown.end()
 
 
 async def prepare(parts: Parts, container: Container) -> None:

@@ -193,8 +193,9 @@ def _elements(records: Records, expected: Wanted, seen: Seen, mark: str, busy: C
             wanted.update(elements.of_endpoint(endpoint, mark))
     present = set(seen.network.elements)
     missing = tuple(sorted(wanted - present, key=_element_order))
-    table = "table rules" if not seen.network.table_intact else ""
-    if records.networks and (missing or table):
+    needed = any(each.elements for each in expected.values())
+    table = "table rules" if needed and not seen.network.table_intact else ""
+    if missing or table:
         names = ", ".join([table] * bool(table) + [f"{e.place} {' . '.join(e.key)}" for e in missing[:3]])
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         yield Action(

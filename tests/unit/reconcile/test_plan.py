@@ -174,6 +174,17 @@ def test_a_network_whose_driver_is_gone_is_left_alone() -> None:
     assert [(a.kind, a.object, a.problem) for a in actions] == [(Kind.MEND_NETWORK, "network net", "no such driver")]
 
 
+def test_a_network_that_needs_no_rules_misses_no_table() -> None:
+    records = dataclasses.replace(RECORDS, endpoints=[])
+    seen = _with(right(records), {"table_intact": False, "elements": ()}, {})
+    assert [a.kind for a in plan(records, seen, EXPECTED, mark=MARK, busy=set(), now=NOW)] == [Kind.RESTORE_TABLE]
+
+    def expected(network: Network) -> Expected:
+        return dataclasses.replace(EXPECTED(network), elements=())
+
+    assert plan(records, seen, expected, mark=MARK, busy=set(), now=NOW) == []
+
+
 def test_a_cable_without_an_end_on_the_host_is_not_missed() -> None:
     """As with macvlan: its row has the name that the end would have."""
     seen = _with(right(RECORDS), {"links": {"net": BRIDGE}}, {})
