@@ -53,10 +53,11 @@ async def _pull(event: Event, network: Network, endpoint: Endpoint, parts: Parts
 
 async def _hand_over(event: Event, gone: Endpoint, parts: Parts) -> None:
     """What went through that cable takes another one, as with Docker: published ports and the default route."""
+    is_routed = parts.network.is_routed
 
     def choose(tx: Tx) -> tuple[Network, Endpoint] | None:
         cables = plugged(tx, gone.container_id)
-        others = [(n, e) for n, e in cables if n.name != gone.network and not n.internal]
+        others = [(n, e) for n, e in cables if n.name != gone.network and not n.internal and is_routed(n)]
         if not others:
             return None
         network, heir = next((other for other in others if other[1].ports), others[0])  # has them since before a crash

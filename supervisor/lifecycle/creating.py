@@ -115,7 +115,7 @@ async def forget(parts: Parts, container: Container, own_volumes: volumes.Leavin
 
 
 def lease(tx: Tx, container_id: ContainerId, request: EndpointRequest, network: Network) -> None:
-    assert network.subnet is not None and network.gateway is not None  # bridge networks always have both
+    assert network.subnet is not None and network.gateway is not None  # as all that can be connected to
     held = tx.leased(network.name)
     address = ipam.allocate(
         network.subnet,

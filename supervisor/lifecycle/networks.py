@@ -68,7 +68,7 @@ class Networks:
         labels: dict[str, str] | None = None,
         options: dict[str, str] | None = None,
     ) -> Network:
-        """Make a network and its bridge.  Raises UserError or Conflict before anything is made."""
+        """Make a network and what it consists of.  Raises UserError or Conflict before anything is made."""
         if name in BUILTIN or name in (DEFAULT, "default"):
             raise Forbidden(f"operation is not permitted on predefined {name} network")
         names.check_network(name)

@@ -102,6 +102,10 @@ class NetworkCore:
         """What its driver can do.  Raises NotFound, Unavailable."""
         return self._drivers.find(network.driver).traits
 
+    def is_routed(self, network: Network) -> bool:
+        """Whether its ports can be published, as far as its driver can be had."""
+        return not self.expected(network).problem and self.traits(network).routed
+
     def expected(self, network: Network) -> Expected:
         """What has to be there for it.  Where its driver cannot be had, that is its `problem`."""
         try:
@@ -147,7 +151,7 @@ class NetworkCore:
         routes = [route for route in await self._links.routes() if not route.network.prefixlen and route.kind == 1]
         devices = {link.index: link.name for link in await self._links.all()}
         uplink = next((devices.get(route.index, "") for route in routes), "")
-        routed = [n for n in networks if not self.expected(n).problem and self.traits(n).routed]
+        routed = [network for network in networks if self.is_routed(network)]
         return await threads.run_sync(obstacles.find, routed, self._firewall.table, uplink)
 
     async def devices(self) -> set[str]:

@@ -103,7 +103,10 @@ class Driver(Protocol):
     traits: Traits
 
     def validate(self, spec: Spec, host: Surroundings) -> Network:
-        """The network that is to be made.  Pure: nothing is done yet.  Raises UserError, Conflict, Forbidden."""
+        """The network that is to be made, with the subnet and the gateway from which containers get their addresses.
+
+        Pure: nothing is done yet.  Raises UserError, Conflict, Forbidden.
+        """
         ...
 
     def expected(self, network: Network) -> Expected:

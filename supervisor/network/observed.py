@@ -16,7 +16,7 @@ class ObservedLink:
 
     link: Link
     owner: Owner | None
-    master: str = ""  # the name of the bridge it is on
+    master: str = ""  # the name of the device that it is a port of
     addresses: tuple[IPv4Interface, ...] = ()
     routes: frozenset[IPv4Network] = frozenset()  # what the main table sends there
 

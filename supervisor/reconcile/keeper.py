@@ -27,7 +27,7 @@ from hawse.supervisor.reconcile.plan import Action, Kind
 from hawse.supervisor.store.tx import Tx
 
 GATHER = 0.002  # seconds that news are gathered before the look
-ROUNDS = 3  # a repair can uncover the next: a bridge comes back, then its cables
+ROUNDS = 3  # a repair can uncover the next: a network comes back, then its cables
 AGAIN, AGAIN_AT_MOST = 0.1, 2.0
 """Seconds, doubling, until the next look at what was being worked on when damage was seen."""
 
@@ -108,7 +108,7 @@ class Keeper:
             for action in due:
                 if action.kind not in _NETWORK:  # may take as long as a removal: nobody's cable waits for it
                     background.start_soon(self._repair, action, since, by)
-            for kind in dict.fromkeys(a.kind for a in due if a.kind in _NETWORK):  # bridges before cables
+            for kind in dict.fromkeys(a.kind for a in due if a.kind in _NETWORK):  # networks before cables
                 ended = {action.object: anyio.Event() for action in due if action.kind is kind}
                 for action in due:
                     if action.kind is kind:

@@ -64,9 +64,13 @@ def test_it_is_plugged_into_and_publishes_nothing(lab: Lab, atoll: str) -> None:
     assert fetched(lab)
     table = lab.run(["nft", "list", "table", "inet", f"hawse_{lab.instance}"]).out
     assert "atoll" not in table and "8080" not in table
-    lab.hawse("run", "-d", "--name", "guest", "busybox", "sleep", "1000")
+    lab.hawse("run", "-d", "--name", "guest", "-p", "8081:80", "busybox", "sleep", "1000")
     lab.hawse("network", "connect", "atoll", "guest")
     assert lab.hawse("exec", "guest", *FETCH).out == "hello from busybox\n"
+    lab.hawse("network", "disconnect", "bridge", "guest")
+    assert "8081" not in lab.run(["nft", "list", "table", "inet", f"hawse_{lab.instance}"]).out, (
+        "atoll has taken it over"
+    )
     lab.hawse("network", "disconnect", "atoll", "guest")
     assert ports(lab) == [atoll]
     lab.hawse("rm", "-f", "guest")

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from hawse.handlers import disconnect
 from hawse.supervisor.core import events
 from hawse.supervisor.core.errors import HawseError, KernelError
-from hawse.supervisor.core.model import Container, Endpoint, EndpointRequest, Exit, Network, State
+from hawse.supervisor.core.model import Container, Endpoint, EndpointRequest, Exit, Network, PortBinding, State
 from hawse.supervisor.store.store import Store
 from tests.unit.conftest import Samples
 
@@ -111,3 +111,29 @@ async def test_a_cable_that_does_not_come_out_is_not_in_the_way_of_the_next(stor
     assert left.network == pulled[0] and len(pulled) == 2
     await disconnect.handle(event, ctx)
     assert await store.read(lambda tx: tx.endpoints(container.id)) == []
+
+
+@pytest.mark.parametrize("routed", [True, False])
+async def test_ports_move_only_to_a_network_that_can_publish_them(store: Store, samples: Samples, routed: bool) -> None:
+    first, second = samples.network(1), samples.network(2, driver="other")
+    container = samples.container(state=State.RUNNING)
+    container = replace(container, config=replace(container.config, endpoints=(EndpointRequest(network=second.name),)))
+    ports = (PortBinding(container_port=80, host_port=8080),)
+    left = events.NetworkLeft(container=container, endpoints=(), network=first.name)
+
+    def prepare(tx: Any) -> Any:
+        tx.put(container)
+        for network, published in ((first, ports), (second, ())):
+            tx.put_network(network)
+            tx.put_endpoint(samples.endpoint(container, network, ports=published))
+        return tx.append(left)
+
+    event = await store.transact(prepare)
+
+    async def unplug(*_: object, **__: object) -> None: ...
+
+    network = SimpleNamespace(unplug=unplug, is_routed=lambda network: network.driver == "bridge" or routed)
+    ctx: Any = SimpleNamespace(parts=SimpleNamespace(store=store, network=network, shims={}), engine=None)
+    await disconnect.handle(event, ctx)
+    (there,) = await store.read(lambda tx: tx.endpoints(container.id))
+    assert there.network == second.name and there.ports == (ports if routed else ())
