@@ -9,13 +9,14 @@ from hawse.supervisor.api.endpoints import look
 from hawse.supervisor.api.endpoints.look import Seen
 from hawse.supervisor.api.endpoints.volumes import kept
 from hawse.supervisor.api.endpoints.volumes import view as volume_view
-from hawse.supervisor.core.errors import Conflict, NotFound
+from hawse.supervisor.core.errors import Conflict, HawseError, NotFound, UserError
 from hawse.supervisor.core.model import State
 from hawse.supervisor.docker import view_container, view_image
 from hawse.supervisor.docker.filters import Filters
 from hawse.supervisor.docker.query import parse_timestamp
 from hawse.supervisor.lifecycle.networks import BUILTIN, DEFAULT
 from hawse.supervisor.linux.diskusage import sizes
+from hawse.supervisor.network.teardown import Teardown
 
 FILTERS = frozenset("label label! until".split())
 _ENDED = (State.CREATED, State.EXITED, State.DEAD)
@@ -83,12 +84,19 @@ async def prune_networks(call: Call) -> web.StreamResponse:
     before = _until(call, wanted)
     used: set[str] = {r.network for s in await look.every(call.engine) for r in s.container.config.endpoints}
     gone: list[str] = []
+    teardown = Teardown("prune networks")
     for network in await call.engine.networks.all():
         if network.name in used or network.name in BUILTIN or network.name == DEFAULT:
             continue
         if network.created_at < before and kept(wanted, network.labels):
-            await call.engine.networks.remove(network.name)
-            gone.append(network.name)
+            try:
+                await call.engine.networks.remove(network.name)
+                gone.append(network.name)
+            except UserError:  # in use, or removed, since we looked
+                continue
+            except HawseError as e:
+                teardown.failed(e)
+    teardown.end()
     return call.json({"NetworksDeleted": gone or None})
 
 

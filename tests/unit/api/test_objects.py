@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
 import os
@@ -18,7 +19,8 @@ from aiohttp import web
 
 from hawse.supervisor.api import upload
 from hawse.supervisor.api.endpoints.usage import _CELLS, _columns
-from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.errors import Forbidden, KernelError, UserError
+from hawse.supervisor.core.model import Network
 from hawse.supervisor.linux import procfs
 from hawse.supervisor.linux.diskusage import apparent_size
 from hawse.supervisor.linux.procfs import machine_cpu_ns, processes, traffic
@@ -135,6 +137,24 @@ async def test_networks_that_nobody_uses_are_pruned(api: Api) -> None:
         await api.json("POST", "/networks/create", {"Name": name})
     await api.created(HostConfig={"NetworkMode": "used"})
     assert (await api.json("POST", "/networks/prune"))[1] == {"NetworksDeleted": ["unused"]}
+
+
+async def test_a_network_that_cannot_be_removed_is_not_in_the_way_of_the_next(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("broken", "taken", "unused"):
+        await api.json("POST", "/networks/create", {"Name": name})
+    remove = api.engine.networks.remove
+
+    async def fail(ref: str) -> Network:
+        if ref == "unused":
+            return await remove(ref)
+        raise KernelError("delete link", errno.EBUSY, ref) if ref == "broken" else Forbidden("in use")
+
+    monkeypatch.setattr(api.engine.networks, "remove", fail)
+    status, answer = await api.json("POST", "/networks/prune")
+    assert status == 500 and "delete link broken" in answer["message"]
+    assert [n["Name"] for n in (await api.json("GET", "/networks"))[1]] == ["broken", "taken", "host"]
 
 
 async def test_system_df_and_sizes(api: Api) -> None:
