@@ -147,7 +147,8 @@ def _cables(records: Records, wanted: Wanted, seen: Seen, busy: Collection[str])
             continue
         if not _plugged(container, endpoint, seen):
             continue
-        master = wanted[network.name].master
+        expected = wanted[network.name]
+        master = expected.master
         if master is None:
             continue
         there = seen.network.links.get(endpoint.veth)
@@ -155,7 +156,8 @@ def _cables(records: Records, wanted: Wanted, seen: Seen, busy: Collection[str])
         if there is None:
             kind, problem = Kind.REPLUG, "missing"
         elif there.master != master:
-            problem = f"not on {master}" if master else f"on {there.master}"
+            what = next((device.what for device in expected.devices if device.name == master), "device")
+            problem = f"not on {what} {master}" if master else f"on {there.master}"
         elif not there.link.up:
             problem = "down"
         if problem:

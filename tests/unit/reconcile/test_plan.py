@@ -143,7 +143,7 @@ def test_a_right_world_needs_nothing() -> None:
         ({"links": links(net=link(BRIDGE, routes=frozenset()))}, Kind.MEND_NETWORK, "route to 10.0.0.0/24 missing"),
         ({"sysctls": {"net/ipv4/ip_forward": "0"}}, Kind.MEND_NETWORK, "sysctl net.ipv4.ip_forward is 0, not 1"),
         ({"links": links(veth=None)}, Kind.REPLUG, "missing"),
-        ({"links": links(veth=link(VETH, master=""))}, Kind.ATTACH, "not on net"),
+        ({"links": links(veth=link(VETH, master=""))}, Kind.ATTACH, "not on bridge net"),
         ({"links": links(veth=link(VETH, up=False))}, Kind.ATTACH, "down"),
         ({"table_intact": False}, Kind.RESTORE_TABLE, "table rules"),
         ({"elements": ()}, Kind.RESTORE_TABLE, "publish_any tcp . 8002"),
