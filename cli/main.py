@@ -8,10 +8,6 @@ import sys
 from hawse.cli.errors import Failure, Interrupted
 from hawse.cli.verbs.table import GROUPS, VERBS
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    pass
-
 _VALUED = {"--host": "host", "-H": "host", "--root": "root", "--run-dir": "run-dir"} | {
     "--instance": "instance",
     "--config": "config",

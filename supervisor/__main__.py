@@ -179,6 +179,7 @@ async def _parts(settings: Settings, rebuild_state: bool) -> AsyncIterator[Parts
         spawner = await Spawner.start(config.run_dir / "spawner", cgroups.make_shims())
         stack.callback(spawner.close)
         _raise_descriptor_limit()  # for us: the spawner, and so the containers, keep what we were given
+        seccomp.default_profile(config.root)  # compiled now, so that a missing libseccomp is told at the start
         names_port = SharedPort()
         yield Parts(
             settings=settings,
@@ -187,7 +188,6 @@ async def _parts(settings: Settings, rebuild_state: bool) -> AsyncIterator[Parts
             spawner=spawner,
             images=await Images.open(config.root, store),
             cgroups=cgroups,
-            seccomp=str(seccomp.default_profile(config.root)),
             clock=time.time_ns,
             random=random.SystemRandom(),
             waits=Waits(lambda: store.journal.head),

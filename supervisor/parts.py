@@ -6,7 +6,6 @@ containers (`shims`).  `Context` is what a handler is given.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
@@ -41,7 +40,6 @@ class Parts:
     spawner: Spawner
     images: Images
     cgroups: Hierarchy
-    seccomp: str  # path of the compiled default profile: made at start, so that a missing libseccomp is told then
     clock: Callable[[], int]  # ns since the Unix epoch
     random: Random
     waits: Waits
@@ -52,7 +50,7 @@ class Parts:
     followed_execs: set[str] = field(default_factory=set)  # those whose end this process will record
     attachments: Attachments = field(default_factory=Attachments)
     name_servers: dict[NetworkName, IPv4Address] = field(default_factory=dict)  # networks whose names we answer for
-    removals: dict[NetworkName, threading.Event] = field(default_factory=dict)  # set: nobody is plugged in any more
+    removals: dict[NetworkName, bool] = field(default_factory=dict)  # under way; True: nobody is plugged in any more
 
     @property
     def config(self) -> Config:

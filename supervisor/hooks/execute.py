@@ -27,6 +27,7 @@ from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.model import Resources
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy
+from hawse.supervisor.linux.process import wait_pidfd
 
 CGROUP_PREFIX = "hook-"
 TAIL = 4096  # bytes of output that are kept
@@ -178,13 +179,9 @@ def sweep(hierarchy: Hierarchy) -> int:
 async def _ended(process: subprocess.Popen[bytes]) -> None:
     """Until it has ended; it is not reaped, so that its pid stays its own."""
     pidfd = os.pidfd_open(process.pid)
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_reader(pidfd, ended.set)
     try:
-        await ended.wait()
+        await wait_pidfd(pidfd, None)
     finally:
-        loop.remove_reader(pidfd)
         os.close(pidfd)
 
 

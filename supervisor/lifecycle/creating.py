@@ -74,7 +74,7 @@ async def create(
     try:
         await prepare(parts, container)
     except BaseException as e:
-        invented = volumes.Leaving(parts, volumes.invented_for(config, container.config))
+        invented = volumes.Removal(parts, volumes.invented_for(config, container.config))
         if both := await undone(e, f"create {container.name} and undo it", _undo, parts, container, invented):
             raise both from e
         raise
@@ -82,7 +82,7 @@ async def create(
     return container
 
 
-async def _undo(parts: Parts, container: Container, invented: volumes.Leaving) -> None:
+async def _undo(parts: Parts, container: Container, invented: volumes.Removal) -> None:
     """Rows first: with them it would be a container without its files.  Raises TeardownError."""
     await forget(parts, container, invented)
     teardown = Teardown(f"undo the creation of {container.name}")
@@ -100,7 +100,7 @@ async def prepare(parts: Parts, container: Container) -> None:
     await filling.fill(parts, container)
 
 
-async def forget(parts: Parts, container: Container, own_volumes: volumes.Leaving, *, owed: bool = True) -> None:
+async def forget(parts: Parts, container: Container, own_volumes: volumes.Removal, *, owed: bool = True) -> None:
     """Every row of a container and of its own volumes goes, and its last event is written; `owed` as in the store.
 
     A volume that another container has come to use is that one's now.

@@ -15,7 +15,7 @@ from hawse.supervisor.core.model import Container, ContainerId, Exit, State
 from hawse.supervisor.lifecycle.creating import forget
 from hawse.supervisor.lifecycle.networks import UNPLUG_DEADLINE, wait_unplugged
 from hawse.supervisor.lifecycle.transitions import move, step
-from hawse.supervisor.lifecycle.volumes import Leaving, anonymous_of
+from hawse.supervisor.lifecycle.volumes import Removal, anonymous_of
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime import logreader
@@ -121,7 +121,7 @@ async def remove(parts: Parts, container: Container, *, volumes: bool = False) -
         raise HawseError(f"container {container.name} could not be removed: {reason}", hint="it is tried again")
     if container.state is State.DEAD:
         container = await step(parts, container, machine.RemoveRequested(volumes=volumes))
-    own_volumes = Leaving(parts, await anonymous_of(parts, container.config) if volumes else [])
+    own_volumes = Removal(parts, await anonymous_of(parts, container.config) if volumes else [])
     # Nobody needs to wait for this one: that it is being removed is on the disk, and is carried through after a power cut.
     await forget(parts, container, own_volumes, owed=False)
     parts.attachments.drop(container.id)

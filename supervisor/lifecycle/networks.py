@@ -6,7 +6,6 @@ written before anything of it exists and removed after all of it is gone.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 from typing import Final
 
@@ -141,9 +140,9 @@ class Networks:
             raise Forbidden(f"{ref} is a pre-defined network and cannot be removed")
         network = await self.find(ref)
         async with self._parts.locks.hold(f"network/{network.name}"):
-            decided = self._parts.removals[network.name] = threading.Event()
+            self._parts.removals[network.name] = False
             try:
-                await self._let_go(network, decided)
+                await self._let_go(network)
                 await self._parts.network.remove(network)
                 faults.point("network-remove.unmade")
                 await self._forget(network)
@@ -152,10 +151,10 @@ class Networks:
                 del self._parts.removals[network.name]
         return network
 
-    async def _let_go(self, network: Network, decided: threading.Event) -> None:
+    async def _let_go(self, network: Network) -> None:
         """Wait for endpoints of containers that have ended; refuse for those of living ones.
 
-        `decided` is set in the transaction that finds none: after it nobody is plugged in any more (`standing`).
+        The transaction that finds none marks the removal: after it nobody is plugged in any more (`standing`).
         """
         parts = self._parts
 
@@ -165,7 +164,7 @@ class Networks:
             if living := [c for c in there if c.state.is_alive]:
                 raise _in_use(network, living, hint="stop or disconnect them first")
             if not there:
-                decided.set()
+                parts.removals[network.name] = True
             return there
 
         def is_leaving(tx: Tx, container_id: ContainerId) -> bool:
@@ -205,8 +204,8 @@ def standing(parts: Parts, tx: Tx, name: NetworkName, network_id: str = "") -> N
 
     Raises NotFound when it is not the one that was looked up (`network_id`), or its removal can no more be refused.
     """
-    network, removal = tx.network(name), parts.removals.get(name)
-    if network is None or (network_id and network.id != network_id) or (removal is not None and removal.is_set()):
+    network = tx.network(name)
+    if network is None or (network_id and network.id != network_id) or parts.removals.get(name):
         raise NotFound(f"network {name} not found")
     return network
 

@@ -116,7 +116,7 @@ def _removed(tx: Tx, path: Path) -> Volume | None:
 
 async def discard(parts: Parts, names: Collection[str]) -> int:
     """Remove them, all or none; the bytes that this frees."""
-    leaving = Leaving(parts, names)
+    removal = Removal(parts, names)
 
     def forget(tx: Tx) -> None:
         used = _users(tx)
@@ -124,14 +124,14 @@ async def discard(parts: Parts, names: Collection[str]) -> int:
             tx.find_volume(name)
             if name in used:
                 raise Conflict(f"remove {name}: volume is in use - [{', '.join(sorted(used[name]))}]")
-        leaving.forget(tx)
+        removal.forget(tx)
 
-    await leaving.transact(forget)
+    await removal.transact(forget)
     await parts.store.durable()
-    return await leaving.delete()
+    return await removal.delete()
 
 
-class Leaving:
+class Removal:
     """Volumes that are being removed: `forget` within a transaction, by `transact`, then `delete`."""
 
     def __init__(self, parts: Parts, names: Collection[str]) -> None:

@@ -103,7 +103,6 @@ def _chains(table: str) -> str:
 
 
 VERSION = "version_" + sha256((_chains("") + repr(PLACES)).encode()).hexdigest()[:12]
-RULES = sum(len(rules) for _, rules in CHAINS.values())
 
 
 def install(table: str, *, old_chains: Collection[str] = (), create: bool = True) -> str:

@@ -43,10 +43,6 @@ class Paths:
         return self.state / "log"
 
     @property
-    def exit_record(self) -> Path:
-        return self.state / "exit.json"
-
-    @property
     def upper(self) -> Path:
         return self.state / "upper"
 

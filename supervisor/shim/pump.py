@@ -112,10 +112,6 @@ class Pump:
         for client in list(self._clients):
             client.finish()
 
-    @property
-    def has_clients(self) -> bool:
-        return bool(self._clients)
-
     def _is_a_client_behind(self) -> bool:
         for client in self._clients:  # noqa: SIM110  any() wants a generator, which is a function made anew each time
             if client.is_behind:

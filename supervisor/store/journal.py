@@ -86,10 +86,6 @@ class Journal:
         """
         return self.follow_seq(self.parse(after), types=types, subject=subject, until=until)
 
-    def upcoming(self, *, types: Collection[str] = (), subject: str = "") -> AsyncGenerator[Event, None]:
-        """Every event committed after this call."""
-        return self.follow_seq(self.head, types=types, subject=subject)
-
     @contextmanager
     def subscribe(self, told: Callable[[Event], None]) -> Iterator[None]:
         """Within the block `told` is called with every committed event, in order, before its committer goes on.

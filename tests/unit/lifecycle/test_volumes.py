@@ -94,14 +94,14 @@ async def test_a_removal_that_is_refused_or_not_committed_loses_no_files(parts: 
     await parts.store.transact(lambda tx: tx.put(samples.container(config=mounting("used"))))
     with pytest.raises(Conflict, match="in use"):
         await Volumes(parts).discard(["data", "used"])
-    leaving = volumes.Leaving(parts, ["data"])
+    removal = volumes.Removal(parts, ["data"])
 
     def fail(tx: Tx) -> None:
-        leaving.forget(tx)
+        removal.forget(tx)
         raise Unavailable("the disk is full")
 
     with pytest.raises(Unavailable):
-        await leaving.transact(fail)
+        await removal.transact(fail)
     assert [(parts.volume_dir(name) / "kept").read_text() for name in ("data", "used")] == ["data", "used"]
     assert await parts.store.read(lambda tx: tx.find_volume("data"))
 
@@ -114,7 +114,7 @@ async def test_one_whose_removal_a_crash_prevented_is_put_back_and_a_later_one_o
         (parts.volume_dir(name) / "kept").write_text(name)
 
     def crash(tx: Tx) -> None:
-        volumes.Leaving(parts, ["data", "gone"]).forget(tx)
+        volumes.Removal(parts, ["data", "gone"]).forget(tx)
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -156,9 +156,9 @@ async def test_a_container_takes_its_own_volumes_with_it_but_those_of_others(par
     volumes.make_directories(parts, config)
     first, second = samples.container(1, config=config), samples.container(2, config=mounting(shared))
     await parts.store.transact(lambda tx: (tx.put(first), tx.put(second)))
-    leaving = volumes.Leaving(parts, await volumes.anonymous_of(parts, config))
-    await creating.forget(parts, first, leaving)
-    await leaving.delete()
+    removal = volumes.Removal(parts, await volumes.anonymous_of(parts, config))
+    await creating.forget(parts, first, removal)
+    await removal.delete()
     assert await parts.store.read(lambda tx: [v.name for v in tx.volumes()]) == [shared]
     assert parts.volume_dir(shared).is_dir() and not parts.volume_dir(own).exists()
     told = await parts.store.read(lambda tx: [event.type for event in tx.last_events(limit=2)])
@@ -175,7 +175,7 @@ async def test_the_removal_of_one_without_volumes_looks_at_no_other_and_takes_no
     with monkeypatch.context() as watched:
         watched.setattr(Tx, "containers", lambda tx: asked.append("containers") or [])
         watched.setattr(threads, "run_sync", lambda *_: asked.append("thread"))
-        none = volumes.Leaving(parts, [])
+        none = volumes.Removal(parts, [])
         await creating.forget(parts, first, none)
         assert await none.delete() == 0
     assert asked == []

@@ -160,9 +160,9 @@ async def test_a_follower_gets_what_is_there_and_what_comes(small, store):
     assert [e.fact.pid for e in got] == list(range(23))
 
 
-async def test_upcoming_begins_with_its_call_not_with_its_first_read(store):
+async def test_a_stream_begins_with_its_call_not_with_its_first_read(store):
     await append(store, 1)
-    stream = store.journal.upcoming()
+    stream = store.journal.follow_seq(store.journal.head)
     await append(store, 2)
     assert [e.fact.pid for e in await take(stream, 1)] == [2]
 
@@ -216,7 +216,7 @@ async def test_until_ends_a_stream(store):
 
 
 async def test_a_rolled_back_event_is_told_to_nobody(store):
-    stream = store.journal.upcoming()
+    stream = store.journal.follow_seq(store.journal.head)
 
     def fail(tx):
         tx.append(started(1))
