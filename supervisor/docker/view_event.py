@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, assert_never
 
 from hawse.supervisor.core import events as facts
 from hawse.supervisor.core.events import Event
-from hawse.supervisor.core.model import Container, Verb
+from hawse.supervisor.core.model import Container
+from hawse.supervisor.docker.event_words import words
 from hawse.supervisor.docker.filters import Filters
 from hawse.supervisor.docker.text import UNKNOWN_EXIT
 from hawse.supervisor.docker.view_container import image_name
@@ -22,67 +23,76 @@ FILTERS = frozenset(
     "config container daemon event image label network node plugin scope secret service type volume".split()
 )
 
-_PLAIN = {
-    facts.ContainerCreated.TYPE: "create",
-    facts.ContainerOom.TYPE: "oom",
-    facts.ContainerPaused.TYPE: "pause",
-    facts.ContainerResumed.TYPE: "unpause",
-    facts.ContainerUpdated.TYPE: "update",
-    facts.ContainerRemoved.TYPE: "destroy",
-}
-
 
 def docker_events(event: Event, network_ids: Mapping[str, str]) -> list[dict[str, Any]]:
     """What Docker would have said; `network_ids` gives the ids of networks by name."""
+    return [view for word in words(event.fact) for view in _views(event, word, network_ids)]
+
+
+def _views(event: Event, word: str, network_ids: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What is told with one word; mounts are one event for each volume."""
     match event.fact:
         case facts.ExecStarted(container=container, exec_id=exec_id, argv=argv):
-            command = shlex.join(argv)
-            return [
-                _container(event, container, f"{action}: {command}", execID=exec_id)
-                for action in ("exec_create", "exec_start")
-            ]
+            return [_container(event, container, f"{word}: {shlex.join(argv)}", execID=exec_id)]
         case facts.ExecEnded(container=container, exec_id=exec_id, code=code):
-            return [_container(event, container, "exec_die", execID=exec_id, exitCode=_code(code))]
-        case facts.ContainerStarted(container=container, restarted=restarted):
-            actions = ("start", "restart") if restarted else ("start",)
-            return [*_mounted(event, container, "mount"), *(_container(event, container, action) for action in actions)]
-        case facts.ContainerExited(container=container, exit=ended, ran_ns=ran):
-            died = _container(event, container, "die", exitCode=_code(ended.code), execDuration=str(ran // 10**9))
-            asked = container.is_asked_to(Verb.STOP) or container.is_asked_to(Verb.RESTART)
-            stopped = [_container(event, container, "stop")] if asked else []
-            return [died, *_mounted(event, container, "unmount"), *stopped]
+            return [_container(event, container, word, execID=exec_id, exitCode=_code(code))]
+        case facts.ContainerStarted(container=container) | facts.ContainerExited(container=container) if word in (
+            "mount",
+            "unmount",
+        ):
+            return _mounted(event, container, word)
+        case facts.ContainerExited(container=container, exit=ended, ran_ns=ran) if word == "die":
+            return [_container(event, container, word, exitCode=_code(ended.code), execDuration=str(ran // 10**9))]
         case facts.ContainerKilled(container=container, signal=signal):
-            return [_container(event, container, "kill", signal=str(signal))]
+            return [_container(event, container, word, signal=str(signal))]
         case facts.ContainerRenamed(container=container, old_name=old):
-            return [_container(event, container, "rename", oldName=f"/{old.removeprefix('/')}")]
+            return [_container(event, container, word, oldName=f"/{old.removeprefix('/')}")]
         case facts.ContainerHealthChanged(container=container, status=status):
-            return [_container(event, container, f"health_status: {status}")]
-        case facts.ContainerCommitted(container=container, image_id=image):
-            return [_container(event, container, "commit", imageID=image)]
+            return [_container(event, container, f"{word}: {status}")]
+        case facts.ContainerCommitted(container=container, image_id=image_id):
+            return [_container(event, container, word, imageID=image_id)]
         case facts.NetworkConnected(container=container, endpoint=endpoint):
-            return [_plug(event, "connect", endpoint.network, container, network_ids)]
+            return [_plug(event, word, endpoint.network, container, network_ids)]
         case facts.NetworkDisconnected(container=container, endpoint=endpoint):
-            return [_plug(event, "disconnect", endpoint.network, container, network_ids)]
+            return [_plug(event, word, endpoint.network, container, network_ids)]
         case facts.NetworkCreated(network=network) | facts.NetworkRemoved(network=network):
-            action = "create" if isinstance(event.fact, facts.NetworkCreated) else "destroy"
-            return [_event(event, "network", action, network.id, {"name": network.name, "type": network.driver})]
-        case facts.ImageCreated(image=image):
-            if image.parent:  # of a commit, which is an event of its container
-                return []
-            return [_image(event, "import", image.id, image.tags[0] if image.tags else image.id)]
-        case facts.ImageTagged(image=image, tag=tag):
-            return [_image(event, "tag", image.id, tag)]
-        case facts.ImageUntagged(image=image, tag=tag):
-            return [_image(event, "untag", image.id, tag)]
-        case facts.ImageRemoved(image=image):
-            return [_image(event, "delete", image.id, image.tags[0] if image.tags else image.id)]
+            return [_event(event, "network", word, network.id, {"name": network.name, "type": network.driver})]
+        case facts.ImageTagged(image=image, tag=tag) | facts.ImageUntagged(image=image, tag=tag):
+            return [_image(event, word, image.id, tag)]
+        case facts.ImageCreated(image=image) | facts.ImageRemoved(image=image):
+            return [_image(event, word, image.id, image.tags[0] if image.tags else image.id)]
         case facts.VolumeCreated(volume=volume) | facts.VolumeRemoved(volume=volume):
-            action = "create" if isinstance(event.fact, facts.VolumeCreated) else "destroy"
-            return [_event(event, "volume", action, volume.name, {"driver": "local"})]
+            return [_event(event, "volume", word, volume.name, {"driver": "local"})]
+        case (
+            facts.ContainerCreated(container=container)
+            | facts.ContainerStarted(container=container)
+            | facts.ContainerExited(container=container)
+            | facts.ContainerOom(container=container)
+            | facts.ContainerPaused(container=container)
+            | facts.ContainerResumed(container=container)
+            | facts.ContainerUpdated(container=container)
+            | facts.ContainerRemoved(container=container)
+        ):
+            return [_container(event, container, word)]
+        case (
+            facts.ContainerRestarting()
+            | facts.ContainerStartFailed()
+            | facts.ContainerQuarantined()
+            | facts.NetworkObstructed()
+            | facts.NetworkCleared()
+            | facts.NetworkLeft()
+            | facts.NetworkPublished()
+            | facts.NetworkPortTaken()
+            | facts.NetworkRepaired()
+            | facts.HookSucceeded()
+            | facts.HookFailed()
+            | facts.HookDead()
+            | facts.DaemonStarted()
+            | facts.DaemonRecovered()
+        ):
+            return []  # Docker has no word for these
         case fact:
-            if fact.TYPE in _PLAIN and isinstance(fact, facts.ContainerFact):
-                return [_container(event, fact.container, _PLAIN[fact.TYPE])]
-            return []
+            assert_never(fact)
 
 
 def matches(view: Mapping[str, Any], wanted: Filters) -> bool:

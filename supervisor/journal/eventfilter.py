@@ -15,26 +15,11 @@ from typing import Any
 import msgspec
 
 from hawse.supervisor.core.errors import UserError
-from hawse.supervisor.core.events import FACT_TYPES
+from hawse.supervisor.core.events import FACT_TYPES, decode_fact
 from hawse.supervisor.core.stored import Stored
+from hawse.supervisor.docker import event_words
 
 _EXPRESSION = re.compile(r"([a-z]+)(!?=)(.*)\Z", re.DOTALL)
-_DOCKER = {
-    "create": ("container.created", "network.created", "volume.created", "image.created"),
-    "start": ("container.started",),
-    "die": ("container.exited",),
-    "kill": ("container.killed",),
-    "oom": ("container.oom",),
-    "pause": ("container.paused",),
-    "unpause": ("container.resumed",),
-    "rename": ("container.renamed",),
-    "update": ("container.updated",),
-    "destroy": ("container.removed", "network.removed", "volume.removed"),
-    "health_status": ("container.health",),
-    "connect": ("network.connected",),
-    "disconnect": ("network.disconnected",),
-}
-"""Docker's actions, for `event=die`."""
 
 
 class _Config(msgspec.Struct, frozen=True):
@@ -107,7 +92,10 @@ def parse(expressions: Iterable[str]) -> EventFilter:
             positive.setdefault(key, []).append(match[3])
         else:
             negative.append((key, match[3]))
-    types = tuple(_globs(positive.pop("type", []), positive.pop("event", [])))
+    actions = positive.pop("event", [])
+    types = tuple(_globs(positive.pop("type", []), actions))
+    if any(event_words.is_conditional(action) for action in actions):  # else the type says all
+        positive["event"] = actions
     tests = [_any(key, values) for key, values in positive.items() if key != "label"]
     tests += [_any("label", [value]) for value in positive.get("label", ())]
     tests += [_none(key, value) for key, value in negative]
@@ -127,7 +115,8 @@ def _check(key: str, value: str) -> None:
         raise UserError(f"invalid filter 'type={value}': no such type of event", hint=f"one of {', '.join(FACT_TYPES)}")
     if key == "event" and not any(_of_action(name, value) for name in FACT_TYPES):
         raise UserError(
-            f"invalid filter 'event={value}': no such event", hint="such as started, exited or docker's die"
+            f"invalid filter 'event={value}': no such event",
+            hint=f"the last part of a type, such as exited, or one of docker's: {', '.join(event_words.ALL_WORDS)}",
         )
     if key == "exit" and not value.lstrip("-").isdecimal():
         raise UserError(f"invalid filter 'exit={value}'", hint="an exit code, such as exit!=0")
@@ -139,7 +128,8 @@ def _of_type(name: str, value: str) -> bool:
 
 
 def _of_action(name: str, value: str) -> bool:
-    return name in _DOCKER.get(value, ()) or name.partition(".")[2] == value
+    """The last part of a type, or docker's word for it or for some of its kind."""
+    return name in event_words.types(value) or name.partition(".")[2] == value
 
 
 def _any(key: str, values: list[str]) -> Callable[[Stored, _Glance], bool]:
@@ -152,6 +142,12 @@ def _none(key: str, value: str) -> Callable[[Stored, _Glance], bool]:
     if key == "exit":  # what has no exit has no other exit code either
         return lambda row, glance: glance.exit is not None and not test(row, glance, value)
     return lambda row, glance: not test(row, glance, value)
+
+
+def _event(row: Stored, glance: _Glance, value: str) -> bool:
+    if not event_words.is_conditional(value):
+        return _of_action(row.type, value)
+    return row.type in event_words.types(value) and value in event_words.words(decode_fact(row.type, row.body))
 
 
 def _container(row: Stored, glance: _Glance, value: str) -> bool:
@@ -195,7 +191,7 @@ def _exit(row: Stored, glance: _Glance, value: str) -> bool:
 
 _KEYS: dict[str, Callable[[Stored, Any, str], bool]] = {
     "type": lambda row, glance, value: _of_type(row.type, value),
-    "event": lambda row, glance, value: _of_action(row.type, value),
+    "event": _event,
     "subject": lambda row, glance, value: fnmatchcase(row.subject, value),
     "cause": lambda row, glance, value: row.cause == value,
     "container": _container,
