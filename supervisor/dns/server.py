@@ -22,6 +22,7 @@ import socket
 from collections.abc import Callable
 from functools import partial
 from ipaddress import IPv4Address
+from typing import assert_never
 
 import anyio
 import anyio.abc
@@ -98,6 +99,36 @@ class NameServer:
                     self._directory.disconnect(container.id, endpoint.network)
             case events.ContainerRenamed(container=container):
                 self._directory.rename(container)
+            case (
+                events.ContainerCreated()
+                | events.ContainerStarted()
+                | events.ContainerOom()
+                | events.ContainerPaused()
+                | events.ContainerResumed()
+                | events.ContainerRestarting()
+                | events.ContainerKilled()
+                | events.ContainerHealthChanged()
+                | events.ContainerUpdated()
+                | events.ContainerStartFailed()
+                | events.ContainerCommitted()
+                | events.ContainerQuarantined()
+                | events.ExecStarted()
+                | events.ExecEnded()
+                | events.ContainerRemoved()
+                | events.NetworkObstructed()
+                | events.NetworkCleared()
+                | events.NetworkPublished()
+                | events.NetworkPortTaken()
+                | events.NetworkRepaired()
+                | events.ImageFact()
+                | events.VolumeFact()
+                | events.HookFact()
+                | events.DaemonStarted()
+                | events.DaemonRecovered()
+            ):
+                pass  # no name or address comes or goes
+            case fact:
+                assert_never(fact)
 
     # Networks.
 

@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 from contextlib import closing
+from typing import assert_never
 
 import anyio
 import anyio.abc
@@ -73,6 +74,37 @@ class HealthKeeper:
                     scope.cancel()
             case events.ContainerRemoved(container=container):
                 self._histories.pop(container.id, None)
+            case (
+                events.ContainerCreated()
+                | events.ContainerOom()
+                | events.ContainerPaused()
+                | events.ContainerResumed()
+                | events.ContainerRestarting()
+                | events.ContainerKilled()
+                | events.ContainerHealthChanged()
+                | events.ContainerRenamed()
+                | events.ContainerUpdated()
+                | events.ContainerStartFailed()
+                | events.ContainerCommitted()
+                | events.ContainerQuarantined()
+                | events.ExecStarted()
+                | events.ExecEnded()
+                | events.NetworkFact()
+                | events.NetworkConnected()
+                | events.NetworkLeft()
+                | events.NetworkPublished()
+                | events.NetworkPortTaken()
+                | events.NetworkDisconnected()
+                | events.NetworkRepaired()
+                | events.ImageFact()
+                | events.VolumeFact()
+                | events.HookFact()
+                | events.DaemonStarted()
+                | events.DaemonRecovered()
+            ):
+                pass  # begins and ends no run
+            case fact:
+                assert_never(fact)
 
     async def _watch(self, container_id: ContainerId, scope: anyio.CancelScope) -> None:
         with scope:

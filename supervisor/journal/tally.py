@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Final, assert_never
 
 from hawse.supervisor.core import events as facts
 from hawse.supervisor.core.events import Event
@@ -32,6 +32,39 @@ class Tally:
                     self.stage_sums[stage] += took_us
             case facts.HookFailed(handler=handler) | facts.HookDead(handler=handler):
                 self.hook_failures[handler] += 1
+            case (
+                facts.ContainerCreated()
+                | facts.ContainerExited()
+                | facts.ContainerOom()
+                | facts.ContainerPaused()
+                | facts.ContainerResumed()
+                | facts.ContainerRestarting()
+                | facts.ContainerKilled()
+                | facts.ContainerHealthChanged()
+                | facts.ContainerRenamed()
+                | facts.ContainerUpdated()
+                | facts.ContainerStartFailed()
+                | facts.ContainerCommitted()
+                | facts.ContainerQuarantined()
+                | facts.ExecStarted()
+                | facts.ExecEnded()
+                | facts.ContainerRemoved()
+                | facts.NetworkFact()
+                | facts.NetworkConnected()
+                | facts.NetworkLeft()
+                | facts.NetworkPublished()
+                | facts.NetworkPortTaken()
+                | facts.NetworkDisconnected()
+                | facts.NetworkRepaired()
+                | facts.ImageFact()
+                | facts.VolumeFact()
+                | facts.HookSucceeded()
+                | facts.DaemonStarted()
+                | facts.DaemonRecovered()
+            ):
+                pass  # counted by its type alone
+            case fact:
+                assert_never(fact)
 
     def stage_samples(self) -> Iterator[Sample]:
         for stage, counts in sorted(self.stages.items()):

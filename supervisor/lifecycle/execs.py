@@ -76,11 +76,10 @@ class Execs:
             kinds = (events.ExecStarted.TYPE, events.ExecEnded.TYPE)
             for container_id in shims:
                 for event in tx.last_events(f"container/{container_id}", *kinds, limit=KEPT):
-                    match event.fact:
-                        case events.ExecStarted() as fact:
-                            begun[fact.exec_id] = (event.id, fact)
-                        case events.ExecEnded() as fact:
-                            begun.pop(fact.exec_id, None)
+                    if isinstance(event.fact, events.ExecStarted):
+                        begun[event.fact.exec_id] = (event.id, event.fact)
+                    elif isinstance(event.fact, events.ExecEnded):
+                        begun.pop(event.fact.exec_id, None)
             return list(begun.values())
 
         for event_id, fact in await self._parts.store.read(unended):

@@ -295,9 +295,8 @@ def _told_connected(tx: Tx, container_id: ContainerId, *, limit: int) -> set[Net
     told: set[NetworkName] = set()
     last = tx.last_events(f"container/{container_id}", "network.connected", "network.disconnected", limit=limit)
     for event in last:
-        match event.fact:
-            case events.NetworkConnected(endpoint=endpoint):
-                told.add(endpoint.network)
-            case events.NetworkDisconnected(endpoint=endpoint):
-                told.discard(endpoint.network)
+        if isinstance(event.fact, events.NetworkConnected):
+            told.add(event.fact.endpoint.network)
+        elif isinstance(event.fact, events.NetworkDisconnected):
+            told.discard(event.fact.endpoint.network)
     return told

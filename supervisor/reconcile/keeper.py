@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from typing import assert_never
 
 import anyio
 import anyio.abc
@@ -199,6 +200,37 @@ class Keeper:
             case events.ContainerExited(endpoints=endpoints):
                 for endpoint in endpoints:
                     self._expected.cables.pop(endpoint.veth, None)
+            case (
+                events.ContainerCreated()
+                | events.ContainerStarted()
+                | events.ContainerOom()
+                | events.ContainerPaused()
+                | events.ContainerResumed()
+                | events.ContainerRestarting()
+                | events.ContainerKilled()
+                | events.ContainerHealthChanged()
+                | events.ContainerRenamed()
+                | events.ContainerUpdated()
+                | events.ContainerStartFailed()
+                | events.ContainerCommitted()
+                | events.ContainerQuarantined()
+                | events.ExecStarted()
+                | events.ExecEnded()
+                | events.ContainerRemoved()
+                | events.NetworkObstructed()
+                | events.NetworkCleared()
+                | events.NetworkPublished()
+                | events.NetworkPortTaken()
+                | events.NetworkRepaired()
+                | events.ImageFact()
+                | events.VolumeFact()
+                | events.HookFact()
+                | events.DaemonStarted()
+                | events.DaemonRecovered()
+            ):
+                pass  # no bridge or cable comes or goes
+            case fact:
+                assert_never(fact)
 
 
 def _append(tx: Tx, fact: NetworkRepaired) -> None:
