@@ -9,7 +9,18 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SOURCES = ("supervisor", "handlers", "cli", "packaging", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = ("supervisor", "handlers", "cli", "pyproject.toml", "README.md", "LICENSE")
+
+
+def copy_sources(scratch: Path) -> None:
+    """Copy what a wheel and an sdist are made of."""
+    scratch.mkdir(exist_ok=True)
+    for name in SOURCES:
+        source = REPOSITORY / name
+        if source.is_dir():  # what interpreters write meanwhile comes and goes
+            shutil.copytree(source, scratch / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, scratch)
 
 
 def build(scratch: Path, target: Path, version: str | None = None) -> Path:
@@ -17,12 +28,7 @@ def build(scratch: Path, target: Path, version: str | None = None) -> Path:
 
     Built from a copy in `scratch`: setuptools leaves build/ behind, and a stale one would lie.
     """
-    for name in SOURCES:
-        source = REPOSITORY / name
-        if source.is_dir():  # what interpreters write meanwhile comes and goes
-            shutil.copytree(source, scratch / name, ignore=shutil.ignore_patterns("__pycache__"))
-        elif source.exists():
-            shutil.copy(source, scratch)
+    copy_sources(scratch)
     if version is not None:
         for name, line in (("pyproject.toml", "version = "), ("supervisor/core/version.py", "VERSION = ")):
             file = scratch / name
