@@ -4,7 +4,8 @@ Rule 1: everything that decides a container's state lives in this file.
 Rule 2: this file does nothing: `step` takes a record, a stimulus and the time, and returns the new record with the facts
         to journal.  Who acts on them (engine.py) and who reacts (handlers/) is not known here.
 
-The table below is the whole truth about what may follow what; docs/architecture.md prints it.
+The table below is the whole truth about what may follow what; docs/states.md is made from it.  What does not fit into it is in
+`step`: a failed start of a container that ran before leads to exited.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class OutOfMemory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopRequested:
-    """A user's wish that it ends: restart policies stand back.
+    """A user wants it to end, by a `verb` (stop, restart, kill, remove): restart policies stand back.
 
     It is kept until the next start: the daemon may die before it has sent the signal.
     """
@@ -85,12 +86,12 @@ class ShuttingDown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paused:
-    pass
+    """Its processes are frozen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resumed:
-    pass
+    """Its processes run on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +113,7 @@ class RestartCancelled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveRequested:
-    """`volumes`: its own ones go with it."""
+    """It is to be removed, with `volumes` its own ones too."""
 
     volumes: bool = False
 
@@ -126,7 +127,7 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removed:
-    pass
+    """Nothing of it is left: its rows go in the same transaction."""
 
 
 Stimulus = (
@@ -177,6 +178,7 @@ TRANSITIONS: dict[tuple[State, type[Stimulus]], State] = {
     (S.REMOVING, Quarantined): S.DEAD,
     (S.EXITED, Quarantined): S.DEAD,
     (S.REMOVING, Removed): S.REMOVING,
+    (S.CREATED, Removed): S.REMOVING,  # its directories could not be made
 }
 """(state, stimulus) → next state.  A pair that is not here raises IllegalTransition."""
 

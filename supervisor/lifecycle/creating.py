@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from hawse.supervisor import faults
-from hawse.supervisor.core import events, names
+from hawse.supervisor.core import events, machine, names
 from hawse.supervisor.core.capabilities import capabilities
 from hawse.supervisor.core.errors import Conflict, NotFound, UserError
 from hawse.supervisor.core.model import (
@@ -107,8 +107,10 @@ async def forget(parts: Parts, container: Container, own_volumes: volumes.Remova
     """
 
     def rows(tx: Tx) -> None:
+        removed = machine.step(container, machine.Removed(), parts.clock())
         tx.delete_container(container.id)
-        tx.append(events.ContainerRemoved(container=container))
+        for fact in removed.facts:
+            tx.append(fact)
         own_volumes.forget(tx)
 
     await own_volumes.transact(rows, owed=owed)

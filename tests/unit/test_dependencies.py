@@ -19,7 +19,7 @@ from tests.unit.import_graph import MODULES, REPOSITORY, imports
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 IMPORT_NAMES = {"dnspython": "dns", "pytest-asyncio": "pytest_asyncio"}
 UNSEEN = {"pytest-timeout", "setuptools", "testcontainers"}
-"""A plugin of pytest, what builds the wheel, and what tests/system/test_docker_testcontainers.py gives to a program of its own."""
+"""A plugin of pytest, what builds the wheel, and what a program in tests/system/test_docker_testcontainers.py imports."""
 
 
 def declared(requirements: list[str]) -> set[str]:

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from hawse.supervisor.core import events
 from hawse.supervisor.core.errors import Conflict, NotFound, Unavailable, UserError
-from hawse.supervisor.core.model import ContainerConfig, MountSpec
+from hawse.supervisor.core.model import ContainerConfig, MountSpec, State
 from hawse.supervisor.lifecycle import creating, volumes
 from hawse.supervisor.lifecycle.volumes import TRASH, Volumes
 from hawse.supervisor.linux import threads
@@ -161,8 +161,17 @@ async def test_a_container_takes_its_own_volumes_with_it_but_those_of_others(par
     await removal.delete()
     assert await parts.store.read(lambda tx: [v.name for v in tx.volumes()]) == [shared]
     assert parts.volume_dir(shared).is_dir() and not parts.volume_dir(own).exists()
-    told = await parts.store.read(lambda tx: [event.type for event in tx.last_events(limit=2)])
-    assert told == ["container.removed", "volume.removed"]
+    told = await parts.store.read(lambda tx: tx.last_events(limit=2))
+    assert [event.type for event in told] == ["container.removed", "volume.removed"]
+
+
+async def test_the_machine_decides_that_a_container_is_removed(parts: Any, samples: Any) -> None:
+    """The last record that anybody sees of it, in its event, went through the table as all others did."""
+    made = samples.container(1)
+    await parts.store.transact(lambda tx: tx.put(made))
+    await creating.forget(parts, made, volumes.Removal(parts, []))
+    (told,) = await parts.store.read(lambda tx: tx.last_events(limit=1))
+    assert (told.fact.container.state, told.fact.container.story) == (State.REMOVING, ("Removed→removing",))
 
 
 async def test_the_removal_of_one_without_volumes_looks_at_no_other_and_takes_no_thread(
