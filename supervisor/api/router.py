@@ -1,4 +1,4 @@
-"""From a request's method and path to its route.  Pure."""
+"""From a request's method and path to its route: the table decides, nothing is asked of anybody."""
 
 from __future__ import annotations
 

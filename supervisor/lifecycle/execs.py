@@ -19,7 +19,7 @@ from hawse.supervisor.core.model import Container, ContainerId, State
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime.client import AttachOptions
 from hawse.supervisor.runtime.spec import apparmor_profile, environment
-from hawse.supervisor.shim.protocol import ProcessSpec
+from hawse.supervisor.shim.specs import ProcessSpec
 from hawse.supervisor.store.tx import Tx
 
 log = structlog.get_logger()

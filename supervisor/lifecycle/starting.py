@@ -39,7 +39,7 @@ from hawse.supervisor.network.teardown import Teardown
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.spec import Surroundings, shim_spec
-from hawse.supervisor.shim.protocol import ShimSpec
+from hawse.supervisor.shim.specs import ShimSpec
 from hawse.supervisor.store.tx import Tx
 
 log = structlog.get_logger()

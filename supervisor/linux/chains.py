@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from hawse.supervisor.linux.netlink import attribute, attributes, text
+from hawse.supervisor.linux.netattr import attribute, attributes, text
 
 LEGACY, INET, IPV4, BRIDGE = 0, 1, 2, 7  # NFPROTO_*; the first, which no table of nftables has, are iptables' own
 FAMILIES = {LEGACY: "iptables-legacy", INET: "inet", IPV4: "ip", BRIDGE: "bridge"}

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from hawse.supervisor.core.errors import KernelError
-from hawse.supervisor.linux.netlink import Channel, Message, attribute, attributes, nest
+from hawse.supervisor.linux.netattr import attribute, attributes, nest
+from hawse.supervisor.linux.netlink import Channel, Message
 
 NETLINK_NETFILTER = 12
 FEW = 2  # up to here one pass of the kernel over its table for each address and direction beats one dump for all

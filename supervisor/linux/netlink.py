@@ -1,4 +1,4 @@
-"""Netlink on the wire: messages, attributes, and a channel that sends many requests in one system call.
+"""Netlink on the wire: messages (netattr.py has their attributes), and a channel that sends many requests in one call.
 
 Written with `struct` and not with a library because of the numbers: a veth request costs 12 µs to encode here, 137 µs with
 pyroute2's message classes, a whole `link add` through its IPRoute 660 µs.  One send is also a promise: the kernel works
@@ -17,46 +17,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hawse.supervisor.core.errors import KernelError
+from hawse.supervisor.linux.netattr import attributes
 
 REQUEST, ACK, ROOT_MATCH = 0x1, 0x4, 0x300  # NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP
 REPLACE, EXCL, CREATE = 0x100, 0x200, 0x400
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 DUMP_INTERRUPTED = 0x10
-NESTED = 0x8000
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK = 270, 10, 11
 
 _HEADER = struct.Struct("=IHHII")
-_ATTRIBUTE = struct.Struct("=HH")
-
-
-def attribute(kind: int, payload: bytes) -> bytes:
-    """One attribute, padded to four bytes."""
-    return _ATTRIBUTE.pack(len(payload) + 4, kind) + payload + bytes(-len(payload) % 4)
-
-
-def text(kind: int, value: str) -> bytes:
-    return attribute(kind, value.encode() + b"\0")
-
-
-def u32(kind: int, value: int) -> bytes:
-    return attribute(kind, struct.pack("=I", value))
-
-
-def nest(kind: int, *attributes: bytes) -> bytes:
-    return attribute(kind | NESTED, b"".join(attributes))
-
-
-def attributes(data: bytes | memoryview, offset: int = 0) -> dict[int, bytes]:
-    """The attributes after `offset`; of several of one kind the last."""
-    found: dict[int, bytes] = {}
-    end = len(data)
-    while offset + 4 <= end:
-        length, kind = _ATTRIBUTE.unpack_from(data, offset)
-        if length < 4 or offset + length > end:
-            break
-        found[kind & 0x3FFF] = bytes(data[offset + 4 : offset + length])
-        offset += (length + 3) & ~3
-    return found
 
 
 ANSWER_TIMEOUT = 10  # seconds; the kernel answers inside the request, so only a lost answer is waited for

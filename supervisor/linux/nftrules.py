@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from hawse.supervisor.core.errors import KernelError
 from hawse.supervisor.linux.chains import FAMILIES, LEGACY, VALUE, Chain, Data, Expression, data, word
 from hawse.supervisor.linux.legacyrules import LegacyRules
-from hawse.supervisor.linux.netlink import Channel, Message, attribute, attributes, nest, text
+from hawse.supervisor.linux.netattr import attribute, attributes, nest, text
+from hawse.supervisor.linux.netlink import Channel, Message
 
 NETLINK_NETFILTER = 12
 

@@ -7,7 +7,8 @@ import struct
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from hawse.supervisor.linux.device import Link, Route
-from hawse.supervisor.linux.netlink import CREATE, EXCL, REPLACE, Message, attribute, attributes, nest, text, u32
+from hawse.supervisor.linux.netattr import attribute, attributes, nest, text, u32
+from hawse.supervisor.linux.netlink import CREATE, EXCL, REPLACE, Message
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_GETADDR = 20, 22

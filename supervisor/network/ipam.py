@@ -1,4 +1,4 @@
-"""Which address a container gets: a pure function over a subnet and what is taken.
+"""Which address a container gets: a function over a subnet and what is taken.  Pure.
 
 The store's UNIQUE(network, address) guards the result; nothing is remembered here.
 """

@@ -15,7 +15,8 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from hawse.supervisor.linux.netlink import attributes, news
+from hawse.supervisor.linux.netattr import attributes
+from hawse.supervisor.linux.netlink import news
 from hawse.supervisor.linux.rtnetlink import (
     AF_BRIDGE,
     RTM_DELLINK,

@@ -42,7 +42,7 @@ from hawse.supervisor.reconcile import copies
 from hawse.supervisor.reconcile.copies import ContainerCopy
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.spec import Paths
-from hawse.supervisor.shim.protocol import load_spec
+from hawse.supervisor.shim.specs import load_spec
 from hawse.supervisor.store.opening import examine
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx

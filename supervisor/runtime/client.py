@@ -25,7 +25,7 @@ from hawse.supervisor.linux import process
 from hawse.supervisor.runtime.channel import ANSWER_TIMEOUT, Channel, Message, failure
 from hawse.supervisor.runtime.exitrecord import ExitInfo, read_exit_record
 from hawse.supervisor.runtime.reports import ForeignShim, Reports
-from hawse.supervisor.shim.protocol import ProcessSpec
+from hawse.supervisor.shim.specs import ProcessSpec
 
 NAMESPACES_TIMEOUT = 30.0
 READY_TIMEOUT = 60.0

@@ -22,7 +22,7 @@ from hawse.supervisor.runtime import boot
 from hawse.supervisor.runtime.channel import Channel, Descriptors, Message, failure
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.exitrecord import forget_exit_record
-from hawse.supervisor.shim.protocol import ShimSpec, dump_spec
+from hawse.supervisor.shim.specs import ShimSpec, dump_spec
 
 SPAWN_TIMEOUT = 30.0
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from hawse.supervisor.core.capabilities import capabilities
 from hawse.supervisor.core.logfields import journal_fields
 from hawse.supervisor.core.model import ID_RANGE, Container, ContainerConfig
-from hawse.supervisor.shim.protocol import MountSpec, ProcessSpec, RootfsSpec, ShimSpec
+from hawse.supervisor.shim.specs import MountSpec, ProcessSpec, RootfsSpec, ShimSpec
 
 MASKED = (
     "/proc/acpi",

@@ -20,8 +20,9 @@ from hawse.supervisor.shim.joining import join
 from hawse.supervisor.shim.loop import READ, Loop
 from hawse.supervisor.shim.offspring import expect, failed, keep_only, receive, set_limits, tell_failure, tie_to_parent
 from hawse.supervisor.shim.program import Failure, Program, confine, read_filter
-from hawse.supervisor.shim.protocol import ProcessSpec, ShimSpec, Socket
+from hawse.supervisor.shim.protocol import Socket
 from hawse.supervisor.shim.pump import Pump
+from hawse.supervisor.shim.specs import ProcessSpec, ShimSpec
 
 DRAIN_LIMIT = 1.0
 

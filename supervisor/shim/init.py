@@ -29,7 +29,8 @@ from hawse.supervisor.shim.offspring import expect, keep_only, tell_failure, tie
 from hawse.supervisor.shim.operations import Root
 from hawse.supervisor.shim.plan import Plan
 from hawse.supervisor.shim.program import Failure, Program, confine
-from hawse.supervisor.shim.protocol import ShimSpec, Socket
+from hawse.supervisor.shim.protocol import Socket
+from hawse.supervisor.shim.specs import ShimSpec
 from hawse.supervisor.shim.stdio import Stdio
 
 NETLINK_ROUTE = 0

@@ -23,12 +23,13 @@ from typing import NoReturn
 
 from hawse.supervisor import faults
 from hawse.supervisor.linux import syscalls, userns
-from hawse.supervisor.shim import init, protocol
+from hawse.supervisor.shim import init, protocol, specs
 from hawse.supervisor.shim.offspring import keep_only, tell_failure
 from hawse.supervisor.shim.plan import Plan, plan
 from hawse.supervisor.shim.program import Failure, read_filter
-from hawse.supervisor.shim.protocol import ShimSpec, Socket
+from hawse.supervisor.shim.protocol import Socket
 from hawse.supervisor.shim.sources import Source, SysfsSource
+from hawse.supervisor.shim.specs import ShimSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +81,7 @@ def main(link: Socket, ours: Socket, theirs: Socket) -> NoReturn:
 def read_spec(path: str) -> ShimSpec:
     """Raises OSError."""
     with open(path, "rb") as f:
-        return protocol.load_spec(f.read().decode())
+        return specs.load_spec(f.read().decode())
 
 
 def charge(spec: ShimSpec, path: str) -> Charge:

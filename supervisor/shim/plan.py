@@ -28,8 +28,8 @@ from hawse.supervisor.shim.operations import (
     Symlink,
     Sysctl,
 )
-from hawse.supervisor.shim.protocol import MountSpec, ShimSpec
 from hawse.supervisor.shim.sources import Source, SysfsSource
+from hawse.supervisor.shim.specs import MountSpec, ShimSpec
 
 CGROUP = "/sys/fs/cgroup"
 LINKS = {

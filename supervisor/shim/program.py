@@ -27,7 +27,7 @@ from hawse.supervisor.linux.syscalls import (
     openat2,
     prctl,
 )
-from hawse.supervisor.shim.protocol import ProcessSpec
+from hawse.supervisor.shim.specs import ProcessSpec
 from hawse.supervisor.shim.stdio import Stdio
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 
-from hawse.supervisor.shim import protocol, waiting
+from hawse.supervisor.shim import protocol, specs, waiting
 from hawse.supervisor.shim.attached import Wishes
 from hawse.supervisor.shim.midwife import charge
 from hawse.supervisor.shim.plan import plan
-from hawse.supervisor.shim.protocol import MountSpec, ProcessSpec, RootfsSpec, ShimSpec
 from hawse.supervisor.shim.shim import Shim
+from hawse.supervisor.shim.specs import MountSpec, ProcessSpec, RootfsSpec, ShimSpec
 
 ROUNDS = 16
 
@@ -123,7 +123,7 @@ def _rehearse_waiting() -> None:
 
 
 def _rehearse_midwife() -> None:
-    spec = protocol.load_spec(protocol.dump_spec(SPEC))
+    spec = specs.load_spec(specs.dump_spec(SPEC))
     asdict(charge(spec, "/"))
     plan(spec)
 

@@ -7,7 +7,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, Any
 
-from hawse.supervisor.shim import exits, protocol
+from hawse.supervisor.shim import exits, specs
 from hawse.supervisor.shim.attached import Wishes
 from hawse.supervisor.shim.control import Connection, Control, Message
 from hawse.supervisor.shim.exec_ import Exec
@@ -137,7 +137,7 @@ class Requests:
         if self._shim.phase != "running" or self._shim.charge is None:
             raise Failure("exec", "the container is not running", errno.ESRCH)
         exec_id = message["exec_id"]
-        process = protocol.load_process(message["process"])
+        process = specs.load_process(message["process"])
         pump = Pump(self._shim.loop, None, tty=process.tty, close_stdin=True)
 
         def started() -> None:

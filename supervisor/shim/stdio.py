@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from hawse.supervisor.linux import rooted
 from hawse.supervisor.shim import terminal
-from hawse.supervisor.shim.protocol import ProcessSpec
+from hawse.supervisor.shim.specs import ProcessSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

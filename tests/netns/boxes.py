@@ -25,7 +25,7 @@ from hawse.supervisor.runtime.client import AttachOptions, Shim
 from hawse.supervisor.runtime.exitrecord import ExitInfo
 from hawse.supervisor.runtime.launcher import Spawner
 from hawse.supervisor.runtime.spec import MASKED, READ_ONLY
-from hawse.supervisor.shim.protocol import ProcessSpec, RootfsSpec, ShimSpec
+from hawse.supervisor.shim.specs import ProcessSpec, RootfsSpec, ShimSpec
 
 UID_BASE = 3_000_000
 PRIVATE = (

@@ -17,7 +17,7 @@ from hawse.supervisor.linux import process
 from hawse.supervisor.runtime import boot
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.launcher import Spawner
-from hawse.supervisor.shim.protocol import ProcessSpec, RootfsSpec, ShimSpec
+from hawse.supervisor.shim.specs import ProcessSpec, RootfsSpec, ShimSpec
 from tests.netns.boxes import PRIVATE
 
 CONTAINER = ContainerId("c0ffee" + "0" * 58)

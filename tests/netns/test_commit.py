@@ -15,7 +15,7 @@ from hawse.supervisor.core.model import Container, ContainerConfig, Image, State
 from hawse.supervisor.images.images import Images
 from hawse.supervisor.runtime.launcher import Spawner
 from hawse.supervisor.runtime.spec import Paths
-from hawse.supervisor.shim.protocol import RootfsSpec, ShimSpec
+from hawse.supervisor.shim.specs import RootfsSpec, ShimSpec
 from hawse.supervisor.store.store import Store
 from tests.netns.launching import CONTAINER, UID_BASE, end, root, running, spawner, spec, start
 

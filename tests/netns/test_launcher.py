@@ -19,7 +19,7 @@ from hawse.supervisor.core.errors import KernelError, StartError, Unavailable
 from hawse.supervisor.runtime.client import AttachOptions, Shim
 from hawse.supervisor.runtime.exitrecord import read_exit_record
 from hawse.supervisor.runtime.launcher import Spawner
-from hawse.supervisor.shim.protocol import ProcessSpec, RootfsSpec, ShimSpec
+from hawse.supervisor.shim.specs import ProcessSpec, RootfsSpec, ShimSpec
 from tests.netns.launching import CONTAINER, end, gone, root, running, spawner, spec, start
 
 __all__ = ["root", "spawner", "spec"]  # fixtures

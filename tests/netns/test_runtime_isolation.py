@@ -16,7 +16,7 @@ import pytest
 from hawse.supervisor.core.errors import StartError
 from hawse.supervisor.linux import syscalls
 from hawse.supervisor.runtime import boot
-from hawse.supervisor.shim.protocol import MountSpec
+from hawse.supervisor.shim.specs import MountSpec
 from tests.netns.boxes import UID_BASE, Boxes, eventually
 
 

@@ -16,7 +16,7 @@ import pytest
 from hawse.supervisor.core.errors import StartError
 from hawse.supervisor.linux import process
 from hawse.supervisor.runtime.client import AttachOptions, Shim
-from hawse.supervisor.shim.protocol import MountSpec
+from hawse.supervisor.shim.specs import MountSpec
 from tests.netns.boxes import PATIENCE, Box, Boxes, eventually, read_all, unframe
 
 

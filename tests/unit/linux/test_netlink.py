@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hawse.supervisor.core.errors import KernelError
-from hawse.supervisor.linux import netlink, rtnetlink
+from hawse.supervisor.linux import netattr, netlink, rtnetlink
 from hawse.supervisor.linux.netlink import Channel, Message
 
 
@@ -25,7 +25,7 @@ def ack(sequence: int, number: int = 0, words: str = "") -> bytes:
     payload = struct.pack("=i", -number) + bytes(16)
     if not words:
         return message(netlink.NLMSG_ERROR, sequence, payload)
-    return message(netlink.NLMSG_ERROR, sequence, payload + netlink.text(1, words), flags=0x300)
+    return message(netlink.NLMSG_ERROR, sequence, payload + netattr.text(1, words), flags=0x300)
 
 
 def test_news_that_do_not_end_are_read_a_few_at_a_time() -> None:
@@ -64,14 +64,14 @@ def channel(*answers: bytes) -> tuple[Channel, Kernel]:
 
 @given(st.dictionaries(st.integers(1, 100), st.binary(max_size=40)))
 def test_attributes_are_read_back(given_: dict[int, bytes]) -> None:
-    data = b"".join(netlink.attribute(kind, payload) for kind, payload in given_.items())
+    data = b"".join(netattr.attribute(kind, payload) for kind, payload in given_.items())
     assert len(data) % 4 == 0
-    assert netlink.attributes(data) == given_
+    assert netattr.attributes(data) == given_
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_survived(data: bytes) -> None:
-    netlink.attributes(data)
+    netattr.attributes(data)
     list(netlink.parse(data))
 
 
@@ -128,11 +128,11 @@ def test_what_is_not_there_is_none() -> None:
 def test_a_link_is_read() -> None:
     payload = (
         struct.pack("=BxHiII", 0, 1, 7, 0x1 | 0x40, 0)
-        + netlink.text(3, "h-1")
-        + netlink.text(20, "hawse:c:n")
-        + netlink.u32(10, 4)
-        + netlink.attribute(1, bytes(6))
-        + netlink.nest(18, netlink.text(1, "veth"), netlink.nest(5, netlink.attribute(1, b"\x03")))
+        + netattr.text(3, "h-1")
+        + netattr.text(20, "hawse:c:n")
+        + netattr.u32(10, 4)
+        + netattr.attribute(1, bytes(6))
+        + netattr.nest(18, netattr.text(1, "veth"), netattr.nest(5, netattr.attribute(1, b"\x03")))
     )
     link = rtnetlink.parse_link(payload)
     assert (link.index, link.name, link.kind, link.alias, link.master) == (7, "h-1", "veth", "hawse:c:n", 4)

@@ -23,7 +23,7 @@ from hawse.supervisor.linux import process
 from hawse.supervisor.runtime import channel, client
 from hawse.supervisor.runtime.client import AttachOptions, Shim
 from hawse.supervisor.runtime.exitrecord import ExitInfo, read_exit_record
-from hawse.supervisor.shim import protocol
+from hawse.supervisor.shim import protocol, specs
 
 CONTAINER = ContainerId("c" * 64)
 STARTED = 1_700_000_000_000_000_000
@@ -208,7 +208,7 @@ async def test_exec_and_its_exit_code(pair: Pair) -> None:
         fake.say("exec_started", rid=message["rid"], exec_id=message["exec_id"], pid=4242)
 
     fake.answers["exec"] = run
-    assert await shim.exec("e1", protocol.ProcessSpec(argv=["false"], env=[])) == 4242
+    assert await shim.exec("e1", specs.ProcessSpec(argv=["false"], env=[])) == 4242
     assert await shim.exec_exit("e1") == 3
     with pytest.raises(NotFound):
         await shim.exec_exit("e1")
@@ -221,7 +221,7 @@ async def test_an_exec_that_cannot_be_executed(pair: Pair) -> None:
         "exec_failed", rid=m["rid"], exec_id=m["exec_id"], errno=2, message='exec: "x": not found', exit_code=127
     )
     with pytest.raises(StartError, match="not found") as caught:
-        await shim.exec("e1", protocol.ProcessSpec(argv=["x"], env=[]))
+        await shim.exec("e1", specs.ProcessSpec(argv=["x"], env=[]))
     assert caught.value.exit_code == 127
     with pytest.raises(NotFound):
         await shim.exec_exit("e1")
@@ -230,7 +230,7 @@ async def test_an_exec_that_cannot_be_executed(pair: Pair) -> None:
 async def test_a_message_that_is_too_long_is_the_users_error(pair: Pair) -> None:
     shim, _ = pair
     with pytest.raises(UserError, match="too big"):
-        await shim.exec("e1", protocol.ProcessSpec(argv=["x" * protocol.MAX_MESSAGE], env=[]))
+        await shim.exec("e1", specs.ProcessSpec(argv=["x" * protocol.MAX_MESSAGE], env=[]))
 
 
 async def test_the_netlink_socket_is_the_callers(pair: Pair) -> None:
@@ -264,7 +264,7 @@ async def test_a_dead_shim_is_noticed_by_everybody_who_waits(pair: Pair) -> None
     fake.namespaces()
     await shim.wait_namespaces()
     fake.answers["exec"] = lambda m: fake.say("exec_started", rid=m["rid"], exec_id=m["exec_id"], pid=1)
-    await shim.exec("e1", protocol.ProcessSpec(argv=["x"], env=[]))
+    await shim.exec("e1", specs.ProcessSpec(argv=["x"], env=[]))
     waits = [
         asyncio.ensure_future(w) for w in (shim.wait_exit(), shim.wait_ready(), shim.exec_exit("e1"), shim.state())
     ]

@@ -9,7 +9,7 @@ from hawse.supervisor.core.capabilities import capabilities
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.model import Container, ContainerConfig, ContainerId, MountSpec, State
 from hawse.supervisor.runtime import etc_files, spec
-from hawse.supervisor.shim.protocol import dump_spec, load_spec
+from hawse.supervisor.shim.specs import dump_spec, load_spec
 
 PATHS = spec.Paths(state=Path("/s"), run=Path("/r"))
 

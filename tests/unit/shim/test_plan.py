@@ -10,8 +10,8 @@ import pytest
 from hawse.supervisor.linux.mounts import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY
 from hawse.supervisor.shim.operations import Bind, Mask, NewFilesystem, ReadOnly
 from hawse.supervisor.shim.plan import plan
-from hawse.supervisor.shim.protocol import MountSpec, ProcessSpec, RootfsSpec, ShimSpec
 from hawse.supervisor.shim.sources import Source, SysfsSource
+from hawse.supervisor.shim.specs import MountSpec, ProcessSpec, RootfsSpec, ShimSpec
 
 SPEC = ShimSpec(
     id="c",
