@@ -51,7 +51,7 @@ class Delivered:
     attempt: int  # since the daemon started
 
 
-class Desk:
+class LiveSubscription:
     """One subscription while the daemon lives."""
 
     def __init__(self, store: Store, record: Subscription) -> None:
@@ -226,11 +226,11 @@ class Subscriptions:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._desks: dict[str, Desk] = {}
+        self._live: dict[str, LiveSubscription] = {}
 
     async def create(
         self, name: str, *, position: int, filters: tuple[str, ...] = (), ack_seconds: float = 30.0
-    ) -> Desk:
+    ) -> LiveSubscription:
         """Begin after that seq.  Raises UserError, Conflict."""
         if not NAME.match(name):
             raise UserError(f"invalid subscription name {name!r}", hint="letters, digits, _ . - and at most 63 of them")
@@ -245,27 +245,27 @@ class Subscriptions:
             ack_seconds=ack_seconds,
         )
         await self._store.transact(lambda tx: tx.add_subscription(record))
-        desk = self._desks[name] = Desk(self._store, record)
-        return desk
+        subscription = self._live[name] = LiveSubscription(self._store, record)
+        return subscription
 
-    async def desk(self, name: str) -> Desk:
-        found = self._desks.get(name)
+    async def named(self, name: str) -> LiveSubscription:
+        found = self._live.get(name)
         if found is None:
             record = await self._store.read(lambda tx: tx.subscription(name))
-            found = self._desks.setdefault(name, Desk(self._store, record))
+            found = self._live.setdefault(name, LiveSubscription(self._store, record))
         return found
 
-    async def all(self) -> list[Desk]:
+    async def all(self) -> list[LiveSubscription]:
         records = await self._store.read(lambda tx: tx.subscriptions())
-        return [self._desks.setdefault(record.name, Desk(self._store, record)) for record in records]
+        return [self._live.setdefault(record.name, LiveSubscription(self._store, record)) for record in records]
 
     async def remove(self, name: str) -> None:
         def delete(tx: Tx) -> None:
             tx.delete_subscription(name)
 
         await self._store.transact(delete)
-        if desk := self._desks.pop(name, None):
-            desk.close()
+        if subscription := self._live.pop(name, None):
+            subscription.close()
 
 
 def parse_ids(ids: Iterable[str], epochs: Epochs) -> list[int]:

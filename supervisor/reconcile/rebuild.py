@@ -111,7 +111,7 @@ def aside(config: Config, path: Path) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keeper:
+class Witness:
     """What a living shim knows about its container."""
 
     shim: ProcessIdentity
@@ -124,12 +124,12 @@ async def rebuild(config: Config, store: Store) -> None:
     images = {image.id: image for image in _read(config, "image", Image)}
     volumes = list(_read(config, "volume", Volume))
     found = list(_read(config, "container", ContainerCopy, renew=copies.renewed))
-    keepers = {container_id: await _ask(config, container_id) for container_id in living(config)}
+    witnesses = {container_id: await _ask(config, container_id) for container_id in living(config)}
     for copy in found:
         if (wanted := copy.container.config.image_id) and wanted not in images:
             images[wanted] = _image_of(config, copy.container, wanted)
     # Those that run come first: a copy that was not removed in time must not have their name or address.
-    found.sort(key=lambda copy: (copy.container.id not in keepers, -copy.container.created_at))
+    found.sort(key=lambda copy: (copy.container.id not in witnesses, -copy.container.created_at))
 
     def fill(tx: Tx) -> int:
         for network in networks:
@@ -141,22 +141,22 @@ async def rebuild(config: Config, store: Store) -> None:
         for volume in volumes:
             tx.put_volume(volume)
             tx.append(events.VolumeCreated(volume=volume))
-        return sum(_put(tx, config, copy, keepers.get(copy.container.id)) for copy in found)
+        return sum(_put(tx, config, copy, witnesses.get(copy.container.id)) for copy in found)
 
     made = await store.transact(fill)
     log.warning(
         "state_rebuilt",
         containers=made,
-        running=len(keepers),
+        running=len(witnesses),
         networks=len(networks),
         images=len(images),
         volumes=len(volumes),
     )
 
 
-def _put(tx: Tx, config: Config, copy: ContainerCopy, keeper: Keeper | None) -> bool:
+def _put(tx: Tx, config: Config, copy: ContainerCopy, witness: Witness | None) -> bool:
     """One container with all that belongs to it; False for one whose name or address a later one has."""
-    container = _as_it_is(copy.container, keeper)
+    container = _as_it_is(copy.container, witness)
     addresses = {(lease.network, lease.address) for lease in tx.leases()}
     if tx.container_named(container.name) or addresses & {(x.network, x.address) for x in copy.leases}:
         log.warning("record_is_old", container=container.id[:12], name=container.name)
@@ -177,25 +177,25 @@ def _put(tx: Tx, config: Config, copy: ContainerCopy, keeper: Keeper | None) -> 
     return True
 
 
-def _as_it_is(container: Container, keeper: Keeper | None) -> Container:
+def _as_it_is(container: Container, witness: Witness | None) -> Container:
     """The record in the state that its shim shows.  One that should run and has none is collected by recovery."""
-    if keeper is None:
+    if witness is None:
         lost = container.state is State.RESTARTING  # recovery finds it ended, and its policy starts it again
         return replace(container, state=State.RUNNING, process=None, shim=None) if lost else container
     return replace(
         container,
         state=State.PAUSED if container.state is State.PAUSED else State.RUNNING,
-        process=keeper.process,
-        shim=keeper.shim,
-        started_at=container.started_at if container.process == keeper.process else time.time_ns(),
+        process=witness.process,
+        shim=witness.shim,
+        started_at=container.started_at if container.process == witness.process else time.time_ns(),
     )
 
 
-async def _ask(config: Config, container_id: ContainerId) -> Keeper:
+async def _ask(config: Config, container_id: ContainerId) -> Witness:
     paths = _paths(config, container_id)
     shim = await Shim.reconnect(paths.socket, container_id, paths.state)
     try:
-        return Keeper(shim=shim.shim_identity, process=shim.identity)
+        return Witness(shim=shim.shim_identity, process=shim.identity)
     finally:
         shim.close()
 

@@ -15,13 +15,13 @@ from typing import NoReturn
 from hawse.supervisor.linux import syscalls
 from hawse.supervisor.linux.userns import become_root
 from hawse.supervisor.shim import protocol, stdio
-from hawse.supervisor.shim.exits import reap
 from hawse.supervisor.shim.joining import join
 from hawse.supervisor.shim.loop import READ, Loop
 from hawse.supervisor.shim.offspring import expect, failed, keep_only, receive, set_limits, tell_failure, tie_to_parent
 from hawse.supervisor.shim.program import Failure, Program, confine, read_filter
 from hawse.supervisor.shim.protocol import Socket
 from hawse.supervisor.shim.pump import Pump
+from hawse.supervisor.shim.reaping import reap
 from hawse.supervisor.shim.specs import ProcessSpec, ShimSpec
 
 DRAIN_LIMIT = 1.0

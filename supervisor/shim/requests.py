@@ -7,7 +7,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, Any
 
-from hawse.supervisor.shim import exits, specs
+from hawse.supervisor.shim import reaping, specs
 from hawse.supervisor.shim.attached import Wishes
 from hawse.supervisor.shim.control import Connection, Control, Message
 from hawse.supervisor.shim.exec_ import Exec
@@ -19,9 +19,9 @@ from hawse.supervisor.shim.terminal import DEFAULT_DETACH_KEYS, parse_keys
 if TYPE_CHECKING:
     from typing import Protocol
 
-    from hawse.supervisor.shim.exits import ExitRecord
     from hawse.supervisor.shim.loop import Loop
     from hawse.supervisor.shim.midwife import Charge
+    from hawse.supervisor.shim.reaping import ExitRecord
 
     class Life(Protocol):
         """What requests see of the shim and ask of it.  A type alone: the shim loads nothing for it."""
@@ -105,7 +105,7 @@ class Requests:
             "phase": self._shim.phase,
             "pid": self._shim.pid,
             "start_time": self._shim.start_time,
-            "exit": exits.as_dict(self._shim.exit) if self._shim.exit else None,
+            "exit": reaping.as_dict(self._shim.exit) if self._shim.exit else None,
             "execs": {k: {"pid": e.pid, "running": e.is_running, "code": e.code} for k, e in self._shim.execs.items()},
             "stages": self._shim.stages,
         }

@@ -18,10 +18,9 @@ import time
 
 from hawse.supervisor import faults
 from hawse.supervisor.linux import journald
-from hawse.supervisor.shim import exits, protocol
+from hawse.supervisor.shim import protocol, reaping
 from hawse.supervisor.shim.control import Control, Message
 from hawse.supervisor.shim.exec_ import DRAIN_LIMIT, Exec
-from hawse.supervisor.shim.exits import ExitRecord
 from hawse.supervisor.shim.journalwriter import JournalWriter
 from hawse.supervisor.shim.logwriter import LogWriter
 from hawse.supervisor.shim.loop import READ, Loop
@@ -30,6 +29,7 @@ from hawse.supervisor.shim.offspring import failed, receive, set_limits
 from hawse.supervisor.shim.program import Failure
 from hawse.supervisor.shim.protocol import Socket
 from hawse.supervisor.shim.pump import Pump
+from hawse.supervisor.shim.reaping import ExitRecord
 from hawse.supervisor.shim.requests import Requests
 
 
@@ -220,7 +220,7 @@ class Shim:
     # -- the end
 
     def _on_init_end(self, _events: int) -> None:
-        ended = exits.reap(self.pidfd)
+        ended = reaping.reap(self.pidfd)
         if ended is None:
             return
         self.loop.forget(self.pidfd)
@@ -236,7 +236,7 @@ class Shim:
     def _record_exit(self, code: int, number: int | None) -> None:
         assert self.charge is not None
         assert self.pump is not None
-        record = exits.record(self.charge.cgroups, code, number, self.started_at)
+        record = reaping.record(self.charge.cgroups, code, number, self.started_at)
         faults.point("shim.exit-seen")
         try:
             record.write(self.charge.state_dir)
@@ -245,7 +245,7 @@ class Shim:
         faults.point("shim.exit-written")
         self.exit = record
         self.phase = "exited"
-        self.control.tell({"ev": "exited", "exit": exits.as_dict(record)})
+        self.control.tell({"ev": "exited", "exit": reaping.as_dict(record)})
         faults.point("shim.told")
         self.pump.finish()
         self._on_alone()

@@ -15,7 +15,7 @@ from hawse.supervisor.core.events import rfc3339
 from hawse.supervisor.docker.body import Body
 from hawse.supervisor.docker.query import parse_duration, parse_timestamp
 from hawse.supervisor.journal.envelope import composer
-from hawse.supervisor.journal.subscriptions import Consumer, Desk, parse_ids
+from hawse.supervisor.journal.subscriptions import Consumer, LiveSubscription, parse_ids
 
 
 async def create(call: Call) -> web.StreamResponse:
@@ -27,23 +27,23 @@ async def create(call: Call) -> web.StreamResponse:
     except ValueError:
         raise UserError(f"invalid AckDeadline {deadline!r}", hint="a duration such as 30s") from None
     position = await _position(call, wanted)
-    desk = await call.engine.subscriptions.create(
+    subscription = await call.engine.subscriptions.create(
         wanted.text("Name"),
         position=call.engine.store.journal.head if position is None else position,
         filters=wanted.strings("Filters"),
         ack_seconds=seconds,
     )
-    return call.json(view(desk), 201)
+    return call.json(view(subscription), 201)
 
 
 async def listing(call: Call) -> web.StreamResponse:
     """GET subscriptions: all of them, by name."""
-    return call.json([view(desk) for desk in await call.engine.subscriptions.all()])
+    return call.json([view(subscription) for subscription in await call.engine.subscriptions.all()])
 
 
 async def inspect(call: Call) -> web.StreamResponse:
     """GET subscriptions/X: where it stands."""
-    return call.json(view(await call.engine.subscriptions.desk(call.ref)))
+    return call.json(view(await call.engine.subscriptions.named(call.ref)))
 
 
 async def remove(call: Call) -> web.StreamResponse:
@@ -54,28 +54,28 @@ async def remove(call: Call) -> web.StreamResponse:
 
 async def pause(call: Call) -> web.StreamResponse:
     """POST subscriptions/X/pause: deliver nothing until it is resumed."""
-    await (await call.engine.subscriptions.desk(call.ref)).pause(True)
+    await (await call.engine.subscriptions.named(call.ref)).pause(True)
     return call.nothing()
 
 
 async def resume(call: Call) -> web.StreamResponse:
     """POST subscriptions/X/resume: deliver again, from where it was paused."""
-    await (await call.engine.subscriptions.desk(call.ref)).pause(False)
+    await (await call.engine.subscriptions.named(call.ref)).pause(False)
     return call.nothing()
 
 
 async def replay(call: Call) -> web.StreamResponse:
     """POST subscriptions/X/replay: {"After": CURSOR} or {"Since": TIME}; everything from there is delivered (again)."""
-    desk = await call.engine.subscriptions.desk(call.ref)
+    subscription = await call.engine.subscriptions.named(call.ref)
     position = await _position(call, await call.body())
-    await desk.replay(call.engine.store.journal.oldest - 1 if position is None else position)
-    return call.json(view(desk))
+    await subscription.replay(call.engine.store.journal.oldest - 1 if position is None else position)
+    return call.json(view(subscription))
 
 
 async def acknowledge(call: Call) -> web.StreamResponse:
     """POST subscriptions/X/ack: {"Ids": [event ids]}; answered when it is written down."""
     seqs = parse_ids((await call.body()).strings("Ids"), call.engine.store.journal.epochs)
-    await (await call.engine.subscriptions.desk(call.ref)).acknowledge(seqs)
+    await (await call.engine.subscriptions.named(call.ref)).acknowledge(seqs)
     return call.nothing()
 
 
@@ -84,7 +84,7 @@ async def events(call: Call) -> web.StreamResponse:
 
     With ?follow=0 it ends when nothing is left to deliver now.
     """
-    desk = await call.engine.subscriptions.desk(call.ref)
+    subscription = await call.engine.subscriptions.named(call.ref)
     follow = call.query.flag("follow", True)
     epochs = call.engine.store.journal.epochs
     compose, consumer = composer(epochs, platform.node()), Consumer()
@@ -92,7 +92,7 @@ async def events(call: Call) -> web.StreamResponse:
         try:
             while True:
                 try:
-                    found = await desk.take(consumer, wire.HEARTBEAT if follow else 0)
+                    found = await subscription.take(consumer, wire.HEARTBEAT if follow else 0)
                 except Gone as e:
                     await notice(out, False, {"type": "gone", "oldest": e.oldest, "message": e.message})
                     continue
@@ -102,24 +102,24 @@ async def events(call: Call) -> web.StreamResponse:
                     lines = (b'%b,"attempt":%d}\n' % (compose(one.row)[:-1], one.attempt) for one in found)
                     await out.write(b"".join(lines))
                 elif follow:
-                    await heartbeat(out, False, epochs.cursor(desk.cursor))
+                    await heartbeat(out, False, epochs.cursor(subscription.cursor))
                 else:
                     break
         finally:
-            desk.leave(consumer)
+            subscription.leave(consumer)
     return out.response
 
 
-def view(desk: Desk) -> dict[str, Any]:
-    record = desk.record
+def view(subscription: LiveSubscription) -> dict[str, Any]:
+    record = subscription.record
     return {
         "Name": record.name,
         "Filters": record.filters,
         "AckDeadline": f"{record.ack_seconds:g}s",
         "Cursor": record.cursor,
         "Paused": record.paused,
-        "Lag": desk.lag,
-        "Outstanding": desk.outstanding,
+        "Lag": subscription.lag,
+        "Outstanding": subscription.outstanding,
         "Lost": record.lost,
         "CreatedAt": rfc3339(record.created_at),
     }
