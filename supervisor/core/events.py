@@ -4,7 +4,7 @@ Every state change is one of these, written in the same transaction as the chang
 `<Noun><PastVerb>`; the wire type is `TYPE`.  Adding a field needs a default, since the journal keeps old events.  The union
 `Fact` is closed: match on it and end in `typing.assert_never`.
 
-An `Event` is a fact in its envelope, CloudEvents 1.0 with the extensions seq, epoch and cause (DESIGN §4).
+An `Event` is a fact in its envelope, CloudEvents 1.0 with the extensions seq, epoch and cause (docs/events.md).
 """
 
 from __future__ import annotations
@@ -365,7 +365,7 @@ Fact = (
 
 
 class PreCreate(ContainerFact, frozen=True, kw_only=True):
-    """What gate handlers are asked about (DESIGN §4): not facts yet, so never in the journal.  A gate that raises refuses."""
+    """What gates are asked about (docs/design.md): not facts yet, so never in the journal.  A gate that raises refuses."""
 
     TYPE: ClassVar[str] = "pre-create"
 

@@ -1,8 +1,8 @@
 """The seccomp filter that containers run under, compiled once and kept in a file.  Daemon side; the child only installs it.
 
-The set of system calls follows docker's default profile (FIELD §6.1): an allow list, some calls by argument, some only
-with a capability.  What is not listed fails with EPERM; what this table is too old to know fails with ENOSYS, so that the
-C library falls back instead of giving up.
+The set of system calls follows docker's default profile (moby profiles/seccomp/default.json, read 2026-08): an allow list,
+some calls by argument, some only with a capability.  What is not listed fails with EPERM; what this table is too old to know
+fails with ENOSYS, so that the C library falls back instead of giving up.
 """
 
 from __future__ import annotations

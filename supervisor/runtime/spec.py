@@ -1,6 +1,6 @@
 """From a container's record to the ShimSpec its shim is given.  Pure: paths are composed, never touched.
 
-Defaults follow docker's (moby daemon/pkg/oci, read 2026-08; FIELD §6.1): masked and read-only paths.
+Defaults follow docker's (moby daemon/pkg/oci, read 2026-08): masked and read-only paths.
 """
 
 from __future__ import annotations

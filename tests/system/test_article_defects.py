@@ -1,4 +1,4 @@
-"""The thirteen defects of the article's program, each as a test that our supervisor has not got it."""
+"""The defects of the article's program (docs/design.md), each as a test that our supervisor has not got it."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_13_arguments_stay_apart(lab: Lab) -> None:
 
 
 def test_a_network_with_living_containers_is_not_removed(lab: Lab) -> None:
-    """The article's program deleted the bridge under them (FIELD §1.1, 13)."""
+    """The article's program deleted the bridge under them."""
     lab.hawse("network", "create", "used")
     lab.hawse("run", "-d", "--name", "box", "--network", "used", "busybox", "sleep", "100")
     assert lab.hawse("network", "rm", "used", check=False).code == 1
@@ -215,7 +215,7 @@ def test_a_network_with_living_containers_is_not_removed(lab: Lab) -> None:
 
 
 def test_a_published_port_answers_on_the_host_itself(lab: Lab) -> None:
-    """There: only PREROUTING was written (FIELD §1.1, 4)."""
+    """There: only PREROUTING was written."""
     lab.hawse("run", "-d", "--name", "web", "-p", "8080:80", "busybox", "httpd", "-f", "-p", "80", "-h", "/www")
     for address in ("127.0.0.1", HOST):
         assert eventually(lambda a=address: lab.host.get(a, 8080, "/index.html"))  # type: ignore[misc]

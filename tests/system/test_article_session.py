@@ -1,4 +1,4 @@
-"""The session of the article that this project grew out of, typed as it is there, and the world after it."""
+"""The session of the article that this project grew out of (docs/design.md), typed as it is there, and the world after it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a container sees and may do by default, looked at from inside and from outside (FIELD §6)."""
+"""What a container sees and may do by default, from inside and from outside.  docs/security.md has the faults by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules about what may import what (STYLE §6 rules 1–4), checked on the sources.  Floors and circles: test_rooms.py."""
+"""The rules about what may import what (docs/contributing.md), checked on the sources.  Floors and circles: test_rooms.py."""
 
 from __future__ import annotations
 

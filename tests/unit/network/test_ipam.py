@@ -62,14 +62,14 @@ def test_a_freed_address_rests_until_the_others_have_been_given() -> None:
 
 
 def test_large_subnets_do_not_overflow_an_octet() -> None:
-    """FIELD §1.1 defect 8."""
+    """The article's program handed out the broadcast address, and ran over the last octet."""
     subnet, gateway = IPv4Network("10.0.0.0/16"), IPv4Address("10.0.0.1")
     assert ipam.allocate(subnet, gateway, (), hint=IPv4Address("10.0.0.255")) == IPv4Address("10.0.1.0")
     assert ipam.allocate(subnet, gateway, (), hint=IPv4Address("10.0.255.254")) == IPv4Address("10.0.0.2")
 
 
 def test_the_arguments_are_not_changed() -> None:
-    """FIELD §1.1 defect 9."""
+    """The article's program changed the shared gateway when it released an address."""
     taken = {IPv4Address("10.0.0.2")}
     ipam.allocate(IPv4Network("10.0.0.0/24"), IPv4Address("10.0.0.1"), taken)
     assert taken == {IPv4Address("10.0.0.2")}

@@ -25,7 +25,7 @@ def test_a_veth_fits_and_is_recognised(container: str, network: str, instance: s
 
 
 def test_a_thousand_veths_do_not_clash() -> None:
-    """STYLE §4 defect 5: five digits of a random number clash at about 370."""
+    """The article's program: five digits of a random number clash at about 370."""
     made = {names.veth(f"{n:064x}", network, "abcd") for n in range(10_000) for network in ("one", "two")}
     assert len(made) == 20_000
 

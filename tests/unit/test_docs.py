@@ -1,0 +1,87 @@
+"""What docs and docstrings name is there: files, tests, pages.  And nothing is cited that a reader has not got."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from functools import cache
+
+import pytest
+
+from tests.unit.import_graph import REPOSITORY
+
+PATH = re.compile(r"(?<![\w./*{}<>-])((?:[a-z_0-9]+/)*[a-z_0-9]+\.(?:py|md))\b(?!\.)")
+TEST = re.compile(r"([a-z_0-9/]+\.py)::(\w+)")
+LINK = re.compile(r"\]\(([^)#:\s]+)(#[^)]*)?\)")
+OUTSIDE = re.compile(r"\b[A-Z]{4,}(?:\.md)? §")
+TREES = ("supervisor", "handlers", "cli", "tests", "docs", "examples", "script")
+FOREIGN = {"layer.md"}
+"""A file of the OCI image specification."""
+
+
+@cache
+def files() -> frozenset[str]:
+    found = [path for top in TREES for path in (REPOSITORY / top).rglob("*") if "__pycache__" not in path.parts]
+    return frozenset(str(path.relative_to(REPOSITORY)) for path in [*found, *REPOSITORY.glob("*.*")] if path.is_file())
+
+
+PAGES = sorted(name for name in files() if name.endswith(".md"))
+SOURCES = sorted(name for name in files() if name.endswith(".py"))
+
+
+def prose(name: str) -> Iterator[str]:
+    """A page as it is; of a source file the docstrings and comments."""
+    text = (REPOSITORY / name).read_text()
+    if name.endswith(".md"):
+        yield text
+        return
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.value.value
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string
+
+
+def exists(named: str) -> bool:
+    return named in FOREIGN or any(name == named or name.endswith(f"/{named}") for name in files())
+
+
+@pytest.mark.parametrize("name", [*PAGES, *SOURCES])
+def test_every_file_that_is_named_exists(name: str) -> None:
+    assert not [named for text in prose(name) for named in PATH.findall(text) if not exists(named)]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_link_leads_somewhere(name: str) -> None:
+    here = (REPOSITORY / name).parent
+    assert not [link for link, _ in LINK.findall((REPOSITORY / name).read_text()) if not (here / link).exists()]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_test_that_is_named_exists(name: str) -> None:
+    for path, test in TEST.findall((REPOSITORY / name).read_text()):
+        texts = [(REPOSITORY / file).read_text() for file in files() if f"/{file}".endswith(f"/{path}")]
+        assert any(f"def {test}(" in text for text in texts), f"{path}::{test}"
+
+
+def test_no_document_is_cited_that_is_not_here() -> None:
+    assert not [f"{name}: {text[:80]}" for name in (*PAGES, *SOURCES) for text in prose(name) if OUTSIDE.search(text)]
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    reached, todo = {"README.md"}, ["README.md"]
+    while todo:
+        name = todo.pop()
+        for link, _ in LINK.findall((REPOSITORY / name).read_text()):
+            target = (REPOSITORY / name).parent.joinpath(link).resolve()
+            if target.is_dir():
+                target /= "README.md"
+            page = str(target.relative_to(REPOSITORY))
+            if page in PAGES and page not in reached:
+                reached.add(page)
+                todo.append(page)
+    assert reached == set(PAGES)
