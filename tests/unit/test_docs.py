@@ -15,7 +15,7 @@ from tests.unit.import_graph import REPOSITORY
 
 PATH = re.compile(r"(?<![\w./*{}<>-])((?:[a-z_0-9]+/)*[a-z_0-9]+\.(?:py|md))\b(?!\.)")
 TEST = re.compile(r"([a-z_0-9/]+\.py)::(\w+)")
-LINK = re.compile(r"\]\(([^)#:\s]+)(#[^)]*)?\)")
+LINK = re.compile(r"\]\(([^)#:\s]*)(#[^)]*)?\)")
 OUTSIDE = re.compile(r"\b[A-Z]{4,}(?:\.md)? §")
 TREES = ("supervisor", "handlers", "cli", "tests", "docs", "examples", "script")
 FOREIGN = {"layer.md"}
@@ -57,8 +57,17 @@ def test_every_file_that_is_named_exists(name: str) -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_link_leads_somewhere(name: str) -> None:
-    here = (REPOSITORY / name).parent
-    assert not [link for link, _ in LINK.findall((REPOSITORY / name).read_text()) if not (here / link).exists()]
+    page = REPOSITORY / name
+    for link, anchor in LINK.findall(page.read_text()):
+        target = page.parent / link if link else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), f"{link}{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Of its headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {"#" + re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("name", PAGES)
