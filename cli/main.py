@@ -30,7 +30,7 @@ def main() -> int:
 
 
 def run(argv: list[str]) -> int:
-    """One command line; the exit code."""
+    """Run one command line and return its exit code."""
     try:
         return _dispatch(argv)
     except Failure as e:
@@ -119,7 +119,7 @@ def _run(path: str, entry: tuple[str, str, str], arguments: list[str], flags: di
 
 
 def _global_flags(argv: list[str], everywhere: bool = False) -> tuple[dict[str, str], bool, list[str]]:
-    """What chooses the daemon, before the verb (or wherever it stands, for `hawse daemon`)."""
+    """Split off what chooses the daemon, before the verb (or wherever it stands, for `hawse daemon`)."""
     flags: dict[str, str] = {}
     autostart = True
     rest: list[str] = []

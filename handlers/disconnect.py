@@ -52,7 +52,7 @@ async def _pull(event: Event, network: Network, endpoint: Endpoint, parts: Parts
 
 
 async def _hand_over(event: Event, gone: Endpoint, parts: Parts) -> None:
-    """What went through that cable takes another one, as with Docker: published ports and the default route."""
+    """Let what went through that cable take another one, as with Docker: published ports and the default route."""
     is_routed = parts.network.is_routed
 
     def choose(tx: Tx) -> tuple[Network, Endpoint] | None:
@@ -93,7 +93,7 @@ def _disconnected(event: Event, endpoint: Endpoint, tx: Tx) -> None:
 
 
 def _row(tx: Tx, endpoint: Endpoint) -> Endpoint | None:
-    """As it is now: its ports may have become another's, and `record` may have been told only now that it is plugged in."""
+    """Return it as it is now: ports may have become another's, and `record` may only now be told that it is plugged in."""
     for now in tx.endpoints(endpoint.container_id):
         if replace(now, ports=endpoint.ports, connected_at=endpoint.connected_at) == endpoint:
             return now

@@ -26,7 +26,7 @@ OVERTAKEN = (events.ContainerStarted.TYPE, events.ContainerStartFailed.TYPE, eve
 
 
 def wants_restart(container: Container) -> bool:
-    """Whether the policy starts it again after this exit.  That engine or machine end is no failure of it."""
+    """Tell whether the policy starts it again after this exit.  That engine or machine end is no failure of it."""
     policy, ended = container.config.restart, container.exit or Exit(code=None)
     if container.is_stopped_by_user:
         return False
@@ -95,14 +95,14 @@ async def start(event: Event, ctx: Context) -> None:
 
 
 def _is_due(tx: Tx, event: Event) -> bool:
-    """Whether it still waits, and for this event and not for a later one."""
+    """Tell whether it still waits, and for this event and not for a later one."""
     (latest,) = tx.last_events(event.subject, events.ContainerRestarting.TYPE, limit=1)
     container = tx.container(latest.fact.container.id) if isinstance(latest.fact, events.ContainerRestarting) else None
     return latest.seq == event.seq and container is not None and container.state is State.RESTARTING
 
 
 async def resume(event: Event, ctx: Context) -> None:
-    """As docker has it: a daemon that comes up starts what has `always`, whoever had stopped it before."""
+    """Start what docker would: a daemon that comes up starts what has `always`, whoever had stopped it before."""
 
     def schedule_stopped(tx: Tx) -> None:
         for container in tx.containers():

@@ -197,14 +197,14 @@ async def _parts(settings: Settings, rebuild_state: bool) -> AsyncIterator[Parts
 
 
 def _raise_descriptor_limit() -> None:
-    """As many descriptors as may be had: containers, clients and pending questions of containers have one or more each."""
+    """Let us have as many descriptors as may be had: each container, client and pending question has one or more."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @contextlib.contextmanager
 def _only_one(config: Config) -> Iterator[None]:
-    """One daemon per state directory and per run directory.  Raises Unavailable naming the one that is there."""
+    """Be the one daemon of a state directory and of a run directory.  Raises Unavailable naming the one that is there."""
     with contextlib.ExitStack() as held:
         for directory, mode in ((config.root, 0o710), (config.run_dir, 0o755)):
             directory.mkdir(mode=mode, parents=True, exist_ok=True)

@@ -93,7 +93,7 @@ class Engine:
         return [c for c in await self.store.read(lambda tx: tx.containers()) if not c.is_leaving]
 
     async def endpoints(self, container_id: ContainerId | None = None) -> list[Endpoint]:
-        """What is plugged in, as recorded."""
+        """Return what is plugged in, as recorded."""
         found = await self.store.read(lambda tx: tx.endpoints(container_id))
         return [endpoint for endpoint in found if endpoint.connected_at]
 
@@ -132,7 +132,7 @@ class Engine:
         by_engine: bool = False,
         verb: Verb = Verb.STOP,
     ) -> None:
-        """Its stop signal, then SIGKILL after `timeout` seconds (-1 never).  Raises NotModified when it does not run.
+        """Send its stop signal, then SIGKILL after `timeout` seconds (-1 never).  Raises NotModified when it does not run.
 
         By the engine it counts as no user's wish and no failure: `always` and `unless-stopped` will start it again.
         """
@@ -223,7 +223,7 @@ class Engine:
             return updated
 
     async def connect(self, ref: str, network_ref: str, request: EndpointRequest) -> None:
-        """One more network; a running container is plugged in at once."""
+        """Connect it to one more network; a running container is plugged in at once."""
         network = await self.networks.find(network_ref)
         async with serial(self.parts, ref) as container:
             joined = await cabling.connect(self.parts, self.dispatcher, container, network, request)
@@ -277,7 +277,7 @@ class Engine:
         raise Conflict(f"container {container.name} is started again each time it is ended for its removal")
 
     async def remove_ended(self, container_id: ContainerId) -> None:
-        """What `--rm` promised, or a removal that is under way.  Nothing is left to do when it is gone or runs again."""
+        """Do what `--rm` promised, or a removal that is under way.  Nothing is left to do when it is gone or runs again."""
         try:
             async with self._restarts.hold(container_id), serial(self.parts, container_id) as container:
                 if container.state.is_alive:
@@ -379,7 +379,7 @@ class Engine:
         await self._shim(container).resize(rows, cols)
 
     async def audit(self, *, repair: bool = False) -> list[Action]:
-        """What is off between records and world; with `repair` it is put right first and told as it was."""
+        """Return what is off between records and world; with `repair` it is put right first and told as it was."""
         actions = await repairs.audit(self.parts)
         if repair:
             for action in actions:

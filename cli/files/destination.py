@@ -49,7 +49,7 @@ class Destination:
 
     @property
     def special(self) -> str:
-        """What is there when it is neither a regular file nor a directory."""
+        """Return what is there when it is neither a regular file nor a directory."""
         return "" if self.found is None else _SPECIAL.get(stat.S_IFMT(self.found.st_mode), "")
 
     @property
@@ -134,7 +134,7 @@ def _refuse_planted(path: str, directory: int, link: os.stat_result) -> None:
 
 
 def _compare(path: str, found: os.stat_result | None) -> None:
-    """What the kernel comes to must be what we came to: the text of a link in /proc need not be where it leads.
+    """Check that the kernel comes to what we came to: the text of a link in /proc need not be where it leads.
 
     Raises NotADirectoryError for a slash behind what is none.
     """

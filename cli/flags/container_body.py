@@ -87,7 +87,7 @@ def attached_streams(options: Options) -> frozenset[str]:
 
 
 def environment(options: Options) -> list[str]:
-    """Of --env-file, then of --env; a name alone passes on this process's value, or nothing."""
+    """Return that of --env-file, then of --env; a name alone passes on this process's value, or nothing."""
     wanted = [line for path in options.env_file for line in _lines(path, "environment variable")] + options.env
     return [
         entry if "=" in entry else f"{entry}={os.environ[entry]}"

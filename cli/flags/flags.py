@@ -44,7 +44,7 @@ class Flag:
         self.aliases, self.hidden, self.completes = aliases, hidden, completes
 
     def spelled(self) -> str:
-        """As error messages name it: `-m, --memory`."""
+        """Return it as error messages name it: `-m, --memory`."""
         return f"-{self.short}, --{self.name}" if self.short else f"--{self.name}"
 
 

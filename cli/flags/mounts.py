@@ -101,7 +101,7 @@ def _boolean(value: str, key: str) -> bool:
 
 
 def _comma_separated(text: str) -> list[str]:
-    """As a line of CSV: a part in double quotes may hold commas."""
+    """Split it as a line of CSV: a part in double quotes may hold commas."""
     if '"' not in text:
         return text.split(",")
     import csv

@@ -53,7 +53,7 @@ def _mark_of(path: str) -> str | None:
 
 
 def missing_directories(paths: Iterable[str]) -> list[str]:
-    """Those directories among `paths` and above them that are not there, the upper ones first."""
+    """Return those directories among `paths` and above them that are not there, the upper ones first."""
     missing: list[str] = []
     for path in paths:
         above = []
@@ -65,7 +65,7 @@ def missing_directories(paths: Iterable[str]) -> list[str]:
 
 
 def not_writable(path: str) -> str:
-    """Why nothing can be made at that path, "" when it can: something above it is in the way, or is read-only."""
+    """Return why nothing can be made at that path, "" when it can: something above it is in the way, or is read-only."""
     directory = os.path.dirname(path)
     while not os.path.lexists(directory):
         directory = os.path.dirname(directory)
@@ -113,7 +113,7 @@ def remove_ours(path: str, manifest: Manifest) -> bool:
 
 
 def _partial(path: str) -> str:
-    """Where a write that was killed leaves its beginning, for the next one; hidden from all who list directories."""
+    """Return where a write that was killed leaves its beginning, for the next one; hidden from all who list directories."""
     return f"{os.path.dirname(path)}/.{os.path.basename(path)}.hawse-new"
 
 

@@ -17,7 +17,7 @@ def exists() -> bool:
 
 
 def problem() -> str:
-    """Why the group cannot be used as it is or be made, "" when it can."""
+    """Return why the group cannot be used as it is or be made, "" when it can."""
     entry = _entry()
     if entry is None:
         return "" if shutil.which("groupadd") else "there is no groupadd to make the group hawse with: install it"

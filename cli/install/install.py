@@ -63,7 +63,7 @@ def _claim(items: tuple[Item, ...], before: Manifest | None) -> Manifest:
 
 
 def _make(items: tuple[Item, ...], seen: Mapping[str, Found], manifest: Manifest) -> list[str]:
-    """What was changed by it: paths, and the group's name."""
+    """Make it and return what was changed by it: paths, and the group's name."""
     changed = []
     if not group.exists():
         group.make()
@@ -122,7 +122,7 @@ def _settle_units(context: Context, changed: list[str], *, enable: bool, now: bo
 
 
 def _version(context: Context) -> str:
-    """Of the daemon that runs, "" when none answers."""
+    """Return the version of the daemon that runs, "" when none answers."""
     try:
         return str(context.client.get("/version")["Version"])
     except Failure:

@@ -66,7 +66,7 @@ def _command(path: str, entry: Entry) -> Iterator[str]:
 
 
 def escape(text: str) -> str:
-    """One paragraph of plain text as a line that means just that: groff(7), "Escape Sequences" and "Control Lines"."""
+    """Return one paragraph of plain text as a line that means just that: groff(7), "Escape Sequences" and "Control Lines"."""
     line = " ".join(text.split()).replace("\\", "\\(rs").replace("-", "\\-")
     line = "".join(letter if letter.isascii() else f"\\[u{ord(letter):04X}]" for letter in line)
     return f"\\&{line}" if line.startswith((".", "'")) else line

@@ -16,7 +16,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9/._+@=-]+\Z")
 
 
 def program() -> str:
-    """Its absolute path, from the record that pip leaves: `argv[0]` may be anything.  Raises Failure."""
+    """Return its absolute path, from the record that pip leaves: `argv[0]` may be anything.  Raises Failure."""
     for record in distributions(name="hawse"):  # beside a source tree there is a second one, which knows no program
         for file in record.files or ():
             if file.name == "hawse" and file.parent.name == "bin":
@@ -25,7 +25,7 @@ def program() -> str:
 
 
 def program_problems(path: str) -> list[str]:
-    """Why root's units cannot execute it; [] when they can."""
+    """Return why root's units cannot execute it; [] when they can."""
     problems = []
     if not _PLAIN.match(path):
         problems.append(f"{path!r}: a unit cannot name this path plainly; make the virtual environment elsewhere")
@@ -46,7 +46,7 @@ def program_problems(path: str) -> list[str]:
 
 
 def _not_roots(path: str) -> str:
-    """Whether somebody else than root can write it, or swap it in one of its directories; a sticky one (/tmp) will do."""
+    """Say whether somebody else than root can write it, or swap it in one of its directories; a sticky one (/tmp) will do."""
     while True:
         try:
             status = os.stat(path)

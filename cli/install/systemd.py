@@ -22,7 +22,7 @@ def is_running() -> bool:
 
 
 def problems() -> list[str]:
-    """Why the units cannot be what systemd runs."""
+    """Return why the units cannot be what systemd runs."""
     masked = [name for name in UNITS if os.path.realpath(f"{_OVERRIDES}/{name}") == "/dev/null"]
     return [f"{name} is masked: `systemctl unmask {name}`, then again" for name in masked]
 
@@ -33,7 +33,7 @@ def overrides() -> list[str]:
 
 
 def main_pid() -> str:
-    """Of the daemon that the unit runs, "" when there is none."""
+    """Return the pid of the daemon that the unit runs, "" when there is none."""
     pid = _systemctl("show", "--property=MainPID", "--value", UNITS[-1]).strip()
     return "" if pid == "0" else pid
 

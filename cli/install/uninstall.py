@@ -63,7 +63,7 @@ def _stop(context: Context) -> None:
 
 
 def _running(context: Context) -> int:
-    """How many containers run, as far as a daemon tells."""
+    """Return how many containers run, as far as a daemon tells."""
     try:
         return len(context.client.get("/containers/json"))
     except Failure:

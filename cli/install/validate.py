@@ -18,7 +18,7 @@ from hawse.cli.wire.running import holder
 def validate(
     context: Context, program: str, items: tuple[Item, ...], before: Manifest | None, *, now: bool
 ) -> Mapping[str, Found]:
-    """What is at the path of each item.  Raises Failure that names everything that is in the way."""
+    """Return what is at the path of each item.  Raises Failure that names everything that is in the way."""
     problems = program_problems(program)
     seen = {}
     for item in items:

@@ -76,7 +76,7 @@ def _chaos(_: Context, options: Options, __: list[str]) -> int:
 
 
 def visit(lab: Lab, timeout: float = PATIENCE) -> tuple[int, list[str]]:
-    """How many servers have survived, and those of them that no client can reach."""
+    """Return how many servers have survived, and those of them that no client can reach."""
     waiting = servers(lab)
     count = len(waiting)
     deadline = time.monotonic() + timeout
@@ -125,7 +125,7 @@ def clear(lab: Lab) -> list[str]:
 
 
 def audit(lab: Lab) -> list[str]:
-    """What the daemon itself finds to be off, given a moment to put it right."""
+    """Return what the daemon itself finds to be off, given a moment to put it right."""
     deadline = time.monotonic() + PATIENCE
     while True:
         _, body = lab.daemon.request("GET", "/hawse/v1/audit")

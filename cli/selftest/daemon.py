@@ -30,7 +30,7 @@ class Daemon:
 
     @property
     def pid(self) -> int:
-        """Of whoever listens on the API socket.  Raises OSError when nobody does."""
+        """Return that of whoever listens on the API socket.  Raises OSError when nobody does."""
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(str(self.socket_path))
             credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
@@ -88,7 +88,7 @@ class Daemon:
                 return False
 
     def request(self, method: str, path: str, body: object = None, *, timeout: float = PATIENCE) -> tuple[int, bytes]:
-        """One API request past the command line: status and body."""
+        """Send one API request past the command line; return status and body."""
         connection = http.client.HTTPConnection("hawse")
         connection.sock = socket.socket(socket.AF_UNIX)
         try:
@@ -120,7 +120,7 @@ class Daemon:
             os.close(pidfd)
 
     def wait_dead(self, timeout: float = PATIENCE) -> None:
-        """Until the one that was started last has ended by itself (a crash point)."""
+        """Wait until the one that was started last has ended by itself (a crash point)."""
         assert self._process is not None
         self._process.wait(timeout)
 

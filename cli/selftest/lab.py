@@ -212,7 +212,7 @@ class Lab:
         return self.run(["hawse", *args], input=input, timeout=timeout, check=check, env=env, cwd=cwd)
 
     def inspect(self, ref: str) -> dict[str, Any]:
-        """What `hawse inspect` says about one object."""
+        """Return what `hawse inspect` says about one object."""
         (shown,) = json.loads(self.hawse("inspect", ref).out)
         assert isinstance(shown, dict)
         return shown
@@ -256,7 +256,7 @@ class Lab:
         raise AssertionError("the lab does not come to rest")
 
     def leaks(self, before: Snapshot, timeout: float = PATIENCE) -> list[str]:
-        """What differs from `before`, one readable line each, once it stops changing for the better or time is up."""
+        """Return what differs from `before`, one readable line each, once it stops changing for the better or time is up."""
         deadline = time.monotonic() + timeout
         while (lines := self.snapshot().difference(before)) and time.monotonic() < deadline:
             time.sleep(0.05)  # the kernel and the daemon finish on their own: no event covers all of it
@@ -264,7 +264,7 @@ class Lab:
 
 
 def thaw(name: str) -> None:
-    """What is paused takes its SIGKILL only when it is thawed (freezer-subsystem.rst, of cgroup v1)."""
+    """Thaw everything: what is paused takes its SIGKILL only when it is thawed (freezer-subsystem.rst, of cgroup v1)."""
     for state in Path("/sys/fs/cgroup").glob(f"*/{name}/*/freezer.state"):
         try:
             state.write_text("THAWED")

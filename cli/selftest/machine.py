@@ -84,7 +84,7 @@ class Machine:
             connection.close()
 
     def reaches(self, address: str, port: int, *, timeout: float = 1) -> bool:
-        """Whether a TCP connection from here succeeds; a refusal or silence is no."""
+        """Tell whether a TCP connection from here succeeds; a refusal or silence is no."""
         try:
             self.connect(address, port, timeout=timeout).close()
         except OSError:

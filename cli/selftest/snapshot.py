@@ -120,7 +120,7 @@ def ruleset(world: World) -> Counter[str]:
 
 
 def compact(value: Any) -> str:
-    """One line of JSON without what the kernel counts on its own."""
+    """Return one line of JSON without what the kernel counts on its own."""
 
     def bare(x: Any) -> Any:
         if isinstance(x, dict):

@@ -96,7 +96,7 @@ class Storm:
             self._over.set()
 
     def _nurse(self) -> None:
-        """What systemd does: starts it again."""
+        """Do what systemd does: start it again."""
         while self.pause(0.02):
             if self.lab.daemon.ended is not None:
                 self._revive()

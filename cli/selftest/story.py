@@ -19,7 +19,7 @@ PREFIX = "container/"
 
 
 def anomalies(database: Path, after: int = 0) -> list[str]:
-    """What is wrong with the events after that number; empty when nothing is."""
+    """Return what is wrong with the events after that number; empty when nothing is."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=30)) as connection:
         rows = connection.execute("SELECT seq, type, subject, json FROM events WHERE seq > ? ORDER BY seq", (after,))
         events = rows.fetchall()
@@ -47,7 +47,7 @@ class Life:
         self._plugged: set[str] = set()
 
     def take(self, kind: str, fact: dict[str, Any]) -> Iterator[str]:
-        """What is wrong with this being the next event."""
+        """Return what is wrong with this being the next event."""
         if self._removed:
             yield "after its removal"
         if kind == "container.created":

@@ -39,7 +39,7 @@ def _name(event: dict[str, Any]) -> str:
 
 
 def _detail(event: dict[str, Any]) -> str:
-    """What is particular to its type, as `name=value` pairs."""
+    """Return what is particular to its type, as `name=value` pairs."""
     data = event["data"]
     found: dict[str, object] = {}
     if endpoint := data.get("endpoint"):

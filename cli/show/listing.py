@@ -42,7 +42,7 @@ def together(
     *,
     missing_is_fine: bool = False,
 ) -> int:
-    """One request for every name, many at a time; the names that went well are printed in their order."""
+    """Send one request for every name, many at a time; the names that went well are printed in their order."""
     failed = False
     for name, answer in zip(names, context.client.together(map(request, names)), strict=True):
         if isinstance(answer, ApiError):

@@ -164,7 +164,7 @@ def _pipeline(tokens: Sequence[Token], dot: Any, scope: Scope) -> tuple[Any, Seq
 
 
 def _command(tokens: Sequence[Token], dot: Any, scope: Scope, piped: list[Any]) -> tuple[Any, Sequence[Token]]:
-    """One function or value with its arguments; what was piped comes last."""
+    """Run one function or value with its arguments; what was piped comes last."""
     if not tokens:
         raise _wrong("missing value for command")
     function: Callable[..., Any] | None = None

@@ -14,7 +14,7 @@ _VERB = re.compile(r"%([-+ 0#]*)(\d+)?(?:\.(\d+))?([a-zA-Z%])")
 
 
 def shown(value: Any) -> str:
-    """As Go prints a value: `map[a:1 b:2]`, `[x y]`, `true`, `<no value>`."""
+    """Return it as Go prints a value: `map[a:1 b:2]`, `[x y]`, `true`, `<no value>`."""
     match value:
         case None:
             return "<no value>"

@@ -54,7 +54,7 @@ def _archive(container: str) -> str:
 
 
 def _stat(context: Context, container: str, path: str) -> dict[str, Any]:
-    """What is at that path inside.  Raises ApiError (404: nothing, or no such container)."""
+    """Return what is at that path inside.  Raises ApiError (404: nothing, or no such container)."""
     with context.client.open("HEAD", _archive(container), {"path": path}) as response:
         return _path_stat(response)
 
@@ -65,7 +65,7 @@ def _path_stat(response: Response) -> dict[str, Any]:
 
 
 def _linked(context: Context, container: str, path: str) -> tuple[str, dict[str, Any]]:
-    """Where a link at the end of the path leads."""
+    """Return where a link at the end of the path leads."""
     found = _stat(context, container, path)
     if found["mode"] & _LINK and found.get("linkTarget"):
         path = posixpath.normpath(posixpath.join(posixpath.dirname(path.rstrip("/")), found["linkTarget"]))
@@ -103,7 +103,7 @@ def _followed(context: Context, options: Options, container: str, path: str) -> 
 
 
 def _destination(local: str) -> Destination:
-    """Where to write.  Raises Failure for what a copy cannot take the place of."""
+    """Return where to write.  Raises Failure for what a copy cannot take the place of."""
     from hawse.cli.files.destination import resolve
 
     try:
@@ -118,7 +118,7 @@ def _destination(local: str) -> Destination:
 
 
 def _place(there: Destination, local: str, base: str, is_directory: bool, content_only: bool) -> str | None:
-    """What the top entry is called in the destination's directory; None: its content goes there.  Raises Failure."""
+    """Return what the top entry is called in the destination's directory; None: its content goes there.  Raises Failure."""
     if there.is_directory:
         there.enter()
         return None if is_directory and content_only else base

@@ -47,7 +47,7 @@ def _native(context: Context, options: Options) -> int:
 
 
 def _once(context: Context, options: Options, show: Callable[[bytes, dict[str, Any]], None]) -> tuple[int, int]:
-    """One stream to its end: how many events came, and the exit code of the first --exec that failed."""
+    """Follow one stream to its end; return how many events came, and the exit code of the first --exec that failed."""
     seen = failed = 0
     for line, event in _read(context, options):
         if event["type"] == "gone":
@@ -92,7 +92,7 @@ def expressions(pairs: list[tuple[str, str]]) -> list[str]:
 
 
 def printer(format: str) -> Callable[[bytes, dict[str, Any]], None]:
-    """What shows one event: a line of a table, or its document."""
+    """Return what shows one event: a line of a table, or its document."""
     if format == "table" or (not format and sys.stdout.isatty()):
         colour = coloured()
         return lambda line, event: print(table_line(event, colour), flush=True)

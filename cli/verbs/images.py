@@ -63,7 +63,7 @@ def _ls(context: Context, options: Options, names: list[str]) -> int:
 
 
 def _rows(one: dict[str, Any], now: float, truncate: bool) -> list[dict[str, Any]]:
-    """One for each name that the image has."""
+    """Return one for each name that the image has."""
     labels = one.get("Labels") or {}
     rest = {
         "ID": short_id(one["Id"]) if truncate else one["Id"],

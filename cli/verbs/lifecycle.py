@@ -49,7 +49,7 @@ def _rm(context: Context, options: Options, names: list[str]) -> int:
 
 
 def wait_for_end(context: Context, names: list[str]) -> int:
-    """Until each has ended; prints their exit codes."""
+    """Wait until each has ended and print their exit codes."""
     from hawse.cli.errors import Disconnected
     from hawse.cli.wire.foreground import exit_code_after_restart, status
 

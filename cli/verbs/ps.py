@@ -66,7 +66,7 @@ def _ps(context: Context, options: Options, _: list[str]) -> int:
 
 
 def row(one: dict[str, Any], now: float, truncate: bool) -> dict[str, Any]:
-    """One container of the list as the fields of a template."""
+    """Show one container of the list as the fields of a template."""
     labels = one.get("Labels") or {}
     networks = (one.get("NetworkSettings") or {}).get("Networks") or {}
     mounts = [m.get("Name") or m.get("Source") or "" for m in one.get("Mounts") or ()]

@@ -53,7 +53,7 @@ def _stats(context: Context, options: Options, names: list[str]) -> int:
 
 
 def _follow(client: Client, names: list[str], options: Options) -> int:
-    """One stream for each container; the screen is drawn anew when all have said something."""
+    """Follow one stream for each container; the screen is drawn anew when all have said something."""
     with contextlib.ExitStack() as stack:
         streams: dict[int, tuple[str, Response]] = {}
         for name in names:
@@ -100,7 +100,7 @@ def _draw(rows: list[dict[str, Any]], format: str) -> None:
 
 
 def row(name: str, sample: dict[str, Any], truncate: bool) -> dict[str, Any]:
-    """One sample of the API as the fields of a template."""
+    """Show one sample of the API as the fields of a template."""
     memory = sample.get("memory_stats") or {}
     used, limit = memory_in_use(memory), memory.get("limit") or 0
     networks = (sample.get("networks") or {}).values()
@@ -131,7 +131,7 @@ def memory_in_use(memory: dict[str, Any]) -> int:
 
 
 def cpu_percent(sample: dict[str, Any]) -> float:
-    """Of one CPU, so that two busy ones are 200 %."""
+    """Return the share of one CPU, so that two busy ones are 200 %."""
     now, before = sample.get("cpu_stats") or {}, sample.get("precpu_stats") or {}
     spent = _total(now) - _total(before)
     passed = (now.get("system_cpu_usage") or 0) - (before.get("system_cpu_usage") or 0)

@@ -92,7 +92,7 @@ def _info(context: Context, options: Options, _: list[str]) -> int:
 
 
 def _features(features: list[dict[str, Any]]) -> list[str]:
-    """What the kernel and the libraries offer, and what the lack of each costs."""
+    """Return what the kernel and the libraries offer, and what the lack of each costs."""
     colour = coloured()
     lines = []
     for feature in features:

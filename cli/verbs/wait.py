@@ -64,7 +64,7 @@ def _record(context: Context, name: str) -> dict[str, Any] | None:
 
 
 def _now(record: dict[str, Any], point: str) -> bool | None:
-    """Whether it is there already; None: not yet, False: it will not come."""
+    """Tell whether it is there already; None: not yet, False: it will not come."""
     container = record["container"]
     if record["removed"]:
         return True if point in ("exited", "removed") else None

@@ -30,7 +30,7 @@ def quote(text: str, safe: bytes = b"") -> str:
 
 
 def query_string(query: Mapping[str, object]) -> str:
-    """Of what is not None; booleans as 1 and 0, objects and lists as JSON (that is how `filters` travels)."""
+    """Make one of what is not None; booleans as 1 and 0, objects and lists as JSON (that is how `filters` travels)."""
     pairs = []
     for name, value in query.items():
         if value is None:
@@ -89,7 +89,7 @@ class Client:
         return self.call("DELETE", path, query)
 
     def call(self, method: str, path: str, query: Mapping[str, object], body: object = None) -> Any:
-        """One JSON answer.  Raises ApiError for a status of 400 and above."""
+        """Return one JSON answer.  Raises ApiError for a status of 400 and above."""
         with self.open(method, path, query, body) as response:
             return response.json()
 
@@ -104,7 +104,7 @@ class Client:
         content_type: str = wire.TAR,
         headers: Mapping[str, str] | None = None,
     ) -> Response:
-        """One answer whose body is read by the caller, who closes it.  Raises ApiError, NoDaemon."""
+        """Return one answer whose body is read by the caller, who closes it.  Raises ApiError, NoDaemon."""
         extra = dict(headers or {})
         if content is not None:
             extra |= {"Content-Type": content_type, "Transfer-Encoding": "chunked"}

@@ -37,7 +37,7 @@ def follow(client: Client, query: Mapping[str, object]) -> Iterator[tuple[bytes,
 
 
 def deliveries(client: Client, name: str, follow: bool) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    """What a subscription delivers, with the lines `gone` that say what it lost."""
+    """Return what a subscription delivers, with the lines `gone` that say what it lost."""
     path = f"{wire.NATIVE}/subscriptions/{quote(name)}/events"
     for line, event in _again(client, path, {"follow": follow}):
         if event["type"] != "heartbeat":

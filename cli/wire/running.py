@@ -41,7 +41,7 @@ def refuse_removed(run_dir: str, path: str) -> None:
 
 
 def _listens(path: str) -> bool:
-    """Whether a socket that was bound to this path listens, wherever its file is by now."""
+    """Tell whether a socket that was bound to this path listens, wherever its file is by now."""
     with open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as file:
         return any(
             fields[3] == _LISTENS and fields[-1] == path

@@ -54,7 +54,7 @@ class SignalQueue:
         return self._read
 
     def take(self) -> list[int]:
-        """Those that came since the last call, in order."""
+        """Return those that came since the last call, in order."""
         try:
             return [number for number in os.read(self._read, 4096) if number in self._numbers]
         except BlockingIOError:

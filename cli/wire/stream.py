@@ -138,7 +138,7 @@ class Stream:
         self._send()
 
     def _send(self) -> None:
-        """As much as the connection takes; after the last of it, the end of file."""
+        """Send as much as the connection takes; after the last of it, the end of file."""
         if not self._sending:
             self._to_program.clear()
             return
@@ -156,7 +156,7 @@ class Stream:
 
 
 def _piece(fd: int) -> int:
-    """How much can be written at once without waiting, after poll says that something can."""
+    """Return how much can be written at once without waiting, after poll says that something can."""
     try:
         mode = os.fstat(fd).st_mode
     except OSError:

@@ -117,7 +117,7 @@ class Stream:
         await self.response.write(data)
 
     def framed(self, data: bytes) -> bytes:
-        """As `write` would send it, for who writes to the transport itself."""
+        """Return it as `write` would send it, for who writes to the transport itself."""
         return b"%x\r\n%b\r\n" % (len(data), data) if self.response.chunked and data else data
 
     async def line(self, view: Any) -> None:

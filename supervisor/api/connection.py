@@ -158,7 +158,7 @@ class Connection(RequestHandler):
 
     @staticmethod
     def _request_size(data: bytes) -> int | None:
-        """How many bytes a request that may be hijacked has; None: not known yet; -1: it cannot be hijacked."""
+        """Return how many bytes a request that may be hijacked has; None: not known yet; -1: it cannot be hijacked."""
         if not data.startswith(_POST[: len(data)]):
             return -1
         line_end = data.find(b"\r\n")

@@ -47,7 +47,7 @@ def _told(route: Route) -> str:
 
 
 def _refusals(absent: list[Route]) -> Iterator[str]:
-    """One line for each reason."""
+    """Give one line for each reason."""
     reasons: dict[str, dict[str, list[str]]] = {}
     for route in absent:
         reasons.setdefault(route.absent, {}).setdefault(route.path, []).append(route.method)

@@ -51,7 +51,7 @@ class Route:
 
     @property
     def is_kept(self) -> bool:
-        """Whether its answer tells of a change that a power cut must not take back."""
+        """Tell whether its answer tells of a change that a power cut must not take back."""
         return self.method not in ("GET", "HEAD") and not self.passing
 
 

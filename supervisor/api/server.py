@@ -108,7 +108,7 @@ def _failed(call: Call, error: Exception) -> web.StreamResponse:
 
 
 def _told(error: Exception, request: str) -> HawseError:
-    """What a disk refuses is no secret and no mistake of ours; what else nobody expected is in the log."""
+    """Return what to show: a disk's refusal is no secret and no mistake of ours; what else nobody expected is in the log."""
     if isinstance(error, OSError) and error.errno and error.filename:
         return KernelError.of("file", error)
     return HawseError(f"internal error: {type(error).__name__}", hint=f"see the daemon's log, request {request}")

@@ -39,7 +39,7 @@ HEARTBEAT = 15.0
 
 
 def frame(stream: int, data: bytes) -> bytes:
-    """One frame of a multiplexed stream."""
+    """Return one frame of a multiplexed stream."""
     return FRAME.pack(stream, len(data)) + data
 
 

@@ -28,5 +28,5 @@ def working_on(event_id: str) -> Iterator[None]:
 
 
 def unrelated() -> None:
-    """From here on this task works on nothing in particular, whoever started it."""
+    """Forget the cause: from here on this task works on nothing in particular, whoever started it."""
     _CURRENT.set("")

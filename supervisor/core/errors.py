@@ -112,7 +112,7 @@ class KernelError(HawseError):
 
     @classmethod
     def of(cls, op: str, error: OSError) -> KernelError:
-        """What Python raised, with the path that it names."""
+        """Translate what Python raised, with the path that it names."""
         return cls(op, error.errno or 0, str(error.filename or ""))
 
 

@@ -261,7 +261,7 @@ class ContainerConfig(Record, frozen=True, kw_only=True):
 
     @property
     def published(self) -> tuple[PortBinding, ...]:
-        """What is published at a start: the ports asked for, and with --publish-all every other exposed one."""
+        """Return what is published at a start: the ports asked for, and with --publish-all every other exposed one."""
         if not (self.publish_all and self.endpoints):
             return self.ports
         named = {(binding.container_port, binding.proto) for binding in self.ports}
@@ -294,7 +294,7 @@ class Container(Record, frozen=True, kw_only=True):
 
     @property
     def public(self) -> State:
-        """Where it is in docker's words, which have none for a start that is under way: it is still what it was before."""
+        """Return its state in docker's words, which have none for a start that is under way: it is still what it was before."""
         if self.state is not State.STARTING:
             return self.state
         if self.restart_count:
@@ -303,7 +303,7 @@ class Container(Record, frozen=True, kw_only=True):
 
     @property
     def is_unfinished(self) -> bool:
-        """What a user asked is written down and not done: that it ends or, by `restart`, that it then starts again."""
+        """Tell whether what a user asked is written down and not done: that it ends or, by `restart`, then starts again."""
         restarts = self.is_asked_to(Verb.RESTART) and self.state is State.EXITED
         return self.wish is not None and self.wish.signal != 0 and (self.state.is_alive or restarts)
 
@@ -436,7 +436,7 @@ def encode(record: Record | Sequence[Record]) -> bytes:
 
 
 def decoder(kind: type[R]) -> msgspec.json.Decoder[R]:
-    """What reads `encode`'s JSON back; make it once per type.  Its decode() raises msgspec.ValidationError."""
+    """Return what reads `encode`'s JSON back; make it once per type.  Its decode() raises msgspec.ValidationError."""
     return msgspec.json.Decoder(kind, dec_hook=decode_hook)
 
 

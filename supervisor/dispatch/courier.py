@@ -63,7 +63,7 @@ class Courier:
             self._lanes.setdefault(job.subject, deque()).append(job)
 
     async def run(self) -> None:
-        """Until cancelled or stopped; nothing that the handler does ends it."""
+        """Run until cancelled or stopped; nothing that the handler does ends it."""
         self._running = True
         try:
             with self._scope:
@@ -146,7 +146,7 @@ class Courier:
         lane.append(job)
 
     async def _work(self, subject: str) -> None:
-        """One lane, until it is empty."""
+        """Work one lane until it is empty."""
         lane = self._lanes[subject]
         while lane:
             job = lane[0]

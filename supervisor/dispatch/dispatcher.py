@@ -112,7 +112,7 @@ class Dispatcher:
         return question
 
     async def wait_done(self, name: str, seq: int) -> None:
-        """Until that handler has dealt with the event (or given it up, or never wanted it)."""
+        """Wait until that handler has dealt with the event (or given it up, or never wanted it)."""
         await self._courier(name).ledger.wait_done(seq)
 
     async def retry(self, name: str, seq: int) -> None:

@@ -85,7 +85,7 @@ class Ledger:
         return job
 
     def is_known(self, seq: int) -> bool:
-        """Whether it has had a row since before the start and is not taken up yet."""
+        """Tell whether it has had a row since before the start and is not taken up yet."""
         return seq in self._known
 
     def skip(self, seq: int) -> list[Job]:
@@ -140,7 +140,7 @@ class Ledger:
             self._dirty.set()
 
     async def wait_room(self) -> None:
-        """Until fewer than WINDOW events are open: more are not read, the journal keeps them."""
+        """Wait until fewer than WINDOW events are open: more are not read, the journal keeps them."""
         while len(self._open) >= WINDOW:
             self._room = anyio.Event()
             await self._room.wait()
@@ -188,7 +188,7 @@ class Ledger:
                 log.info("handler_cursor_not_written", handler=self._name, reason=str(e))
 
     async def _flush(self) -> None:
-        """One transaction: rows for what waits behind a failure, no rows for what is done, the cursor past both."""
+        """Write one transaction: rows for what waits behind a failure, no rows for what is done, the cursor past both."""
         behind, undone = list(self._behind.values()), self._undone
         self._undone = []
         cursor = next((seq for seq in self._open if seq not in self._behind), self.position + 1) - 1

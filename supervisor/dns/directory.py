@@ -84,7 +84,7 @@ class Directory:
     # Questions.
 
     def asker(self, network: NetworkName, address: IPv4Address) -> Member | None:
-        """Who has that address on that network."""
+        """Return who has that address on that network."""
         return self._addresses.get((network, address))
 
     def addresses(self, network: NetworkName) -> list[IPv4Address]:
@@ -112,7 +112,7 @@ class Directory:
         return any(network.subnet and address in network.subnet for network in self.networks.values())
 
     def may_leave(self, asker: Member) -> bool:
-        """Whether other names are asked for on its behalf: not for those that are on internal networks only, or a
+        """Tell whether other names are asked for on its behalf: not for those that are on internal networks only, or a
         question would carry data out (CVE-2024-29018)."""
         return any(not self.networks[name].internal for name in asker.cables if name in self.networks)
 

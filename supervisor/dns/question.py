@@ -75,7 +75,7 @@ def respond(
 def _answered(
     directory: Directory, asker: Member, question: dns.rrset.RRset, answer: dns.message.Message, turn: int
 ) -> bool:
-    """Whether the question was about a name or an address of ours; then the answer is complete."""
+    """Tell whether the question was about a name or an address of ours; then the answer is complete."""
     if question.rdclass != dns.rdataclass.IN:
         return False
     if question.rdtype == dns.rdatatype.PTR and (address := _address(question.name)):

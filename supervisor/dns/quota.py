@@ -16,7 +16,7 @@ class Rate:
         self._buckets: dict[Hashable, tuple[float, float]] = {}  # asker → what was left, and when
 
     def take(self, asker: Hashable, now: float) -> bool:
-        """Whether it may have one more; then that is counted."""
+        """Tell whether it may have one more; then that is counted."""
         left = self._left(asker, now)
         if left < 1:
             return False
@@ -38,7 +38,7 @@ class Places:
         self._held: Counter[Hashable] = Counter()
 
     def take(self, asker: Hashable) -> bool:
-        """Whether there was one; then it is the asker's until `release`."""
+        """Tell whether there was one; then it is the asker's until `release`."""
         if self._held[asker] >= self._each or self._held.total() >= self._altogether:
             return False
         self._held[asker] += 1

@@ -68,7 +68,7 @@ class NameServer:
         self._opened, self._to_serve = anyio.create_memory_object_stream[Desk](float("inf"))
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Until cancelled; `started` is reported when every network of the records is served."""
+        """Run until cancelled; `started` is reported when every network of the records is served."""
         parts = self._parts
         async with anyio.create_task_group() as group:
             with parts.store.journal.subscribe(self._told), self._opened, self._to_serve:

@@ -149,7 +149,7 @@ def _networks(body: Body, outer: Body) -> tuple[str, tuple[EndpointRequest, ...]
 
 
 def settings(network: str, given: Body) -> EndpointRequest:
-    """One entry of EndpointsConfig; also the EndpointConfig of POST /networks/X/connect."""
+    """Decode one entry of EndpointsConfig; also the EndpointConfig of POST /networks/X/connect."""
     ipam = given.body("IPAMConfig")
     if ipam.text("IPv6Address"):
         raise invalid(ipam.path("IPv6Address"), ipam.text("IPv6Address"), "absent: hawse's networks are IPv4 only")

@@ -69,7 +69,7 @@ def _options(text: str, whole: str) -> tuple[bool, str, bool]:
 
 
 def _mount(given: Body) -> MountSpec:
-    """One of HostConfig.Mounts (--mount)."""
+    """Decode one of HostConfig.Mounts (--mount)."""
     kind = given.text("Type")
     target = _target(given.path("Target"), given.text("Target"))
     source, read_only = given.text("Source"), given.flag("ReadOnly")

@@ -32,12 +32,12 @@ class Filters:
         return wanted is None or any(w in candidates for w in wanted)
 
     def prefix(self, key: str, *candidates: str) -> bool:
-        """As `exact`, for ids given by their beginning."""
+        """Match as `exact`, for ids given by their beginning."""
         wanted = self.values.get(key)
         return wanted is None or any(c.startswith(w) for w in wanted for c in candidates)
 
     def pattern(self, key: str, *candidates: str) -> bool:
-        """As `exact`, with values that are regular expressions found anywhere (or literal text when they do not compile)."""
+        """Match as `exact`, with regular expressions that are found anywhere (literal text when they do not compile)."""
         wanted = self.values.get(key)
         if wanted is None:
             return True

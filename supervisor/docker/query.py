@@ -31,7 +31,7 @@ class Query:
 
     @classmethod
     def parse(cls, text: str) -> Query:
-        """What stands behind the question mark, still percent-encoded.  Raises UserError."""
+        """Read what stands behind the question mark, still percent-encoded.  Raises UserError."""
         try:
             return cls(parse_qs(text, keep_blank_values=True, max_num_fields=MAX_PARAMETERS))
         except ValueError as e:

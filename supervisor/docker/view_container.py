@@ -30,7 +30,7 @@ class Surroundings:
 
 
 def summary(container: Container, endpoints: tuple[Endpoint, ...], around: Surroundings, now: int) -> dict[str, Any]:
-    """One element of GET /containers/json."""
+    """Show one element of GET /containers/json."""
     config = container.config
     return {
         "Id": container.id,
@@ -115,7 +115,7 @@ def state(container: Container, history: History) -> dict[str, Any]:
 
 
 def image_name(config: ContainerConfig) -> str:
-    """As the user typed it; a container made from a directory shows the directory."""
+    """Return it as the user typed it; a container made from a directory shows the directory."""
     return config.image or config.rootfs
 
 

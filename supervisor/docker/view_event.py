@@ -25,12 +25,12 @@ FILTERS = frozenset(
 
 
 def docker_events(event: Event, network_ids: Mapping[str, str]) -> list[dict[str, Any]]:
-    """What Docker would have said; `network_ids` gives the ids of networks by name."""
+    """Return what Docker would have said; `network_ids` gives the ids of networks by name."""
     return [view for word in words(event.fact) for view in _views(event, word, network_ids)]
 
 
 def _views(event: Event, word: str, network_ids: Mapping[str, str]) -> list[dict[str, Any]]:
-    """What is told with one word; mounts are one event for each volume."""
+    """Return what is told with one word; mounts are one event for each volume."""
     match event.fact:
         case facts.ExecStarted(container=container, exec_id=exec_id, argv=argv):
             return [_container(event, container, f"{word}: {shlex.join(argv)}", execID=exec_id)]
@@ -96,7 +96,7 @@ def _views(event: Event, word: str, network_ids: Mapping[str, str]) -> list[dict
 
 
 def matches(view: Mapping[str, Any], wanted: Filters) -> bool:
-    """Whether a Docker event passes the filters of GET /events."""
+    """Tell whether a Docker event passes the filters of GET /events."""
     kind, action, actor = view["Type"], view["Action"], view["Actor"]
     attributes = actor["Attributes"]
     if not wanted.exact("type", kind) or not wanted.exact("scope", view["scope"]):

@@ -9,7 +9,7 @@ from hawse.supervisor.core.model import Image, ImageConfig
 
 
 def summary(image: Image, containers: int = -1) -> dict[str, Any]:
-    """One element of GET /images/json."""
+    """Show one element of GET /images/json."""
     return {
         "Id": image.id,
         "ParentId": image.parent,

@@ -56,7 +56,7 @@ def network(
 def endpoint(
     container_id: str, network_id: str, request: EndpointRequest | None, plugged: Endpoint | None
 ) -> dict[str, Any]:
-    """One entry of NetworkSettings.Networks: what was asked, and the cable when it is plugged in."""
+    """Show one entry of NetworkSettings.Networks: what was asked, and the cable when it is plugged in."""
     fixed = str(request.ip) if request and request.ip else ""
     aliases = list(request.aliases) if request and request.aliases else None
     return {

@@ -46,7 +46,7 @@ class HealthKeeper:
         self._wanted, self._to_watch = anyio.create_memory_object_stream[ContainerId](float("inf"))
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Until cancelled; `started` is reported when no start can be missed any more."""
+        """Run until cancelled; `started` is reported when no start can be missed any more."""
         async with anyio.create_task_group() as group:
             with self._parts.store.journal.subscribe(self._told), self._wanted, self._to_watch:
                 for container in await self._parts.store.read(lambda tx: tx.containers()):

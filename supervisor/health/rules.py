@@ -42,7 +42,7 @@ def pause(container: Container, now: int) -> int:
 
 
 def judge(container: Container, history: History, result: Result) -> tuple[str, History]:
-    """What the container counts as after this result."""
+    """Return what the container counts as after this result."""
     results = (*history.results, result)[-KEPT:]
     if result.code == 0:
         return HEALTHY, History(results=results)

@@ -82,7 +82,7 @@ class _Tail:
             del self.data[self._limit + 1 if self._first else 0 : None if self._first else -self._limit]
 
     def close(self) -> bytes:
-        """What is in the pipe now still counts; who writes later was killed, or is not ours."""
+        """End the reading: what is in the pipe now still counts; who writes later was killed, or is not ours."""
         self._loop.remove_reader(self.read)
         for _ in range(64):
             size = len(self.data)
@@ -177,7 +177,7 @@ def sweep(hierarchy: Hierarchy) -> int:
 
 
 async def _ended(process: subprocess.Popen[bytes]) -> None:
-    """Until it has ended; it is not reaped, so that its pid stays its own."""
+    """Wait until it has ended; it is not reaped, so that its pid stays its own."""
     pidfd = os.pidfd_open(process.pid)
     try:
         await wait_pidfd(pidfd, None)
@@ -186,14 +186,14 @@ async def _ended(process: subprocess.Popen[bytes]) -> None:
 
 
 def _smallest(hierarchy: Hierarchy) -> Hierarchy:
-    """One hierarchy is enough to find and kill everybody; on v1 that is the freezer's."""
+    """Return the one to look at: one hierarchy is enough to find and kill everybody; on v1 that is the freezer's."""
     if hierarchy.v2:
         return hierarchy
     return replace(hierarchy, v1=tuple(x for x in hierarchy.v1 if x[0] == "freezer") or hierarchy.v1[:1])
 
 
 def _user(name: str) -> str:
-    """As launch.py wants it."""
+    """Return it as launch.py wants it."""
     if not name:
         return ""
     try:

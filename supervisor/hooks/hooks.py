@@ -264,7 +264,7 @@ class Hooks:
 
 
 async def _any(watches: list[DirectoryWatch]) -> None:
-    """Until one of the directories has changed."""
+    """Wait until one of the directories has changed."""
     if not watches:
         await anyio.sleep_forever()
     async with anyio.create_task_group() as group:

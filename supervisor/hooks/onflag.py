@@ -56,7 +56,7 @@ def handlers(runner: Runner) -> tuple[Handler, Handler]:
 
 
 def _hooks(fact: object, type_: str) -> list[Hook]:
-    """What the container brought for this event."""
+    """Return what the container brought for this event."""
     if not isinstance(fact, ContainerFact):
         return []
     found = []

@@ -86,7 +86,7 @@ def _loaded(load: Callable[[], object]) -> list[Handler] | list[BaseException]:
 
 
 def _executed(path: Path) -> ModuleType:
-    """What was opened and checked is what is run; nothing is cached beside it."""
+    """Run the file: what was opened and checked is what is run; nothing is cached beside it."""
     fd = open_checked(path)
     with os.fdopen(fd, "rb") as file:
         code = compile(file.read(), str(path), "exec")

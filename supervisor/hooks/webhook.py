@@ -66,7 +66,7 @@ class Batches:
 
 
 async def post(hook: Hook, document: bytes, attempt: int) -> Outcome:
-    """One event.  Raises UserError or OSError for a file that cannot be read."""
+    """Send one event.  Raises UserError or OSError for a file that cannot be read."""
     return await _send(hook, document, "cloudevents", attempt)
 
 
@@ -106,7 +106,7 @@ def signature(secret: bytes, body: bytes) -> str:
 
 
 def _trusting(path: str) -> ssl.SSLContext:
-    """Those authorities and no others, the host's name checked.  Raises UserError or OSError."""
+    """Trust those authorities and no others, the host's name checked.  Raises UserError or OSError."""
     return ssl.create_default_context(cadata=_read(path).decode())
 
 

@@ -84,7 +84,7 @@ def _is_directory(here: int, name: str) -> bool:
 
 
 def _is_below(path: str, lowers: list[int]) -> bool:
-    """Whether the layers, laid over each other, have the path."""
+    """Tell whether the layers, laid over each other, have the path."""
     parent, _, name = path.rpartition("/")
     for lower in lowers:
         try:

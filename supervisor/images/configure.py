@@ -38,7 +38,7 @@ def configure(config: ContainerConfig, image: Image | None) -> ContainerConfig:
 
 
 def image_config(config: ContainerConfig, base: Image | None) -> ImageConfig:
-    """What `commit` keeps of a container: its settings become the defaults of the new image."""
+    """Return what `commit` keeps of a container: its settings become the defaults of the new image."""
     return ImageConfig(
         entrypoint=config.entrypoint,
         cmd=config.cmd,

@@ -70,7 +70,7 @@ def copy_tree(source: int, target: Path, uid_base: int | None) -> int:
 
 
 def _copy_directory(copy: _Copy, path: str) -> None:
-    """One directory's own attributes and entries; those that are directories are made and left pending."""
+    """Copy one directory's own attributes and entries; those that are directories are made and left pending."""
     try:
         source = _open_directory(copy.source, path)
     except (FileNotFoundError, NotADirectoryError):

@@ -107,7 +107,7 @@ class Images:
         message: str = "",
         author: str = "",
     ) -> Image:
-        """What a container changed becomes a layer on top of its image's; the caller has frozen it if it runs.
+        """Make what a container changed a layer on top of its image's; the caller has frozen it if it runs.
 
         Raises UserError when it has no image to stand on, a bad name or change; KernelError.
         """
@@ -154,7 +154,7 @@ class Images:
         author: str = "",
         comment: str = "",
     ) -> Image:
-        """As with Docker, an image's id is the hash of all that it says about itself."""
+        """Make the record: as with Docker, an image's id is the hash of all that it says about itself."""
         machine = platform.machine()
         fresh = Image(
             id=ImageId(""),
@@ -221,7 +221,7 @@ class Images:
     # ---- containers' directories -----------------------------------------------------------------------------------
 
     def prepare(self, paths: Paths, uid_base: int | None) -> None:
-        """What a container's overlay needs, owned by its root; safe to run again.
+        """Make what a container's overlay needs, owned by its root; safe to run again.
 
         Not the upper directory: the shim makes it, in the likeness of the layer below.
         """

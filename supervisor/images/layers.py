@@ -51,11 +51,11 @@ class Layers:
                 raise
 
     def flush(self, unfinished: Path) -> None:
-        """Its files are on the disk."""
+        """Wait until its files are on the disk."""
         flush_tree(unfinished)
 
     def flush_names(self) -> None:
-        """Which layers there are is on the disk."""
+        """Wait until it is on the disk which layers there are."""
         flush_directory(self.directory)
 
     def discard(self, path: Path) -> Path | None:

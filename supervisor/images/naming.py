@@ -39,7 +39,7 @@ def put(tx: Tx, image: Image, tag: str) -> Image:
 
 
 def add_tag(tx: Tx, ref: str, tag: str) -> Image:
-    """One more name for it."""
+    """Add one more name for it."""
     image = find(tx, ref)
     if tag not in image.tags:
         _take_away(tx, image, tag)

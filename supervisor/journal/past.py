@@ -59,7 +59,7 @@ def containers_at(tx: Tx, time: int) -> list[Then]:
 
 
 def leases_at(tx: Tx, time: int, network: str) -> list[tuple[Lease, Container]]:
-    """Whose which address was then, of one network or (with "") of all."""
+    """Return which address was whose then, of one network or (with "") of all."""
     seq = _seq_at(tx, time)
     found = []
     for then in containers_at(tx, time):

@@ -133,7 +133,7 @@ class LiveSubscription:
         await self.flush()
 
     def leave(self, consumer: Consumer) -> None:
-        """What the consumer had and did not acknowledge is for the next one."""
+        """Let the consumer go: what it had and did not acknowledge is for the next one."""
         for seq in [seq for seq, out in self._out.items() if out.consumer is consumer]:
             self._return(seq)
         self._wake()
@@ -170,7 +170,7 @@ class LiveSubscription:
         await self._store.transact(lambda tx: tx.put_subscription(record))
 
     async def _read(self) -> None:
-        """One more stretch of the journal.  Raises Gone."""
+        """Read one more stretch of the journal.  Raises Gone."""
         async with self._reading:
             position = self._read_to
             try:

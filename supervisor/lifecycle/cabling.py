@@ -80,7 +80,7 @@ async def finish_all(parts: Parts, dispatcher: Dispatcher) -> None:
 
 
 async def _finish(parts: Parts, dispatcher: Dispatcher, container: Container, untold: list[Network]) -> None:
-    """What was plugged in without having been told is pulled first."""
+    """Finish one change: what was plugged in without having been told is pulled first."""
     pulled = Teardown(f"pull what {container.name} was not told to be connected to")
     for network in untold:
         await pulled.step(_pull, parts, container, network)
@@ -127,7 +127,7 @@ async def _unplug(parts: Parts, container: Container, network: Network) -> None:
 
 
 async def _take_back(parts: Parts, container: Container, network: Network) -> None:
-    """As it was before, the cable included."""
+    """Make it as it was before, the cable included."""
     await _unplug(parts, container, network)
 
     def forget(tx: Tx) -> None:
@@ -161,7 +161,7 @@ async def disconnect(parts: Parts, container: Container, network: Network) -> No
 
 
 async def _wait_unplugged(parts: Parts, container: Container, network: Network) -> None:
-    """Until nothing is recorded of a cable of a network that it has left.  Raises HawseError."""
+    """Wait until nothing is recorded of a cable of a network that it has left.  Raises HawseError."""
     deadline = anyio.current_time() + UNPLUG_DEADLINE
     while True:
         with parts.waits.expect(f"container/{container.id}", "network.disconnected") as out:

@@ -133,7 +133,7 @@ def lease(tx: Tx, container_id: ContainerId, request: EndpointRequest, network: 
 
 
 def tenants(tx: Tx, networks: Iterable[NetworkName]) -> list[Container]:
-    """Those that have an address in one of the networks."""
+    """Return those that have an address in one of the networks."""
     holders = {lease.container_id for network in networks for lease in tx.leases(network)}
     return [container for holder in holders if (container := tx.container(holder))]
 
@@ -188,7 +188,7 @@ async def _resolve_networks(
 
 
 def _check(config: ContainerConfig) -> None:
-    """What can be known to be wrong without making anything."""
+    """Refuse what can be known to be wrong without making anything."""
     if not config.argv:
         raise UserError("no command specified", hint="give one after the image, or set CMD in the image")
     capabilities(config)

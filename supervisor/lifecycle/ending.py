@@ -56,7 +56,7 @@ async def watch(parts: Parts, shim: Shim) -> None:
 
 
 async def record_exit(parts: Parts, container_id: ContainerId, info: ExitInfo) -> None:
-    """One transaction: code, signal, oom, times, what it used, its last lines; then its cgroup goes.
+    """Write one transaction: code, signal, oom, times, what it used, its last lines; then its cgroup goes.
 
     The caller holds the container's lock.
     """

@@ -67,7 +67,7 @@ class Execs:
         self._execs: dict[str, Exec] = {}
 
     async def adopt(self) -> None:
-        """Those that an earlier daemon began: they go on, or have ended since, and the shims know how."""
+        """Adopt those that an earlier daemon began: they go on, or have ended since, and the shims know how."""
 
         shims = dict(self._parts.shims)  # one that ends meanwhile goes from the others
 
@@ -113,7 +113,7 @@ class Execs:
             raise NotFound(f"No such exec instance: {exec_id}") from None
 
     async def settled(self, exec_id: str) -> Exec:
-        """As `find`, but never behind the program: a client whose stream has ended is told the exit code."""
+        """Find it as `find` does, but never behind the program: a client whose stream has ended is told the exit code."""
         found = self.find(exec_id)
         if found.running and await self._is_over(found):
             with anyio.move_on_after(RECORD_DEADLINE):
@@ -121,7 +121,7 @@ class Execs:
         return found
 
     async def _is_over(self, found: Exec) -> bool:
-        """Whether its end only has to be noticed here; with its container it ends for certain."""
+        """Tell whether its end only has to be noticed here; with its container it ends for certain."""
         if (shim := self._parts.shims.get(found.container_id)) is None:
             return True
         try:

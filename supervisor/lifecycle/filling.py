@@ -48,7 +48,7 @@ async def fill(parts: Parts, container: Container) -> None:
 
 
 def finish(volumes: Path) -> None:
-    """What an earlier daemon was in the middle of.  Before anybody else uses the volumes."""
+    """Finish what an earlier daemon was in the middle of.  Before anybody else uses the volumes."""
     place = volumes / PLACE
     place.mkdir(mode=0o700, exist_ok=True)
     for copy in place.iterdir():

@@ -21,12 +21,12 @@ DEADLINE = 30.0  # seconds that somebody waits for one
 
 
 async def wait_gone(parts: Parts, holders: Holders) -> None:
-    """Until those of `holders` that are leaving have left; one that cannot be removed is not waited for any longer."""
+    """Wait until those of `holders` that are leaving have left; one that cannot be removed is not waited for any longer."""
     await _wait(parts, await parts.store.read(lambda tx: _leaving(tx, holders)))
 
 
 async def transact(parts: Parts, work: Callable[[Tx], T], holders: Holders) -> T:
-    """One transaction; when it meets a Conflict and some of `holders` are leaving, once more when they have left.
+    """Run one transaction; when it meets a Conflict and some of `holders` are leaving, once more when they have left.
 
     Who is leaving is asked in the transaction that failed: a moment later they may be gone, and what they held be free.
     """

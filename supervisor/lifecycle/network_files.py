@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 
 def owner(tx: Tx, container: Container) -> Container | None:
-    """Whose network it has, and so whose names and files: its own, or another's.  None when that one was removed."""
+    """Return whose network it has, and so whose names and files: its own, or another's.  None when that one was removed."""
     found: Container | None = container
     while found is not None and found.config.network_mode.startswith(_SHARED):
         found = tx.container(found.config.network_mode.removeprefix(_SHARED))
@@ -73,7 +73,7 @@ async def write(parts: Parts, container: Container) -> None:
 
 
 async def follow(parts: Parts, container: Container) -> None:
-    """Its networks have changed while it runs.  Safe to run again; what programs inside have written stays."""
+    """Follow a change of its networks while it runs.  Safe to run again; what programs inside have written stays."""
     mode = container.config.network_mode
     if mode in BUILTIN or mode.startswith(_SHARED):
         return
@@ -92,7 +92,7 @@ async def follow(parts: Parts, container: Container) -> None:
 
 
 def _addressed(tx: Tx, container: Container) -> tuple[list[str], str]:
-    """Its addresses, and the first network's gateway."""
+    """Return its addresses, and the first network's gateway."""
     own, gateway = [], ""
     for request in container.config.endpoints:
         network = tx.network(request.network)
@@ -119,7 +119,7 @@ def _hostname(container: Container) -> str:
 
 
 def _change(path: Path, changed: Callable[[str], str]) -> None:
-    """What is read is bounded by the reading itself: a size that was asked for before may be another by then."""
+    """Change a file; the reading itself is bounded, since a size that was asked for before may be another by then."""
     try:
         file = path.open("r+b")
     except FileNotFoundError:

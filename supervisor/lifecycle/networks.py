@@ -190,7 +190,7 @@ class Networks:
 
 
 async def wait_unplugged(parts: Parts, container_id: ContainerId, timeout: float) -> bool:
-    """Until the container has no endpoint any more; False when `timeout` seconds pass without progress."""
+    """Wait until the container has no endpoint any more; False when `timeout` seconds pass without progress."""
     while True:
         with parts.waits.expect(f"container/{container_id}", "network.disconnected") as gone:
             if not await parts.store.read(lambda tx: tx.endpoints(container_id)):
@@ -211,7 +211,7 @@ def standing(parts: Parts, tx: Tx, name: NetworkName, network_id: str = "") -> N
 
 
 def plugged(tx: Tx, container_id: ContainerId) -> list[tuple[Network, Endpoint]]:
-    """What a container is plugged into, as recorded."""
+    """Return what a container is plugged into, as recorded."""
     return [(tx.find_network(endpoint.network), endpoint) for endpoint in tx.endpoints(container_id)]
 
 

@@ -27,7 +27,7 @@ FIRST_LOOK, LOOKS = 0.001, 10
 
 
 async def follow(parts: Parts, news: OomNews, container_id: ContainerId) -> None:
-    """Until cancelled, which the container's end does."""
+    """Follow them until cancelled, which the container's end does."""
     cause.unrelated()
     cgroup = Cgroup.open(parts.cgroups, container_id)
     try:
@@ -43,7 +43,7 @@ async def follow(parts: Parts, news: OomNews, container_id: ContainerId) -> None
 
 
 async def _look(parts: Parts, container_id: ContainerId, cgroup: Cgroup) -> bool:
-    """Whether something was told."""
+    """Tell whether something was told."""
     pause = FIRST_LOOK
     for _ in range(LOOKS):
         if await _tell(parts, container_id, cgroup.oom_kills(), stuck=cgroup.is_stuck()):

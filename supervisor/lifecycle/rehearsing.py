@@ -78,7 +78,7 @@ class Rehearsal:
                     log.error("cannot_run_containers", step=feature.name, why=feature.detail, remedy=feature.remedy)
 
     async def features(self) -> list[Feature]:
-        """As it was found in the last minute; programs ask often, and the machine changes seldom."""
+        """Return it as it was found in the last minute; programs ask often, and the machine changes seldom."""
         return self._found if self._found and time.monotonic() - self._found_at < CURRENT else await self.run()
 
     async def run(self) -> list[Feature]:

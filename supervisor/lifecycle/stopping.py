@@ -27,7 +27,7 @@ async def stop(
     by_engine: bool = False,
     verb: Verb = Verb.STOP,
 ) -> None:
-    """Its stop signal, then SIGKILL after `timeout` seconds (-1 never).  Raises NotModified when it does not run.
+    """Send its stop signal, then SIGKILL after `timeout` seconds (-1 never).  Raises NotModified when it does not run.
 
     By the engine it counts as no user's wish and no failure: `always` and `unless-stopped` will start it again.
     """

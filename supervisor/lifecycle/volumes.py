@@ -47,7 +47,7 @@ class Volumes:
         (self._parts.config.root / TRASH).mkdir(mode=0o700, exist_ok=True)
 
     async def create(self, name: str, labels: dict[str, str]) -> Volume:
-        """One of that name that exists already is the answer, as with docker.  Raises UserError."""
+        """Create one, or return the one of that name that exists already, as with docker.  Raises UserError."""
         parts = self._parts
         if name and not VALID.match(name):
             raise UserError(
@@ -71,7 +71,7 @@ class Volumes:
                 raise
 
     async def unused(self, wanted: Callable[[Volume], bool]) -> list[Volume]:
-        """Those that no container uses and that `wanted` chooses."""
+        """Return those that no container uses and that `wanted` chooses."""
 
         def read(tx: Tx) -> list[Volume]:
             used = _users(tx)
@@ -140,7 +140,7 @@ class Removal:
         self._moved: dict[str, Path] = {}
 
     def forget(self, tx: Tx) -> None:
-        """Those that are there and that nobody uses; what can refuse has to come before it in the transaction."""
+        """Delete those that are there and that nobody uses; what can refuse has to come before it in the transaction."""
         used = _users(tx) if self._names else {}  # which decodes every container: not for each of a hundred removals
         for name in self._names:
             if (volume := tx.volume(name)) and name not in used:
@@ -152,7 +152,7 @@ class Removal:
                 filling.drop(self._parts.volume_dir(name))
 
     async def transact(self, forget: Callable[[Tx], None], *, owed: bool = True) -> None:
-        """What is not committed (a full disk) has its files back."""
+        """Commit it; what cannot be committed (a full disk) has its files back."""
         try:
             await self._parts.store.transact(forget, owed=owed)
         except HawseError:

@@ -26,7 +26,7 @@ def is_enabled() -> bool:
 
 
 def is_loaded(profile: str) -> bool:
-    """Whether the kernel knows it, in whatever mode.  False as well where securityfs is not mounted."""
+    """Tell whether the kernel knows it, in whatever mode.  False as well where securityfs is not mounted."""
     try:
         with open(_PROFILES) as file:
             return any(line.rpartition(" (")[0] == profile for line in file)

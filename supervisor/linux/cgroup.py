@@ -139,7 +139,7 @@ class Cgroup:
         return cgroup_stats.read_v1(self._v1)
 
     def account(self) -> Account:
-        """What it used in its whole life."""
+        """Return what it used in its whole life."""
         if self._v2 and (not self._v1 or "memory" in self.hierarchy.v2_controllers):
             return cgroup_stats.account_v2(self._v2)
         return cgroup_stats.account_v1(self._v1)
@@ -150,7 +150,7 @@ class Cgroup:
         return self._v2 if "memory" in self.hierarchy.v2_controllers else self._v1.get("memory")
 
     def oom_kills(self) -> int:
-        """How many processes in it the kernel killed for want of memory; 0 when it is gone."""
+        """Return how many processes in it the kernel killed for want of memory; 0 when it is gone."""
         return cgroup_stats.oom_kills(self.memory_path) if self.memory_path else 0
 
     def is_stuck(self) -> bool:
@@ -278,7 +278,7 @@ def _tree(path: Path) -> list[Path]:
 
 
 def _rmdir(path: Path) -> bool:
-    """Whether it is gone now."""
+    """Tell whether it is gone now."""
     try:
         os.rmdir(path)
     except FileNotFoundError:

@@ -48,11 +48,11 @@ class Hierarchy:
 
     @property
     def has_v1_memory(self) -> bool:
-        """Whether the memory controller is v1's, which knows swappiness and a disabled OOM killer."""
+        """Tell whether the memory controller is v1's, which knows swappiness and a disabled OOM killer."""
         return "memory" in dict(self.v1) and "memory" not in self.v2_controllers
 
     def io_support(self) -> tuple[bool, bool]:
-        """Whether block I/O can be limited for single devices, and weighed."""
+        """Tell whether block I/O can be limited for single devices, and weighed."""
         top = self.top if "io" in self.v2_controllers else None
         if top is None and "blkio" in dict(self.v1):
             top = dict(self.v1)["blkio"] / self.name
@@ -103,7 +103,7 @@ class Hierarchy:
 
 
 def detect(instance: str = "", mountinfo: Path = Path("/proc/self/mountinfo")) -> Hierarchy:
-    """What this machine has mounted (proc_pid_mountinfo(5))."""
+    """Return what this machine has mounted (proc_pid_mountinfo(5))."""
     v2, v2_controllers, unit = None, frozenset[str](), None
     name = f"hawse_{instance}" if instance else "hawse"
     v1: dict[str, Path] = {}
@@ -138,7 +138,7 @@ def make_v1(path: Path, controller: str) -> None:
 
 
 def write(path: Path, value: str) -> None:
-    """One write(2), which is what a control file takes.  Never creates it.  Raises OSError."""
+    """Do one write(2), which is what a control file takes.  Never creates it.  Raises OSError."""
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, value.encode())

@@ -56,7 +56,7 @@ def weight_file(directory: Path) -> str:
 
 
 def without(limits: Resources, *, controller: bool, weights: bool) -> tuple[Resources, list[str]]:
-    """What this machine can keep, and docker's warnings about the rest."""
+    """Return what this machine can keep, and docker's warnings about the rest."""
     dropped: dict[str, Any] = {}
     warnings = []
     for field, kept, text in (

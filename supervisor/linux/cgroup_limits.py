@@ -30,7 +30,7 @@ class Setting:
 
     @property
     def is_default(self) -> bool:
-        """What a new cgroup has anyway."""
+        """Tell whether it is what a new cgroup has anyway."""
         return self.value in ("max", UNLIMITED_V1, f"max {PERIOD}") or (self.file, self.value) in (
             ("cpu.cfs_period_us", str(PERIOD)),
             ("cpu.weight", "100"),
@@ -75,7 +75,7 @@ def _cpuset(limits: Resources) -> Iterator[Setting]:
 
 
 def without_v1_memory(limits: Resources) -> tuple[Resources, list[str]]:
-    """What a machine keeps whose memory controller is not v1's, and docker's warnings about the rest."""
+    """Return what a machine keeps whose memory controller is not v1's, and docker's warnings about the rest."""
     warnings = []
     if limits.memory_swappiness is not None:
         warnings.append(

@@ -13,7 +13,7 @@ from hawse.supervisor.linux import syscalls
 
 
 def fork_into(directory: str) -> int:
-    """As os.fork, with the child in that cgroup if possible.  Raises OSError.
+    """Fork as os.fork does, with the child in that cgroup if possible.  Raises OSError.
 
     By clone3, since moving a process costs it some 10 ms of waiting for the kernel.  The directory is opened each time: its
     unit may have been stopped and started.

@@ -160,7 +160,7 @@ def _by_device(text: str) -> dict[tuple[int, int], dict[str, int]]:
 
 
 def oom_kills(memory: Path) -> int:
-    """How often the kernel killed something for this cgroup's limit; v2's and v1's file."""
+    """Return how often the kernel killed something for this cgroup's limit; v2's and v1's file."""
     return sum(_table(memory / name).get("oom_kill", 0) for name in ("memory.events", "memory.oom_control"))
 
 

@@ -65,7 +65,7 @@ def data(raw: bytes) -> Data:
 
 
 def verdict(code: int, chain: str = "") -> Expression:
-    """One that only says where the packet goes."""
+    """Return one that only says where the packet goes."""
     return Expression("immediate", {2: attribute(VERDICT, attribute(1, struct.pack(">i", code)) + text(2, chain))})
 
 

@@ -51,7 +51,7 @@ class Conntrack:
 
     @classmethod
     def available(cls) -> bool:
-        """Whether the kernel has ctnetlink and we may use it."""
+        """Tell whether the kernel has ctnetlink and we may use it."""
         try:
             channel = Channel.open(NETLINK_NETFILTER)
         except OSError:
@@ -100,7 +100,7 @@ class Conntrack:
         return self._channel.dump(Message(_GET, 0, _HEAD, "list flows"))
 
     def _delete_from(self, addresses: Iterable[IPv4Address]) -> bool:
-        """As `_delete_by_filter`."""
+        """Delete as `_delete_by_filter` does."""
         return self._delete_by_filter([m for a in addresses for m in (_by_source(_ORIGINAL, a), _by_source(_REPLY, a))])
 
     def _delete_by_filter(self, messages: list[Message]) -> bool:

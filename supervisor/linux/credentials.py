@@ -81,7 +81,7 @@ def _number(text: str) -> int | None:
 
 
 def _lines(text: str) -> Iterator[str]:
-    """One by one: the container's memory, in which this runs, may be little.  Only a newline ends one (passwd(5))."""
+    """Read one line at a time: the container's memory, where this runs, may be little.  Only a newline ends one (passwd(5))."""
     start = 0
     while (end := text.find("\n", start)) >= 0:
         yield text[start:end]

@@ -64,5 +64,5 @@ def _entries(top: int, path: str) -> Iterator[tuple[str, os.stat_result]]:
 
 
 async def sizes(roots: list[Path]) -> list[int]:
-    """Of each of them, in a thread."""
+    """Return the size of each of them, in a thread."""
     return await threads.run_sync(lambda: [apparent_size(root) for root in roots])

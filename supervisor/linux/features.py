@@ -101,5 +101,5 @@ def confinement(default: str) -> Feature | None:
 
 
 def why(error: Exception) -> str:
-    """What to show of a trial that failed."""
+    """Return what to show of a trial that failed."""
     return error.message if isinstance(error, KernelError) else str(error)

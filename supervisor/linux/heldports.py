@@ -126,7 +126,7 @@ class HeldPorts:
 
 
 def _seal(sock: socket.socket) -> None:
-    """Who binds the port from now on is refused, SO_REUSEADDR or not.
+    """Seal the port: who binds the port from now on is refused, SO_REUSEADDR or not.
 
     Of a port that was bound with SO_REUSEADDR only, the kernel remembers that others with it are welcome until somebody
     listens (inet_csk_get_port).  After the shutdown nobody does, and the socket is still bound.

@@ -32,7 +32,7 @@ def open_instance() -> int:
 
 
 def add_watch(instance: int, path: Path, mask: int) -> int:
-    """Its number among the instance's.  Raises OSError: ENOENT, or ENOSPC (fs.inotify.max_user_watches)."""
+    """Return its number among the instance's.  Raises OSError: ENOENT, or ENOSPC (fs.inotify.max_user_watches)."""
     return _check(_libc.inotify_add_watch(instance, os.fsencode(path), mask), path)
 
 
@@ -73,7 +73,7 @@ class DirectoryWatch:
             os.close(self._fd)
 
     async def wait(self) -> None:
-        """Until something has changed since the last wait returned."""
+        """Wait until something has changed since the last wait returned."""
         await self._changed.wait()
         self._changed.clear()
 

@@ -64,7 +64,7 @@ class Journal:
             self._send_file(entry)
 
     def _send_file(self, entry: bytes) -> None:
-        """What is too large for a datagram goes in a sealed memory file."""
+        """Send what is too large for a datagram in a sealed memory file."""
         fd = os.memfd_create("journal-entry", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             with open(fd, "wb", closefd=False) as file:

@@ -82,7 +82,7 @@ class LegacyRules:
 
 
 def _read(sock: socket.socket, name: str) -> tuple[tuple[int, ...], bytes] | None:
-    """What there is to know of a table, and its entries; None when it is gone."""
+    """Return what there is to know of a table, and its entries; None when it is gone."""
     for attempt in range(_ATTEMPTS):
         try:
             info = _INFO.unpack(_ask(sock, _GET_INFO, name.encode().ljust(_INFO.size, b"\0")))

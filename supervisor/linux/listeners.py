@@ -34,7 +34,7 @@ def _link(path: str) -> str:
 
 
 def _descriptors() -> Iterator[str]:
-    """Of all processes, as /proc shows them; ours last, since what we have beside others (port 53) is in nobody's way."""
+    """List all processes' descriptors as /proc has them; ours last: what we have beside others (port 53) is in nobody's way."""
     own = str(os.getpid())
     for process in sorted(filter(str.isdecimal, os.listdir("/proc")), key=own.__eq__):
         try:
@@ -53,7 +53,7 @@ def _name(pid: str) -> str:
 
 
 def _inodes(binding: PortBinding) -> Iterator[str]:
-    """Of the sockets that listen on the port at an address which includes the binding's (proc_net_tcp: little-endian words).
+    """List the inodes of sockets that listen on the port at an address which includes the binding's (little-endian words).
 
     Those that listen come first in the tables of TCP.
     """

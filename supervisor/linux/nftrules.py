@@ -67,7 +67,7 @@ class Ruleset:
         return int.from_bytes(attributes(found, 4).get(_SET_KEY_LENGTH, b""), "big") if found else 0
 
     def element(self, chain: Chain, name: str, key: bytes) -> Data | None:
-        """What a set or map of the chain's table has for a key; None when it is not in it."""
+        """Return what a set or map of the chain's table has for a key; None when it is not in it."""
         wanted = nest(3, nest(1, nest(_ELEMENT_KEY, attribute(VALUE, key))))
         found = self._get(_GET_ELEMENT, chain, text(2, name) + wanted, f"get element of {name}")
         if found is None:

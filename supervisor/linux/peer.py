@@ -23,7 +23,7 @@ class Peer:
 
 
 def credentials(sock: socket.socket) -> Peer:
-    """Of a unix socket's peer, at connect time (unix(7)): what it does to itself afterwards changes nothing."""
+    """Return those of a unix socket's peer, at connect time (unix(7)): what it does to itself afterwards changes nothing."""
     pid, uid, gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
     return Peer(pid, uid, frozenset((gid, *_supplementary(sock))))
 
@@ -43,5 +43,5 @@ def _supplementary(sock: socket.socket) -> tuple[int, ...]:
 
 
 def unread(sock: socket.socket) -> bool:
-    """Whether something is on its way that the peer has not taken (SIOCOUTQ; over tcp, that has not arrived)."""
+    """Tell whether something is on its way that the peer has not taken (SIOCOUTQ; over tcp, that has not arrived)."""
     return fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)) != bytes(4)

@@ -39,7 +39,7 @@ def start_time(pid: int) -> int | None:
 
 
 def identity(pid: int) -> ProcessIdentity | None:
-    """Who `pid` is right now; None when nobody is.  Race-free only while the caller holds a pidfd of it."""
+    """Return who `pid` is right now; None when nobody is.  Race-free only while the caller holds a pidfd of it."""
     started = start_time(pid)
     return None if started is None else ProcessIdentity(pid=pid, start_time=started, boot_id=boot_id())
 
@@ -72,7 +72,7 @@ def open_pidfd(who: ProcessIdentity) -> int | None:
 
 
 def exit_status(pidfd: int) -> int | None:
-    """How the process ended (a status as of wait(2)), from a kernel that remembers (6.15).
+    """Return how the process ended (a status as of wait(2)), from a kernel that remembers (6.15).
 
     None while it lives, while its parent has not waited for it, and from older kernels.
     """
@@ -88,7 +88,7 @@ def exit_status(pidfd: int) -> int | None:
 
 
 async def wait_pidfd(pidfd: int, timeout: float | None) -> bool:
-    """Whether the process of `pidfd` is dead at the latest after `timeout` seconds (None: until it is)."""
+    """Tell whether the process of `pidfd` is dead at the latest after `timeout` seconds (None: until it is)."""
     loop = asyncio.get_running_loop()
     own = os.dup(pidfd)  # several may wait for one process, and the loop keeps one reader per descriptor
     dead = asyncio.Event()

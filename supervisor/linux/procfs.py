@@ -51,7 +51,7 @@ class Traffic:
 
 
 def processes(pids: Iterable[int]) -> list[Process]:
-    """Those of them that exist, by pid.  For a thread: a command line is read out of the process's own memory, which
+    """Return those of them that exist, by pid.  For a thread: a command line is read out of the process's own memory, which
     may be a file that does not come (FUSE).
     """
     boot, left = _boot_time(), ALL_COMMANDS

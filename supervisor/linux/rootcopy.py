@@ -103,7 +103,7 @@ class _Packing:
     links: dict[tuple[int, int], str] = field(default_factory=dict)
 
     def add(self, parent: int, name: str, arcname: str) -> None:
-        """One entry, and what is below it: a stack of open directories, as deep as the tree."""
+        """Add one entry, and what is below it: a stack of open directories, as deep as the tree."""
         waiting = [(parent, name, arcname)]
         opened: list[tuple[int, int]] = []  # (descriptor, how long the stack is when it is done with)
         try:

@@ -223,7 +223,7 @@ def parse_route(payload: bytes) -> Route:
 
 
 def parse_forwarding(payload: bytes) -> tuple[int, bool | None]:
-    """Of RTM_NEWNETCONF: (index of the link, -1 for all and -2 for new ones; whether it forwards, None for other news)."""
+    """Read an RTM_NEWNETCONF: (index of the link, -1 for all and -2 for new ones; whether it forwards, None for other news)."""
     found = attributes(payload, 4)  # struct netconfmsg is one byte, padded
     (index,) = struct.unpack("=i", found.get(1, bytes(4)))  # NETCONFA_IFINDEX
     forwards = found.get(2)  # NETCONFA_FORWARDING

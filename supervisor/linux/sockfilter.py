@@ -28,7 +28,7 @@ MOST = 2000
 
 
 def drop(sock: socket.socket, sources: Collection[IPv4Address], *, but: Collection[IPv4Address] | None = None) -> None:
-    """From now on packets of `sources` do not reach the socket, and with `but` those of all others neither, but of these.
+    """Drop from now on: packets of `sources` do not reach the socket, and with `but` those of all others neither, but of these.
 
     What waits in it stays.  A connection that a listening socket accepts keeps the filter that was there when it was made.
     """

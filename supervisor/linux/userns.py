@@ -23,7 +23,7 @@ def open_userns(pid: int) -> int:
 
 
 def become_root() -> None:
-    """From an id that the map does not hold to the namespace's own root.  Clears the parent-death signal (prctl(2))."""
+    """Go from an id that the map does not hold to the namespace's own root.  Clears the parent-death signal (prctl(2))."""
     os.setgroups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)

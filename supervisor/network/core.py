@@ -87,7 +87,7 @@ class NetworkCore:
         await self._links.rehearse(netlink, pid)
 
     async def rehearse_rules(self) -> bool:
-        """Whether the table would be ours alone.  Raises KernelError when the kernel does not take the rules."""
+        """Tell whether the table would be ours alone.  Raises KernelError when the kernel does not take the rules."""
         return await self._firewall.rehearse()
 
     # Networks.
@@ -138,7 +138,7 @@ class NetworkCore:
         self._locks.pop(network.name, None)
 
     async def live_routes(self) -> list[LiveRoute]:
-        """Where the host's IPv4 packets go now, loopback and defaults left out."""
+        """Return where the host's IPv4 packets go now, loopback and defaults left out."""
         devices = {link.index: link.name for link in await self._links.all()}
         return [
             LiveRoute(route.network, devices.get(route.index, ""))
@@ -194,7 +194,7 @@ class NetworkCore:
         await self._links.raise_loopback(netlink)
 
     async def lead(self, network: Network, endpoint: Endpoint, netlink: socket.socket) -> None:
-        """Its way out is the container's default route, unless there is one; `netlink` as for `plug`."""
+        """Make its way out the container's default route, unless there is one; `netlink` as for `plug`."""
         if endpoint.gateway is not None and not network.internal:
             await self._links.lead(endpoint.ifname, endpoint.gateway, netlink)
 
@@ -212,7 +212,7 @@ class NetworkCore:
         teardown.end()
 
     async def publish(self, endpoint: Endpoint) -> None:
-        """Its ports lead to it.  Raises KernelError."""
+        """Let its ports lead to it.  Raises KernelError."""
         if endpoint.ports:
             await self._firewall.put(elements.of_endpoint(endpoint, self._mark))
             # A client that has been sending to the port keeps the flow that it got before; tcp clients begin anew.
@@ -237,7 +237,7 @@ class NetworkCore:
         await self._links.delete(name)
 
     def unknown(self, endpoints: Iterable[Endpoint]) -> list[Endpoint]:
-        """Those of which something is published that this process has not put into the table."""
+        """Return those of which something is published that this process has not put into the table."""
         return [e for e in endpoints if not all(map(self._firewall.has, elements.of_endpoint(e, self._mark)))]
 
     async def restore(self, endpoints: Iterable[Endpoint]) -> list[Element]:
@@ -257,7 +257,7 @@ class NetworkCore:
         await self._firewall.heal(stale)
 
     async def observe(self, networks: Iterable[Network]) -> Observed:
-        """What the kernel has of ours, and the settings that these networks need."""
+        """Return what the kernel has of ours, and the settings that these networks need."""
         links = await self._links.all()
         by_index = {link.index: link.name for link in links}
         addresses: dict[int, tuple[IPv4Interface, ...]] = {}

@@ -49,7 +49,7 @@ class Element:
         return range(int(first), int(last or first) + 1)
 
     def shadows(self, other: Element) -> bool:
-        """Whether a packet could match both of two published ports."""
+        """Tell whether a packet could match both of two published ports."""
         return (
             self.place in OF_PORTS
             and other.place in OF_PORTS
@@ -90,7 +90,7 @@ class Index:
         self._ranges.clear()
 
     def in_the_way(self, new: Element) -> list[Element]:
-        """What has its key, or publishes one of its ports."""
+        """Return what has its key, or publishes one of its ports."""
         found = [there] if (there := self._by_key.get((new.place, new.key))) else []
         if new.place in OF_PORTS:
             found += [there for there in self._ranges.values() if new.shadows(there) and there not in found]

@@ -154,11 +154,11 @@ class Firewall:
             return []
 
     def has(self, element: Element) -> bool:
-        """Whether it should be there already."""
+        """Tell whether it should be there already."""
         return element in self._wanted
 
     async def is_intact(self) -> bool:
-        """Whether the table and its chains are as this version makes them."""
+        """Tell whether the table and its chains are as this version makes them."""
         return _complete(await self._chains())
 
     async def _run(self, text: str) -> None:

@@ -55,7 +55,7 @@ def veth(container_id: str, network: str, instance: str) -> str:
 
 
 def is_veth(name: str, instance: str) -> bool:
-    """Whether `veth` of this instance could have made the name."""
+    """Tell whether `veth` of this instance could have made the name."""
     prefix = f"h{instance}-"
     return name.startswith(prefix) and re.fullmatch(r"[0-9a-f]+", name[len(prefix) :]) is not None
 

@@ -62,7 +62,7 @@ _NAMES = "containers cannot ask for names"
 
 
 def _ways(network: Network, uplink: str) -> Iterator[tuple[str, list[Packet]]]:
-    """What somebody would miss, and the packets that have to come through for it, there and back."""
+    """Return what somebody would miss, and the packets that have to come through for it, there and back."""
     bridge = network.device
     inside = network.subnet[-2] if network.subnet else None  # like any container's
     indexes = {name: _index(name) for name in (bridge, uplink) if name}

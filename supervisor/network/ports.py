@@ -88,7 +88,7 @@ def resolve(
 
 
 def overlap(one: PortBinding, other: PortBinding) -> bool:
-    """Whether a packet could be meant for both: every address of the host includes each of them."""
+    """Tell whether a packet could be meant for both: every address of the host includes each of them."""
     return (
         one.proto == other.proto
         and one.host_port == other.host_port
@@ -101,7 +101,7 @@ def every_address(binding: PortBinding) -> bool:
 
 
 def _start(container: Container) -> int:
-    """Where the search begins: different for each container, the same for one, so that a restart likely gets it again."""
+    """Return where the search begins: the same for one container at each start, so that it likely gets its port again."""
     return FREE_RANGE[int(container.id[:8], 16) % len(FREE_RANGE)]
 
 

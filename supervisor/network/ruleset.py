@@ -106,7 +106,7 @@ VERSION = "version_" + sha256((_chains("") + repr(PLACES)).encode()).hexdigest()
 
 
 def install(table: str, *, old_chains: Collection[str] = (), create: bool = True) -> str:
-    """One transaction that makes the table, or replaces its chains while its sets and maps keep their elements.
+    """Return one transaction that makes the table, or replaces its chains while its sets and maps keep their elements.
 
     With `create` False the table exists and is owned (`add table` would ask to take its flags away).
     """

@@ -22,7 +22,7 @@ _ANY = (0, 65_535)
 
 
 def matches(name: str, revision: int, info: bytes, packet: Packet) -> bool:
-    """Whether the packet meets it.  What is not known here, and so what it asks for, is met by none."""
+    """Tell whether the packet meets it.  What is not known here, and so what it asks for, is met by none."""
     try:
         match name:
             case "comment" | "limit":
@@ -61,7 +61,7 @@ def _addrtype(revision: int, info: bytes, packet: Packet) -> bool:
 
 
 def is_addressed(head: bytes, packet: Packet) -> bool:
-    """Whether addresses, devices and protocol are those that a rule of iptables-legacy begins with, a struct ipt_ip."""
+    """Tell whether addresses, devices and protocol are those that a rule of iptables-legacy begins with, a struct ipt_ip."""
     source, destination, source_mask, destination_mask = struct.unpack_from("=IIII", head)
     devices = struct.unpack_from("=16s16s16s16s", head, 16)
     protocol, flags, inverted = struct.unpack_from("=HBB", head, 80)

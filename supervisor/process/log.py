@@ -21,7 +21,7 @@ _threshold = logging.INFO
 
 
 def set_level(level: str) -> None:
-    """Of everybody, from the next line on."""
+    """Change everybody's level, from the next line on."""
     global _threshold  # as the whole of structlog's configuration is
     _threshold = logging.getLevelNamesMapping()[level.upper()]
 

@@ -48,7 +48,7 @@ class Settings:
 
 
 async def reload(settings: Settings, load_hooks: Callable[[], Awaitable[None]]) -> str:
-    """What SIGHUP asks for: read the configuration and the hooks again.  The log tells what became of it.
+    """Do what SIGHUP asks for: read the configuration and the hooks again.  The log tells what became of it.
 
     Returns "", or why the configuration stays as it was.  A bad hook is refused by itself and holds back nothing.
     """

@@ -24,7 +24,7 @@ class Signals:
         self._came = asyncio.Event()
 
     def hold(self) -> None:
-        """From now on they are remembered.  SIGUSR1, and SIGABRT before it ends us, write the threads' stacks to stderr.
+        """Remember them from now on.  SIGUSR1, and SIGABRT before it ends us, write the threads' stacks to stderr.
 
         That is done in C, in the signal's handler, so it works when the event loop stands still: systemd's watchdog
         sends SIGABRT for that reason (systemd.service(5), WatchdogSignal=).

@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 
 def tell(tasks: set[asyncio.Task[Any]]) -> None:
-    """One line for each place where tasks wait, with how many do; the innermost call is the last."""
+    """Log one line for each place where tasks wait, with how many do; the innermost call is the last."""
     waiting: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for task in tasks:
         places = (_place(frame) for frame in _frames(task.get_coro()))
@@ -30,7 +30,7 @@ def tell(tasks: set[asyncio.Task[Any]]) -> None:
 
 
 def _frames(awaited: Any) -> Iterator[FrameType]:
-    """From the outermost coroutine to what it waits for.  Task.get_stack() has only the first of a suspended one."""
+    """Walk from the outermost coroutine to what it waits for.  Task.get_stack() has only the first of a suspended one."""
     while awaited is not None:
         for kind in ("cr", "gi", "ag"):
             if (frame := getattr(awaited, f"{kind}_frame", None)) is not None:

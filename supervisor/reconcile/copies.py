@@ -58,7 +58,7 @@ class Copies:
         self._news = anyio.Event()
 
     async def run(self) -> None:
-        """Until cancelled.  At first everything is looked at: the last daemon may have been killed before it wrote."""
+        """Run until cancelled.  At first everything is looked at: the last daemon may have been killed before it wrote."""
         with self._store.journal.subscribe(self._told):
             self._changed.update(await self._store.read(_subjects))
             self._changed.update(await threads.run_sync(lambda: list(_written(self._directory))))
@@ -104,7 +104,7 @@ def _written(top: Path) -> Iterator[str]:
 
 
 def _text(tx: Tx, subject: str) -> bytes | None:
-    """What its file has to hold; None for no file."""
+    """Return what its file has to hold; None for no file."""
     kind, _, name = subject.partition("/")
     record: Record | None
     match kind:

@@ -62,7 +62,7 @@ class Keeper:
         self._again = AGAIN
 
     async def run(self) -> None:
-        """Until cancelled.  If it dies the daemon dies, and its successor recovers."""
+        """Run until cancelled.  If it dies the daemon dies, and its successor recovers."""
         parts = self._parts
         with parts.store.journal.subscribe(self._told):
             await parts.store.read(self._expect_recorded)

@@ -33,7 +33,7 @@ class Lookout:
         self.found: dict[str, tuple[Obstacle, ...]] = {}  # network → what is in its way; as of the last look
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         with self._parts.store.journal.subscribe(self._told):
             while True:
                 self._woken = anyio.Event()

@@ -116,7 +116,7 @@ class NetlinkWatch:
             self._damaged("ip_forward switched off", "")
 
     def _nft_message(self, kind: int, port: int, payload: bytes) -> None:
-        """One transaction is a run of messages that ends with its generation, which names who made it."""
+        """Read one message: a transaction is a run of messages that ends with its generation, which names who made it."""
         if kind >> 8 != NFNL_SUBSYS_NFTABLES:
             return
         found = attributes(payload, NFGENMSG)

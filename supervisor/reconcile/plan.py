@@ -177,7 +177,7 @@ def _plugged(container: Container, endpoint: Endpoint, seen: Seen) -> bool:
 
 
 def belongs(container: Container, endpoint: Endpoint) -> bool:
-    """Whether the container is to be in that network."""
+    """Tell whether the container is to be in that network."""
     return any(request.network == endpoint.network for request in container.config.endpoints)
 
 

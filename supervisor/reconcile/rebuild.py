@@ -97,7 +97,7 @@ def _listens(path: Path) -> bool:
 
 
 def aside(config: Config, path: Path) -> bool:
-    """Whether a new database has to be made.  A damaged one is kept beside it, under another name."""
+    """Tell whether a new database has to be made.  A damaged one is kept beside it, under another name."""
     damage, known = examine(path)
     if not damage and not living(config, known) and (known or not copies.any_written(config.root)):
         log.warning("state_is_sound", path=str(path), hint="nothing was rebuilt; leave --rebuild-state out")
@@ -155,7 +155,7 @@ async def rebuild(config: Config, store: Store) -> None:
 
 
 def _put(tx: Tx, config: Config, copy: ContainerCopy, witness: Witness | None) -> bool:
-    """One container with all that belongs to it; False for one whose name or address a later one has."""
+    """Put one container with all that belongs to it; False for one whose name or address a later one has."""
     container = _as_it_is(copy.container, witness)
     addresses = {(lease.network, lease.address) for lease in tx.leases()}
     if tx.container_named(container.name) or addresses & {(x.network, x.address) for x in copy.leases}:

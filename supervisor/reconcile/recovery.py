@@ -54,7 +54,7 @@ class Recovery:
 
 
 async def recover(recovery: Recovery) -> None:
-    """One bad container or network is logged and does not stop the others.
+    """Recover everything; one bad container or network is logged and does not stop the others.
 
     Raises Unavailable when containers run whose shims speak a protocol that this daemon does not know; they go on.
     """

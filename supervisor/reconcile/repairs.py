@@ -122,7 +122,7 @@ async def apply(parts: Parts, action: Action, finish_removal: Callable[[Containe
 
 
 async def _restore_unknown(parts: Parts) -> None:
-    """What should be published and this process has never put into the table.  Raises Busy, when the others are done."""
+    """Publish what should be and what this process has never put into the table.  Raises Busy, when the others are done."""
     busy: Busy | None = None
     for owner in {e.container_id for e in parts.network.unknown(await parts.store.read(published))}:
         try:

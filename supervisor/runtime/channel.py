@@ -132,7 +132,7 @@ class Channel:
                     raise Unavailable(f"{self.peer} is gone: {e.strerror}") from e
 
     async def _writable(self) -> None:
-        """Until the peer has read something, or the channel was closed."""
+        """Wait until the peer has read something, or the channel was closed."""
         self._room = self._loop.create_future()
         self._loop.add_writer(self._sock, _fulfil, self._room)
         try:

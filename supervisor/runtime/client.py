@@ -119,7 +119,7 @@ class Shim:
 
     @property
     def pidfd(self) -> int:
-        """Of init; -1 when it was gone before this connection."""
+        """Return the pidfd of init; -1 when it was gone before this connection."""
         return self._told.pidfd
 
     @property
@@ -132,11 +132,11 @@ class Shim:
         return self._channel.is_open
 
     async def wait_namespaces(self, timeout: float = NAMESPACES_TIMEOUT) -> None:
-        """Until `identity`, `pidfd` and `netlink` are set.  Raises StartError."""
+        """Wait until `identity`, `pidfd` and `netlink` are set.  Raises StartError."""
         await self._start_stage(self._told.namespaces, timeout, "namespaces")
 
     async def wait_ready(self, timeout: float = READY_TIMEOUT) -> dict[str, int]:
-        """Until init is set up and waits at the gate; its stage times in microseconds.  Raises StartError."""
+        """Wait until init is set up and waits at the gate; its stage times in microseconds.  Raises StartError."""
         return await self._start_stage(self._told.ready, timeout, "mounts")
 
     async def open_gate(self, timeout: float = EXEC_TIMEOUT) -> dict[str, int]:
@@ -148,7 +148,7 @@ class Shim:
         return await self._start_stage(self._told.started, timeout, "exec")
 
     async def wait_exit(self) -> ExitInfo:
-        """How the program ended.  Several may wait; it stays known.
+        """Wait for how the program ended.  Several may wait; it stays known.
 
         The shim's report counts.  Without one, because the shim died or hangs, its record on disk does, else `code` is
         None.  Raises Unavailable when this object was closed, or the connection broke though the shim lives: reconnect.
@@ -207,7 +207,7 @@ class Shim:
         )
 
     async def wait_init_dead(self, timeout: float | None) -> bool:
-        """Whether the first process is dead (its pidfd says so) at the latest after `timeout` seconds."""
+        """Tell whether the first process is dead (its pidfd says so) at the latest after `timeout` seconds."""
         return self.pidfd < 0 or await process.wait_pidfd(self.pidfd, timeout)
 
     async def attach(self, client_fd: int, prefix: bytes, options: AttachOptions) -> None:

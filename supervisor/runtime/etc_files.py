@@ -72,7 +72,7 @@ def resolv_conf_now(text: str, wanted: str, plain: str, gateways: Collection[str
 
 
 def is_local(host_text: str) -> bool:
-    """Whether the host asks nobody but a resolver on its own loopback, which no other network namespace reaches."""
+    """Tell whether the host asks nobody but a resolver on its own loopback, which no other network namespace reaches."""
     servers = [
         rest.strip()
         for word, _, rest in (line.strip().partition(" ") for line in host_text.splitlines())

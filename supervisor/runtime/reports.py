@@ -44,7 +44,7 @@ class Reports:
         self.lost = asyncio.Event()
 
     def take(self, message: Message, received: Descriptors) -> None:
-        """One event.  Those that a newer shim may have are passed over."""
+        """Take one event.  Those that a newer shim may have are passed over."""
         match message.get("ev"):
             case "hello":
                 version = int(message.get("version", 0))
@@ -80,7 +80,7 @@ class Reports:
                     _settle(future, int(message["code"]))
 
     def take_state(self, state: Message) -> None:
-        """What happened before this connection, from the answer to `state`."""
+        """Take what happened before this connection, from the answer to `state`."""
         phase, stages = state["phase"], state.get("stages") or {}
         if state.get("pid"):
             identity = self._identify(state)

@@ -153,7 +153,7 @@ def process_spec(container: Container, hostname: str, seccomp: str) -> ProcessSp
 
 
 def apparmor_profile(container: Container) -> str:
-    """What its programs, an exec's as well, ask the kernel for; "" is to stay as unconfined as the daemon is."""
+    """Return what its programs, an exec's as well, ask the kernel for; "" is to stay as unconfined as the daemon is."""
     return "" if container.apparmor == "unconfined" else container.apparmor
 
 

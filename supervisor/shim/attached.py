@@ -197,7 +197,7 @@ class Client:
 
 
 def replay(path: str) -> Iterator[tuple[str, bytes]]:
-    """What a log holds at this moment, oldest first, as (stream, bytes).
+    """Read what a log holds at this moment, oldest first, as (stream, bytes).
 
     The files are opened now: a rotation while a slow client reads takes nothing away from it.
     """

@@ -170,7 +170,7 @@ class Init:
         return os.open("root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=shelf)
 
     def _enter_root(self, root: Root, streams: Stdio) -> None:
-        """From here on nothing of the host can be reached: not by path, and not through a descriptor either.
+        """Leave the host: from here on nothing of it can be reached: not by path, and not through a descriptor either.
 
         The next thing is to look up paths of the image, and /proc/self/fd/N/../.. of a layer is the host (CVE-2024-21626).
         """

@@ -142,7 +142,7 @@ class LogWriter:
 
 
 def _pieces(entries: bytes, size: int) -> Iterator[bytes]:
-    """As many whole entries as fit into `size` bytes, each time; one that does not is alone."""
+    """Give as many whole entries as fit into `size` bytes, each time; one that does not is alone."""
     start = 0
     while start < len(entries):
         end = entries.rfind(b"\n", start, start + size) + 1 or entries.index(b"\n", start + size) + 1

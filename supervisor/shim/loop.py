@@ -55,7 +55,7 @@ class Loop:
         return timer
 
     def run(self) -> None:
-        """Until somebody sets `running` to False."""
+        """Run until somebody sets `running` to False."""
         while self.running:
             self.turn()
 

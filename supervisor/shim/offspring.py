@@ -59,7 +59,7 @@ def tell_failure(channel: Socket, failure: Failure) -> None:
 
 
 def failed(message: Message) -> Failure:
-    """What a child said when it gave up; {} = it died without a word."""
+    """Return what a child said when it gave up; {} = it died without a word."""
     if message.get("ev") != "failed":
         return Failure("namespaces", "the process died before it could run the program")
     return Failure(message["stage"], message["message"], message["errno"], message["exit_code"])

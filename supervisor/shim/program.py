@@ -186,7 +186,7 @@ def reset_signals() -> None:
 
 
 def _status(path: str) -> os.stat_result:
-    """Of what `path` leads to.  Magic links are refused, as in `_enter`.  Raises OSError."""
+    """Return the status of what `path` leads to.  Magic links are refused, as in `_enter`.  Raises OSError."""
     fd = openat2(AT_FDCWD, path, os.O_PATH, RESOLVE_NO_MAGICLINKS)
     try:
         return os.fstat(fd)
@@ -195,7 +195,7 @@ def _status(path: str) -> os.stat_result:
 
 
 def _obstacle(status: os.stat_result) -> int:
-    """Why such a file cannot be executed by anybody, 0 if it can."""
+    """Return why such a file cannot be executed by anybody, 0 if it can."""
     if stat.S_ISDIR(status.st_mode):
         return errno.EISDIR
     return 0 if status.st_mode & 0o111 else errno.EACCES

@@ -38,7 +38,7 @@ def socketpair() -> tuple[Socket, Socket]:
 
 
 def send(sock: Socket, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
-    """One message.  Raises BrokenPipeError when the other side is gone, ValueError when it is too long."""
+    """Send one message.  Raises BrokenPipeError when the other side is gone, ValueError when it is too long."""
     send_raw(sock, "".join(_encode(message, 0)).encode(), fds)
 
 

@@ -99,7 +99,7 @@ def _fill_holes() -> None:
 
 
 def _fill_pools(size: int, make: Callable[[], object]) -> None:
-    """Until one pool is full of nothing else: before that was begun, all others had become full."""
+    """Fill until one pool is full of nothing else: before that was begun, all others had become full."""
     blocks, taken = (POOL - POOL_HEADER) // size, dict[int, int]()
     for _ in range(MOST_POOLS * blocks):
         filler = make()

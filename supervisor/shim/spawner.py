@@ -87,7 +87,7 @@ def serve(daemon: Socket, shims: str) -> None:
 
 
 def fork(daemon: Socket, shims: str) -> int:
-    """One that fails ahead of time is tried again when somebody asks: there may be room by then.  Raises OSError."""
+    """Fork one; one that fails ahead of time is tried again when somebody asks: there may be room by then.  Raises OSError."""
     try:
         return cgroup_shims.fork_into(shims)
     except OSError:

@@ -42,7 +42,7 @@ class Barrier:
 
     @classmethod
     async def open(cls, database: Path, recover: Callable[[], Awaitable[None]]) -> Barrier:
-        """What the log holds already is on the disk when this returns, and so are the names of the files.
+        """Open it: what the log holds already is on the disk when this returns, and so are the names of the files.
 
         Raises Unavailable.
         """
@@ -61,7 +61,7 @@ class Barrier:
         self._owed += 1
 
     async def wait(self) -> None:
-        """Until everything that was owed by now is on the disk; at once when it is.
+        """Wait until everything that was owed by now is on the disk; at once when it is.
 
         Raises Unavailable when the disk refuses it.
         """

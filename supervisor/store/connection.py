@@ -93,7 +93,7 @@ def _configure_reader(connection: sqlite3.Connection) -> None:
 
 
 def translate(error: sqlite3.Error, path: Path) -> HawseError:
-    """What a refusal of SQLite means to the people above."""
+    """Return what a refusal of SQLite means to the people above."""
     # https://www.sqlite.org/rescode.html: the low byte is the primary code
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     name = getattr(error, "sqlite_errorname", type(error).__name__)

@@ -34,7 +34,7 @@ class DeliveryRows(Session):
         )
 
     def delete_handler(self, name: str) -> None:
-        """Its deliveries go with it; gone is success."""
+        """Delete it; its deliveries go with it; gone is success."""
         self._do("DELETE FROM handlers WHERE name = ?", name)
 
     def deliveries(self, handler: str | None = None, *, dead: bool | None = None) -> list[Delivery]:
@@ -51,7 +51,7 @@ class DeliveryRows(Session):
         ]
 
     def put_delivery(self, delivery: Delivery) -> None:
-        """One row per handler and event: what an earlier one says is replaced."""
+        """Keep one row per handler and event: what an earlier one says is replaced."""
         self._insert_delivery("REPLACE", delivery)
 
     def add_delivery(self, delivery: Delivery) -> None:

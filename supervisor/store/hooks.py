@@ -61,7 +61,7 @@ class HookRows(Session):
         )
 
     def interrupt_runs(self) -> int:
-        """What was under way when the last daemon ended; how many."""
+        """Mark what was under way when the last daemon ended; how many."""
         return self._do("UPDATE hook_runs SET ended_at = ?, outcome = 'interrupted' WHERE ended_at = 0", self._clock())
 
     def hook_runs(self, hook: str | None = None, *, limit: int = 100) -> list[HookRun]:

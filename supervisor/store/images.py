@@ -64,7 +64,7 @@ class ImageRows(Session):
         )
 
     def delete_image(self, image_id: str) -> None:
-        """Its tags and layer references go with it; gone is success."""
+        """Delete it; its tags and layer references go with it; gone is success."""
         self._do("DELETE FROM images WHERE id = ?", image_id)
 
     def layers_in_use(self) -> set[str]:
@@ -72,7 +72,7 @@ class ImageRows(Session):
         return set(self._column("SELECT DISTINCT layer FROM image_layers"))
 
     def layer_users(self, layer: str) -> int:
-        """How many images stand on it."""
+        """Return how many images stand on it."""
         (count,) = self._one("SELECT COUNT(*) FROM image_layers WHERE layer = ?", layer)
         return int(count)
 

@@ -62,12 +62,12 @@ class Journal:
 
     @property
     def cursor(self) -> str:
-        """Where the journal ends now."""
+        """Return where the journal ends now."""
         return self.epochs.cursor(self.head)
 
     @property
     def oldest_cursor(self) -> str:
-        """Where reading can begin."""
+        """Return where reading can begin."""
         return self.epochs.cursor(self.oldest - 1)
 
     def parse(self, cursor: str) -> int:
@@ -138,7 +138,7 @@ class Journal:
     async def page(
         self, position: int, *, types: Collection[str] = (), subject: str = "", upto: int | None = None
     ) -> StoredPage:
-        """What matches in the next stretch after `position`, undecoded, and the seq that the stretch ends with.
+        """Return what matches in the next stretch after `position`, undecoded, and the seq that the stretch ends with.
 
         Does not wait: at the head the stretch is empty.  Raises Gone when `position` was pruned.
         """
@@ -174,7 +174,7 @@ class Journal:
         ]
 
     async def wait_beyond(self, position: int, timeout: float | None = None) -> bool:
-        """Until the journal goes on after that seq; False when `timeout` seconds pass first."""
+        """Wait until the journal goes on after that seq; False when `timeout` seconds pass first."""
         with anyio.move_on_after(timeout):
             while self.head <= position:
                 await self._grown.wait()

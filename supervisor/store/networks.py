@@ -54,7 +54,7 @@ class NetworkRows(Session):
         )
 
     def delete_network(self, name: str) -> None:
-        """Its leases (of containers that are not plugged in) go with it; gone is success.
+        """Delete it; its leases (of containers that are not plugged in) go with it; gone is success.
 
         Raises Forbidden while an endpoint exists.
         """
@@ -65,12 +65,12 @@ class NetworkRows(Session):
     # leases
 
     def leases(self, network: str | None = None, *, container_id: str | None = None) -> list[Lease]:
-        """Of one network, of one container, or all."""
+        """Return the leases of one network, of one container, or all."""
         rows = self._select("network, address, container_id FROM leases", network=network, container_id=container_id)
         return [Lease(network=n, address=IPv4Address(a), container_id=c) for n, a, c in rows]
 
     def leased(self, network: str) -> Leased:
-        """Which addresses of a network are taken, to be asked and not listed."""
+        """Return which addresses of a network are taken, to be asked and not listed."""
         return Leased(self, network)
 
     def lease(self, lease: Lease) -> None:
@@ -109,7 +109,7 @@ class NetworkRows(Session):
     # endpoints
 
     def endpoints(self, container_id: str | None = None, *, network: str | None = None) -> list[Endpoint]:
-        """Of one container, of one network, or all; in the order in which they were first connected."""
+        """Return the endpoints of one container, of one network, or all; in the order in which they were first connected."""
         rows = self._select("json FROM endpoints", "ORDER BY rowid", container_id=container_id, network=network)
         return [_ENDPOINT.decode(j) for (j,) in rows]
 
@@ -139,7 +139,7 @@ class NetworkRows(Session):
     # published ports
 
     def port_holders(self, proto: str, host_port: int) -> list[PortReservation]:
-        """Who has a host port, on whatever address."""
+        """Return who has a host port, on whatever address."""
         rows = self._all(
             """SELECT p.proto, p.host_ip, p.host_port, p.container_port, c.id, c.name
                FROM ports p JOIN containers c ON c.id = p.container_id WHERE p.proto = ? AND p.host_port = ?""",
@@ -152,7 +152,7 @@ class NetworkRows(Session):
         ]
 
     def reserved_ports(self, container_id: str) -> tuple[PortBinding, ...]:
-        """What one container holds, by its own ports."""
+        """Return what one container holds, by its own ports."""
         rows = self._all(
             """SELECT proto, host_ip, host_port, container_port FROM ports
                WHERE container_id = ? ORDER BY container_port, proto, host_port, host_ip""",
@@ -161,7 +161,7 @@ class NetworkRows(Session):
         return tuple(_binding(*row) for row in rows)
 
     def reservations(self) -> dict[str, list[PortBinding]]:
-        """What every container holds."""
+        """Return what every container holds."""
         found: dict[str, list[PortBinding]] = {}
         rows = self._all("SELECT container_id, proto, host_ip, host_port, container_port FROM ports")
         for container_id, *binding in rows:

@@ -41,7 +41,7 @@ class PastRows(Session):
         return found[0] if found else None
 
     def cables_of(self, container_id: str, upto: int) -> list[Stored]:
-        """Its connections and disconnections up to that seq, and where its ports went in between, in order."""
+        """Return its connections and disconnections up to that seq, and where its ports went in between, in order."""
         return self._stored(
             f"SELECT {RAW_COLUMNS} FROM events WHERE subject = ? AND seq <= ? AND type IN {_CABLES} ORDER BY seq",
             f"container/{container_id}",
@@ -66,11 +66,11 @@ class PastRows(Session):
         return self._newest(f"subject IN ({marks})", *subjects, limit=limit)
 
     def story_of_address(self, address: str, limit: int) -> list[Stored]:
-        """Who was plugged in with this address, and out."""
+        """Return who was plugged in with this address, and out."""
         return self._newest(f"type IN {_CABLES} AND json_extract(json, '$.endpoint.address') = ?", address, limit=limit)
 
     def story_of_port(self, port: int, proto: str, limit: int) -> list[Stored]:
-        """Who published this port of the host, and until when; any protocol when `proto` is ""."""
+        """Return who published this port of the host, and until when; any protocol when `proto` is ""."""
         return self._newest(
             f"""type IN {_CABLES} AND EXISTS (SELECT 1 FROM json_each(events.json, '$.endpoint.ports')
                     WHERE json_extract(value, '$.host_port') = ? AND ? IN ('', json_extract(value, '$.proto')))""",

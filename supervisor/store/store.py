@@ -172,7 +172,7 @@ class Store:
             raise
 
     async def durable(self) -> None:
-        """Until what was committed by now is on the disk, so that no power cut takes it back.  Raises Unavailable."""
+        """Wait until what was committed by now is on the disk, so that no power cut takes it back.  Raises Unavailable."""
         await self._barrier.wait()
 
     async def read(self, fn: Callable[[Tx], T]) -> T:
@@ -216,7 +216,7 @@ class Store:
                 return pruned
 
     async def wait_wal_grown(self) -> None:
-        """Until enough was committed for a checkpoint to be worth it."""
+        """Wait until enough was committed for a checkpoint to be worth it."""
         await self._wal_grown.wait()
 
     async def checkpoint(self) -> None:
@@ -259,7 +259,7 @@ class Store:
             self._loop.call_soon_threadsafe(self._settle, batch, appended)
 
     def _commit(self, connection: sqlite3.Connection, batch: Sequence[Work[Any]]) -> list[Event]:
-        """One database transaction; returns the events that it committed."""
+        """Run one database transaction and return the events that it committed."""
         appended: list[Event] = []
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -278,7 +278,7 @@ class Store:
         return appended
 
     def _attempt(self, connection: sqlite3.Connection, work: Work[Any]) -> list[Event]:
-        """One function in its savepoint.  Raises only what ends the whole transaction."""
+        """Run one function in its savepoint.  Raises only what ends the whole transaction."""
         tx = Tx(connection, self.clock, self._epochs, work.cause)
         changes = connection.total_changes
         connection.execute("SAVEPOINT work")

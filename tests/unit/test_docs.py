@@ -18,6 +18,7 @@ PATH = re.compile(r"(?<![\w./*{}<>-])((?:[a-z_0-9]+/)*[a-z_0-9]+\.(?:py|md))\b(?
 TEST = re.compile(r"([a-z_0-9/]+\.py)::(\w+)")
 LINK = re.compile(r"\]\(([^)#:\s]*)(#[^)]*)?\)")
 OUTSIDE = re.compile(r"\b[A-Z]{4,}(?:\.md)? §")
+CLAUSES = set("What One Until Whether How Of As Its Where Who Which Whose Why Those From".split())
 TREES = ("supervisor", "handlers", "cli", "tests", "docs", "examples", "script")
 FOREIGN = {"layer.md"}
 """A file of the OCI image specification."""
@@ -76,6 +77,21 @@ def test_every_test_that_is_named_exists(name: str) -> None:
     for path, test in TEST.findall((REPOSITORY / name).read_text()):
         texts = [(REPOSITORY / file).read_text() for file in files() if f"/{file}".endswith(f"/{path}")]
         assert any(f"def {test}(" in text for text in texts), f"{path}::{test}"
+
+
+def test_docstrings_of_functions_begin_with_a_sentence() -> None:
+    """A clause without a verb sends its reader to the code for the subject: return, wait until, tell whether."""
+    found = []
+    for name in SOURCES:
+        if name.startswith("tests/"):
+            continue
+        for node in ast.walk(ast.parse((REPOSITORY / name).read_text())):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            text = ast.get_docstring(node)
+            if text and text.split()[0] in CLAUSES:
+                found.append(f"{name}:{node.lineno}: {text.splitlines()[0]}")
+    assert not found, "\n".join(found)
 
 
 def test_no_document_is_cited_that_is_not_here() -> None:

@@ -23,7 +23,7 @@ async def create(call: Call) -> web.StreamResponse:
 
 
 def decode(body: Body) -> ExecConfig:
-    """What the client asked for.  Raises UserError."""
+    """Return what the client asked for.  Raises UserError."""
     argv = body.words("Cmd") or ()
     if not argv:
         raise UserError("No exec command specified")

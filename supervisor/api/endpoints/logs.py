@@ -73,7 +73,7 @@ def _details(config: ContainerConfig) -> bytes:
 
 
 def shown(entry: Entry, framed: bool, times: bool = False, details: bytes = b"") -> bytes:
-    """As docker sends it: in a frame that names the stream, unless it was a terminal."""
+    """Return it as docker sends it: in a frame that names the stream, unless it was a terminal."""
     data = entry.output
     if details and entry.starts_line:
         data = details + data

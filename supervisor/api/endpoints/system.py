@@ -61,7 +61,7 @@ async def version(call: Call) -> web.StreamResponse:
 
 
 async def counts(engine: Engine) -> dict[str, int]:
-    """How much of everything there is."""
+    """Return how much of everything there is."""
 
     def read(tx: Tx) -> tuple[Counter[State], int, int, int]:
         states = Counter(c.state for c in tx.containers())

@@ -66,12 +66,12 @@ async def prune(call: Call) -> web.StreamResponse:
 
 
 def kept(wanted: Filters, labels: dict[str, str]) -> bool:
-    """Whether label and label! choose an object for pruning."""
+    """Tell whether label and label! choose an object for pruning."""
     return wanted.labels(labels) and not wanted.any_label(labels, "label!")
 
 
 def view(call: Call, volume: Volume) -> dict[str, Any]:
-    """One volume in Docker's JSON."""
+    """Show one volume in Docker's JSON."""
     return {
         "CreatedAt": rfc3339(volume.created_at),
         "Driver": "local",

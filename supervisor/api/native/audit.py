@@ -21,7 +21,7 @@ async def repair(call: Call) -> web.StreamResponse:
 
 
 async def _foreign(call: Call) -> list[dict[str, Any]]:
-    """What other programs' rules keep from working: not ours to repair."""
+    """Return what other programs' rules keep from working: not ours to repair."""
     found = await call.engine.lookout.look()
     return [
         {

@@ -116,7 +116,7 @@ def _in_time(row: Stored, wish: Wish) -> bool:
 
 
 async def _tell(journal: Journal, wish: Wish, out: Stream, sse: bool, left: float | None) -> None:
-    """Until the wish's end, or for ever.  Raises Gone when pruning overtakes the reader."""
+    """Write until the wish's end, or for ever.  Raises Gone when pruning overtakes the reader."""
     if out.transport is None:
         return
     compose, last = composer(journal.epochs, platform.node()), journal.head
@@ -150,13 +150,13 @@ async def _tell(journal: Journal, wish: Wish, out: Stream, sse: bool, left: floa
 def _lines(
     compose: Callable[[Stored], bytes], wish: Wish, journal: Journal, sse: bool, rows: Iterable[Stored]
 ) -> bytes:
-    """What of those the reader wants, in its format."""
+    """Return what of those the reader wants, in its format."""
     wanted = (row for row in rows if _in_time(row, wish) and wish.filter.wants(row))
     return b"".join(line(compose(row), row, journal, sse) for row in wanted)
 
 
 def line(document: bytes, row: Stored, journal: Journal, sse: bool) -> bytes:
-    """One event as the stream's format has it."""
+    """Return one event as the stream's format has it."""
     if not sse:
         return document + b"\n"
     return b"id: %b\nevent: %b\ndata: %b\n\n" % (journal.epochs.cursor(row.seq).encode(), row.type.encode(), document)

@@ -71,7 +71,7 @@ def _by(label: str, values: Mapping[str, float]) -> Iterable[Sample]:
 
 
 def _family(name: str, kind: str, help_: str, samples: Iterable[Sample]) -> str:
-    """One metric family in the text format, version 0.0.4."""
+    """Return one metric family in the text format, version 0.0.4."""
     lines = [f"# HELP hawse_{name} {help_}", f"# TYPE hawse_{name} {kind}"]
     for suffix, labels, value in samples:
         shown = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
