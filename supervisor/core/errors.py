@@ -16,7 +16,7 @@
         └── IllegalTransition
 
 Raised, never logged here: whoever handles an error decides whether it is worth a line.  `code` is the wire's name of
-the class and `status` the HTTP status it becomes (api/errors middleware); no other place maps them.
+the class and `status` the HTTP status it becomes (`api/server.py`); no other place maps them.
 """
 
 from __future__ import annotations

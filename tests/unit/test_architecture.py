@@ -1,4 +1,4 @@
-"""The rules about what may import what (docs/contributing.md), checked on the sources.  Floors and circles: test_rooms.py."""
+"""The rules about what may import what (docs/architecture.md), checked on the sources.  Floors and circles: test_rooms.py."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def claiming(claim: str, rooms: str | tuple[str, ...]) -> list[str]:
     )
 
 
-PURE = claiming("pure", PURE_ROOMS)  # rule 2: time, ids and bytes come in as arguments
+PURE = claiming("pure", PURE_ROOMS)  # time, ids and bytes come in as arguments
 STDLIB_ONLY = claiming("stdlib", CHILD_ROOM)
 PURE_LIBRARIES = {"msgspec", "dns"}  # dnspython reads and writes bytes here; it never asks
 NAMES_ONLY = {("hawse.supervisor.core.signal_names", "signal"), ("hawse.supervisor.docker.query", "urllib.parse")}
@@ -138,7 +138,7 @@ def test_system_calls_by_ctypes_are_only_in_linux() -> None:
 
 
 def test_the_daemon_never_forks() -> None:
-    """Rule 14: threads live there.  Only the child side may fork, unshare or setns."""
+    """Threads live there.  Only the child side may fork, unshare or setns."""
     banned = {"fork", "forkpty", "unshare", "setns", "posix_spawn"}
     child_side = {m for name in SHIM for m in closure(name)}
     found = []
@@ -165,7 +165,7 @@ def test_no_read_keeps_the_event_loop_while_there_is_something_to_read() -> None
 
 
 def test_no_module_named_after_nothing() -> None:
-    """Rule 5: a file has one subject, and its name says which."""
+    """A file has one subject, and its name says which."""
     vague = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
     assert not [name for name in MODULES if vague & set(name.split("."))]
 
