@@ -1,230 +1,128 @@
-"""What a container wrote becomes a layer: its overlay's upper directory copied, owners back to 0-based.
+"""What a container changed, for `diff`: its overlay's upper directory read against the layers below it.  Blocking.
 
-The container may be running and is not trusted: everything is opened relative to descriptors without following symlinks.
-Kept: data with its holes, owners, modes, times, hard links, FIFOs, extended attributes, whiteouts and opaque directories.
+Only looked at, entry by entry, without following symlinks; nothing is mounted.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
-import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 
-from hawse.supervisor.core.errors import UserError
-from hawse.supervisor.core.model import ID_RANGE
-from hawse.supervisor.images import whiteouts
-from hawse.supervisor.linux import rooted
-from hawse.supervisor.linux.syscalls import RESOLVE_NO_SYMLINKS
+from hawse.supervisor.images.commit_layer import PLACEHOLDERS
+from hawse.supervisor.images.whiteouts import is_whiteout, overlay_attribute
+from hawse.supervisor.linux.syscalls import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_PIECE = 8 << 20
-NOBODY = 65_534
-PLACEHOLDERS = frozenset({"etc/hosts", "etc/hostname", "etc/resolv.conf"})
-"""Empty files that only stand below what the engine mounts there."""
 
 
-@dataclass(slots=True)
-class _Copy:
-    source: int
-    target: int
-    uid_base: int
-    size: int = 0
-    pending: list[str] = field(default_factory=lambda: [""])
-    links: dict[tuple[int, int], str] = field(default_factory=dict)
-    times: list[tuple[str, os.stat_result]] = field(default_factory=list)
+class Kind(IntEnum):
+    """Docker's numbers."""
+
+    MODIFIED = 0
+    ADDED = 1
+    DELETED = 2
 
 
-def copy_upper(upper: Path, target: Path, uid_base: int | None) -> int:
-    """Copy `upper` into the empty directory `target`; the bytes of its files.  No upper, no changes.  Blocking.
+@dataclass(frozen=True, slots=True)
+class Change:
+    path: str
+    kind: Kind
 
-    Raises OSError, UserError for what cannot be kept.
-    """
+
+def changes(upper: Path, lowers: list[Path]) -> list[Change]:
+    """By path.  `lowers` is top first.  A container that never ran has changed nothing."""
+    found: list[Change] = []
     try:
-        source = os.open(upper, _DIRECTORY)
+        tops = [os.open(upper, _DIRECTORY)]
     except FileNotFoundError:
-        return 0
+        return found
     try:
-        return copy_tree(source, target, uid_base)
-    finally:
-        os.close(source)
-
-
-def copy_tree(source: int, target: Path, uid_base: int | None) -> int:
-    """The same from a descriptor of a directory."""
-    copy = _Copy(source, os.open(target, _DIRECTORY), uid_base or 0)
-    try:
-        while copy.pending:
-            _copy_directory(copy, copy.pending.pop())
-        for path, status in reversed(copy.times):
-            directory = _open_directory(copy.target, path)
-            os.utime(directory, ns=(status.st_atime_ns, status.st_mtime_ns))
-            os.close(directory)
-    finally:
-        os.close(copy.target)
-    return copy.size
-
-
-def _copy_directory(copy: _Copy, path: str) -> None:
-    """Copy one directory's own attributes and entries; those that are directories are made and left pending."""
-    try:
-        source = _open_directory(copy.source, path)
-    except (FileNotFoundError, NotADirectoryError):
-        return  # of a running container: gone meanwhile
-    target = _open_directory(copy.target, path)
-    try:
-        status = os.fstat(source)
-        _dress(copy, source, target, status)
-        if whiteouts.overlay_attribute(source, "opaque") == b"y":
-            whiteouts.make_opaque(target)
-        if whiteouts.overlay_attribute(source, "redirect") is not None:
-            raise UserError(f"cannot commit: /{path} was renamed in a way that only its own overlay understands")
-        copy.times.append((path, status))
-        for name in os.listdir(source):
+        tops.extend(os.open(lower, _DIRECTORY) for lower in lowers)
+        waiting = [""]
+        while waiting:
+            path = waiting.pop()
             try:
-                _copy_entry(copy, name, source, target, f"{path}/{name}" if path else name)
-            except FileNotFoundError:
-                continue
+                here = _directory(tops[0], path or ".")
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # a running container is quicker than we are
+            try:
+                for name in os.listdir(here):
+                    full = f"{path}/{name}" if path else name
+                    change = _change(here, name, full, tops[1:])
+                    if change is not None:
+                        found.append(change)
+                        if change.kind is not Kind.DELETED and _is_directory(here, name):
+                            waiting.append(full)
+            finally:
+                os.close(here)
     finally:
-        os.close(source)
-        os.close(target)
+        for fd in tops:
+            os.close(fd)
+    return sorted(found, key=lambda change: change.path)
 
 
-def _copy_entry(copy: _Copy, name: str, source: int, target: int, path: str) -> None:
-    status = os.stat(name, dir_fd=source, follow_symlinks=False)
-    if whiteouts.is_whiteout(status):
-        whiteouts.make_whiteout(name, target)
-    elif stat.S_ISDIR(status.st_mode):
-        os.mkdir(name, 0o700, dir_fd=target)
-        copy.pending.append(path)
-    elif stat.S_ISREG(status.st_mode):
-        if status.st_size or path not in PLACEHOLDERS:
-            _copy_file(copy, name, source, target, path)
-    elif stat.S_ISLNK(status.st_mode):
-        os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
-        _own(copy, name, target, status)
-    elif stat.S_ISFIFO(status.st_mode):
-        os.mkfifo(name, 0o600, dir_fd=target)
-        _own(copy, name, target, status)
-        os.chmod(name, stat.S_IMODE(status.st_mode), dir_fd=target)
-
-
-def _copy_file(copy: _Copy, name: str, source: int, target: int, path: str) -> None:
-    old = os.open(name, _FILE, dir_fd=source)
+def _change(here: int, name: str, full: str, lowers: list[int]) -> Change | None:
     try:
-        status = os.fstat(old)
-        if not stat.S_ISREG(status.st_mode):
-            return
-        if whiteouts.overlay_attribute(old, "metacopy") is not None:
-            raise UserError(f"cannot commit: /{path} has its data in another layer")
-        inode = (status.st_dev, status.st_ino)
-        if (first := copy.links.get(inode)) is not None:
-            os.link(first, name, src_dir_fd=copy.target, dst_dir_fd=target, follow_symlinks=False)
-            return
-        new = os.open(name, _NEW, 0o600, dir_fd=target)
+        status = os.stat(name, dir_fd=here, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    if is_whiteout(status):
+        return Change(f"/{full}", Kind.DELETED)
+    if full in PLACEHOLDERS and status.st_size == 0:
+        return None  # where the engine mounts a file of its own
+    return Change(f"/{full}", Kind.MODIFIED if _is_below(full, lowers) else Kind.ADDED)
+
+
+def _is_directory(here: int, name: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.stat(name, dir_fd=here, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _is_below(path: str, lowers: list[int]) -> bool:
+    """Tell whether the layers, laid over each other, have the path."""
+    parent, _, name = path.rpartition("/")
+    for lower in lowers:
         try:
-            _copy_data(old, new, status.st_size)
-            _dress(copy, old, new, status)
-            os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns))
+            here = _directory(lower, parent or ".")
+        except FileNotFoundError:
+            if _hides(lower, parent):
+                return False
+            continue
+        except OSError:  # a file or a symlink where a directory would be: nothing further down counts
+            return False
+        try:
+            return not is_whiteout(os.stat(name, dir_fd=here, follow_symlinks=False))
+        except FileNotFoundError:
+            if overlay_attribute(here, "opaque") == b"y":
+                return False
         finally:
-            os.close(new)
-        copy.size += status.st_size
-        if status.st_nlink > 1:
-            copy.links[inode] = path
-    finally:
-        os.close(old)
+            os.close(here)
+    return False
 
 
-def _copy_data(old: int, new: int, size: int) -> None:
-    """Only what is not a hole; blocks are shared where the file system can."""
-    os.ftruncate(new, size)
-    position = 0
-    while position < size:
+def _hides(lower: int, path: str) -> bool:
+    """A part of the path is whited out or opaque in this layer."""
+    parts = path.split("/")
+    for depth in range(len(parts)):
         try:
-            position = os.lseek(old, position, os.SEEK_DATA)
-            end = min(os.lseek(old, position, os.SEEK_HOLE), size)
-        except OSError as e:
-            if e.errno == errno.ENXIO:  # nothing but a hole from here on
-                return
-            raise
-        while position < end:
-            copied = _copy_piece(old, new, min(end - position, _PIECE), position)
-            if not copied:  # it was cut meanwhile
-                return
-            position += copied
-
-
-def _copy_piece(old: int, new: int, size: int, position: int) -> int:
-    try:
-        return os.copy_file_range(old, new, size, position, position)
-    except OSError as e:
-        if e.errno not in (errno.EXDEV, errno.EINVAL):  # two file systems, of which one may be an overlay
-            raise
-    data = os.pread(old, size, position)
-    return os.pwrite(new, data, position) if data else 0
-
-
-def _dress(copy: _Copy, source: int, target: int, status: os.stat_result) -> None:
-    """Owner before mode and attributes: changing the owner takes setuid and capabilities away."""
-    os.fchown(target, _shifted(status.st_uid, copy.uid_base), _shifted(status.st_gid, copy.uid_base))
-    os.fchmod(target, stat.S_IMODE(status.st_mode))
-    for name in os.listxattr(source):
-        if name.startswith(whiteouts.PREFIXES):
-            continue
+            here = _directory(lower, "/".join(parts[:depth]) or ".")
+        except OSError:
+            return False
         try:
-            value = os.getxattr(source, name)
-        except OSError as e:
-            if e.errno == errno.ENODATA:
-                continue
-            raise
-        if name == "security.capability":
-            value = shift_capability(value)
-        elif name.startswith("system.posix_acl_"):
-            value = shift_acl(value, copy.uid_base)
-        elif not name.startswith("user."):
-            continue
-        os.setxattr(target, name, value)
+            status = os.stat(parts[depth], dir_fd=here, follow_symlinks=False)
+            if is_whiteout(status):
+                return True
+        except FileNotFoundError:
+            return overlay_attribute(here, "opaque") == b"y"
+        finally:
+            os.close(here)
+    return False
 
 
-def _own(copy: _Copy, name: str, target: int, status: os.stat_result) -> None:
-    owner = _shifted(status.st_uid, copy.uid_base), _shifted(status.st_gid, copy.uid_base)
-    os.chown(name, *owner, dir_fd=target, follow_symlinks=False)
-    times = (status.st_atime_ns, status.st_mtime_ns)
-    os.utime(name, ns=times, dir_fd=target, follow_symlinks=False)
-
-
-def _shifted(host_id: int, uid_base: int) -> int:
-    """The id as the container sees it.  `uid_base` 0: it has no user namespace, and sees the host's."""
-    if not uid_base:
-        return host_id
-    return host_id - uid_base if uid_base <= host_id < uid_base + ID_RANGE else NOBODY
-
-
-def shift_capability(value: bytes) -> bytes:
-    """File capabilities without the root user they were made for (linux/capability.h, vfs_ns_cap_data → vfs_cap_data).
-
-    In a layer they are for the root of whoever mounts it.
-    """
-    revision_mask, revision_2, revision_3 = 0xFF000000, 0x02000000, 0x03000000
-    (magic,) = struct.unpack_from("<I", value)
-    if magic & revision_mask != revision_3:
-        return value
-    return struct.pack("<I", revision_2 | (magic & ~revision_mask)) + value[4:20]
-
-
-def shift_acl(value: bytes, uid_base: int) -> bytes:
-    """The ids in a POSIX ACL (linux/posix_acl_xattr.h: a version, then tag, permissions, id each)."""
-    acl_user, acl_group = 0x02, 0x08
-    shifted = value[:4]
-    for tag, permissions, number in struct.iter_unpack("<HHI", value[4:]):
-        number = _shifted(number, uid_base) if tag in (acl_user, acl_group) else number
-        shifted += struct.pack("<HHI", tag, permissions, number)
-    return shifted
-
-
-def _open_directory(root: int, path: str) -> int:
-    return rooted.open_path(root, path or ".", _DIRECTORY, RESOLVE_NO_SYMLINKS)
+def _directory(top: int, path: str) -> int:
+    return openat2(top, path, _DIRECTORY, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)

@@ -25,9 +25,9 @@ from hawse.supervisor import faults
 from hawse.supervisor.core import events
 from hawse.supervisor.core.errors import KernelError, UserError
 from hawse.supervisor.core.model import Container, Image, ImageConfig, ImageId, encode
-from hawse.supervisor.images import archive, diff, extract, naming, reference
-from hawse.supervisor.images.changes import apply
+from hawse.supervisor.images import archive, commit_layer, extract, naming, reference
 from hawse.supervisor.images.configure import image_config
+from hawse.supervisor.images.instructions import apply
 from hawse.supervisor.images.layers import Layers
 from hawse.supervisor.images.naming import Removal
 from hawse.supervisor.linux import threads
@@ -127,7 +127,9 @@ class Images:
         line = message or " ".join(container.config.argv)
 
         async def publish(directory: Path) -> Image:
-            size = await _in_thread("commit", lambda: diff.copy_upper(paths.upper, directory, container.uid_base))
+            size = await _in_thread(
+                "commit", lambda: commit_layer.copy_upper(paths.upper, directory, container.uid_base)
+            )
             faults.point("image.layer-made")
             layer = secrets.token_hex(32)
             image = self._image(

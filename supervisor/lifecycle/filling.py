@@ -17,7 +17,7 @@ from pathlib import Path
 from hawse.supervisor import faults
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.model import Container, MountSpec
-from hawse.supervisor.images.diff import copy_tree
+from hawse.supervisor.images.commit_layer import copy_tree
 from hawse.supervisor.lifecycle.rootview import in_thread, lowers
 from hawse.supervisor.linux import rooted
 from hawse.supervisor.linux.flush import flush_tree

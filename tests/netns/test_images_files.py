@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from hawse.supervisor.core.errors import UserError
-from hawse.supervisor.images import archive, diff, extract
+from hawse.supervisor.images import archive, commit_layer, extract
 from hawse.supervisor.linux.tree import remove_tree
 
 BASE = 3_000_000
@@ -263,7 +263,7 @@ def test_owners_go_back_to_where_layers_have_them(upper: Path, layer: Path) -> N
     (upper / "foreign").write_text("x")
     (upper / "link").symlink_to("/etc/passwd")
     os.chown(upper / "link", BASE + 7, BASE + 8, follow_symlinks=False)
-    diff.copy_upper(upper, layer, BASE)
+    commit_layer.copy_upper(upper, layer, BASE)
     assert owner(layer) == (0, 0)
     assert owner(layer / "own") == (1000, 50) and (layer / "own").stat().st_mode & 0o7777 == 0o6755
     assert owner(layer / "foreign") == (65534, 65534)
@@ -273,7 +273,7 @@ def test_owners_go_back_to_where_layers_have_them(upper: Path, layer: Path) -> N
 def test_without_a_user_namespace_owners_stay(upper: Path, layer: Path) -> None:
     (upper / "f").write_text("x")
     os.chown(upper / "f", 1000, BASE)
-    diff.copy_upper(upper, layer, None)
+    commit_layer.copy_upper(upper, layer, None)
     assert owner(layer / "f") == (1000, BASE)
 
 
@@ -287,7 +287,7 @@ def test_what_commit_keeps(upper: Path, layer: Path) -> None:
     os.setxattr(upper / "dir/a", "trusted.overlay.origin", b"ours")
     os.setxattr(upper / "dir", "user.overlay.impure", b"y")
     os.utime(upper / "dir", ns=(1, 5_000_000_000))
-    size = diff.copy_upper(upper, layer, BASE)
+    size = commit_layer.copy_upper(upper, layer, BASE)
     assert size == 5, "a hard link takes no room"
     assert (layer / "b").stat().st_ino == (layer / "dir/a").stat().st_ino
     assert (layer / "dir/a").stat().st_mtime_ns == 1_234_567_890_123_456_789
@@ -304,7 +304,7 @@ def test_what_commit_leaves_out(upper: Path, layer: Path) -> None:
     os.mknod(upper / "device", stat.S_IFCHR, os.makedev(1, 3))
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(upper / "socket"))
-    diff.copy_upper(upper, layer, BASE)
+    commit_layer.copy_upper(upper, layer, BASE)
     assert sorted(os.listdir(layer / "etc")) == ["hostname", "hosts.allow"]
     assert os.listdir(layer) == ["etc"]
 
@@ -314,7 +314,7 @@ def test_whiteouts_and_opaque_directories(upper: Path, layer: Path, prefix: str)
     os.mknod(upper / "gone", stat.S_IFCHR, 0)
     (upper / "fresh").mkdir()
     os.setxattr(upper / "fresh", f"{prefix}.overlay.opaque", b"y")
-    diff.copy_upper(upper, layer, BASE)
+    commit_layer.copy_upper(upper, layer, BASE)
     status = (layer / "gone").lstat()
     assert stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
     for name in ("user.overlay.opaque", "trusted.overlay.opaque"):
@@ -329,7 +329,7 @@ def test_holes_stay_holes(upper: Path, layer: Path) -> None:
         file.truncate(100 << 20)
     (upper / "empty hole").touch()
     os.truncate(upper / "empty hole", 1 << 20)
-    diff.copy_upper(upper, layer, BASE)
+    commit_layer.copy_upper(upper, layer, BASE)
     copied = (layer / "sparse").stat()
     assert copied.st_size == 100 << 20 and copied.st_blocks * 512 < 1 << 20
     with open(layer / "sparse", "rb") as file:
@@ -343,7 +343,7 @@ def test_file_capabilities_are_for_the_root_of_whoever_mounts_the_layer(upper: P
     (upper / "ping").write_text("x")
     namespaced = struct.pack("<IIIIII", 0x03000001, 1 << 13, 0, 0, 0, BASE)
     os.setxattr(upper / "ping", "security.capability", namespaced)
-    diff.copy_upper(upper, layer, BASE)
+    commit_layer.copy_upper(upper, layer, BASE)
     assert os.getxattr(layer / "ping", "security.capability") == struct.pack("<IIIII", 0x02000001, 1 << 13, 0, 0, 0)
 
 
@@ -361,13 +361,13 @@ def test_access_lists(upper: Path, layer: Path) -> None:
 
     (upper / "f").write_text("x")
     os.setxattr(upper / "f", "system.posix_acl_access", acl(entries))
-    diff.copy_upper(upper, layer, BASE)
+    commit_layer.copy_upper(upper, layer, BASE)
     expected = [(tag, perm, 33 if tag == 0x02 else number) for tag, perm, number in entries]
     assert os.getxattr(layer / "f", "system.posix_acl_access") == acl(expected)
 
 
 def test_no_upper_is_no_change(tmp_path: Path, layer: Path) -> None:
-    assert diff.copy_upper(tmp_path / "never", layer, BASE) == 0
+    assert commit_layer.copy_upper(tmp_path / "never", layer, BASE) == 0
     assert os.listdir(layer) == []
 
 
@@ -376,7 +376,7 @@ def test_what_only_its_own_overlay_understands_is_refused(upper: Path, layer: Pa
     (upper / "x").mkdir() if name == "redirect" else (upper / "x").touch()
     os.setxattr(upper / "x", f"trusted.overlay.{name}", b"")
     with pytest.raises(UserError, match="cannot commit: /x"):
-        diff.copy_upper(upper, layer, None)
+        commit_layer.copy_upper(upper, layer, None)
 
 
 def test_a_layer_works_in_both_kinds_of_overlay(upper: Path, layer: Path, tmp_path: Path) -> None:
@@ -389,7 +389,7 @@ def test_a_layer_works_in_both_kinds_of_overlay(upper: Path, layer: Path, tmp_pa
     (upper / "replaced").mkdir()
     (upper / "replaced/new").write_text("x")
     os.setxattr(upper / "replaced", "user.overlay.opaque", b"y")
-    diff.copy_upper(upper, layer, BASE)
+    commit_layer.copy_upper(upper, layer, BASE)
     for path in (tmp_path, *tmp_path.parents):
         if path.name.startswith("pytest-"):
             path.chmod(0o755)

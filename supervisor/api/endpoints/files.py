@@ -16,7 +16,7 @@ from hawse.supervisor.api import upload, wire
 from hawse.supervisor.api.call import Call, Stream, encode
 from hawse.supervisor.core.errors import NotFound, UserError
 from hawse.supervisor.core.events import rfc3339
-from hawse.supervisor.images import archive, compare
+from hawse.supervisor.images import archive, diff
 from hawse.supervisor.lifecycle import rootview
 from hawse.supervisor.lifecycle.rootview import in_thread
 from hawse.supervisor.linux import rootcopy
@@ -96,7 +96,7 @@ async def changes(call: Call) -> web.StreamResponse:
     container = await call.engine.container(call.ref)
     upper = call.engine.parts.paths(container.id).upper
     lowers = await rootview.lowers(call.engine.parts, container)
-    found = await in_thread("diff", lambda: compare.changes(upper, lowers))
+    found = await in_thread("diff", lambda: diff.changes(upper, lowers))
     return call.json([{"Path": change.path, "Kind": int(change.kind)} for change in found] or None)
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.model import ContainerConfig, Healthcheck, Image, ImageConfig, ImageId, MountSpec
-from hawse.supervisor.images import changes, reference
+from hawse.supervisor.images import instructions, reference
 from hawse.supervisor.images.configure import configure, image_config
 
 
@@ -83,7 +83,7 @@ def test_any_text_is_a_name_or_a_users_error(text: str) -> None:
 
 
 def changed(*given: str, base: ImageConfig | None = None) -> ImageConfig:
-    return changes.apply(base or ImageConfig(), given)
+    return instructions.apply(base or ImageConfig(), given)
 
 
 def test_commands() -> None:

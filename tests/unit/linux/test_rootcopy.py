@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from hawse.supervisor.core.errors import Conflict, NotFound, UserError
-from hawse.supervisor.images import compare, whiteouts
-from hawse.supervisor.images.compare import Change, Kind
+from hawse.supervisor.images import diff, whiteouts
+from hawse.supervisor.images.diff import Change, Kind
 from hawse.supervisor.linux import rootcopy
 from hawse.supervisor.linux.rootcopy import DEEPEST, Root
 
@@ -223,7 +223,7 @@ def test_what_a_container_changed(tmp_path: Path) -> None:
     upper = layer(tmp_path / "upper", "etc/group", "etc/new", "etc/gone", "var/y", "d/e/f", "etc/other")
     whiteout(upper / "var" / "old")
     (upper / "etc" / "hostname").touch()
-    assert compare.changes(upper, [top, bottom]) == [
+    assert diff.changes(upper, [top, bottom]) == [
         Change("/d", Kind.ADDED),
         Change("/d/e", Kind.ADDED),
         Change("/d/e/f", Kind.ADDED),
@@ -236,4 +236,4 @@ def test_what_a_container_changed(tmp_path: Path) -> None:
         Change("/var/old", Kind.DELETED),
         Change("/var/y", Kind.MODIFIED),
     ]
-    assert compare.changes(tmp_path / "never-ran", [top, bottom]) == []
+    assert diff.changes(tmp_path / "never-ran", [top, bottom]) == []
