@@ -54,7 +54,7 @@ class AttachOptions:
 
 
 class Shim:
-    """One container's keeper.  Made by Spawner.launch or Shim.reconnect."""
+    """The daemon's end of the connection to one shim.  Made by Spawner.launch or Shim.reconnect."""
 
     def __init__(
         self, sock: socket.socket, container_id: ContainerId, state_dir: Path, shim_identity: ProcessIdentity

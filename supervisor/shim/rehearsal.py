@@ -140,38 +140,38 @@ def _rehearse_shim(directory: str) -> None:
     err, err_end = os.pipe()
     client, client_end = protocol.socketpair()
     own = os.pidfd_open(os.getpid())
-    keeper = Shim(link, channel, midwife_pid)
-    keeper.begin(b"{}", control)
+    shim = Shim(link, channel, midwife_pid)
+    shim.begin(b"{}", control)
     protocol.send(midwife, {"ev": "charge", **asdict(charge(SPEC, "/")), "socket": f"{directory}/socket"})
     protocol.send(midwife, {"ev": "born", "pid": os.getpid()}, (own,))
     protocol.send(midwife, {"ev": "delivered", "sources": 1})
     midwife.close()
-    _settle(keeper)
+    _settle(shim)
     protocol.send(init, {"ev": "netlink"}, (own,))
     protocol.send(init, {"ev": "ready", "cgroup": 1, "mounts": 1}, (out, err))
-    _settle(keeper)
+    _settle(shim)
     protocol.send(daemon, {"op": "go", "rid": 1})
-    _settle(keeper)
+    _settle(shim)
     protocol.send(init, {"ev": "executing"})
     init.close()
-    _settle(keeper)
+    _settle(shim)
     wishes = Wishes(stdin=True, stdout=True, stderr=True, framed=True)
-    pump = keeper.pump
+    pump = shim.pump
     assert pump is not None
     pump.attach(os.dup(client.fileno()), wishes, b"", logs=False)
     os.write(out_end, b"a line\n")
     os.write(err_end, b"no line")
-    _settle(keeper)
+    _settle(shim)
     for fd in (out_end, err_end, out, err, own):
         os.close(fd)
-    _settle(keeper)
+    _settle(shim)
     pump.finish()
-    keeper.close()
+    shim.close()
     for sock in (link, channel, control, daemon, client, client_end):
         sock.close()
 
 
-def _settle(keeper: Shim) -> None:
+def _settle(shim: Shim) -> None:
     """Let it find everything that was sent; more turns than that ever takes."""
     for _ in range(6):
-        keeper.loop.turn(wait=False)
+        shim.loop.turn(wait=False)

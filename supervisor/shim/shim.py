@@ -1,4 +1,4 @@
-"""One container's keeper: parent of its init, pump of its output, writer of its exit record.  Stdlib only.
+"""The shim of one container: parent of its init, pump of its output, writer of its exit record.  Stdlib only.
 
     waiting ──init is set up──▶ ready ──go, exec──▶ running ──init ends──▶ exited
        └──────any failure──────────┴─────────────────────────────────────────▶ exited, without a record
