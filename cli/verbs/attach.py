@@ -12,6 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from hawse.cli.wire.foreground import Foreground
+
 _KEYS = Flag("detach-keys", help="Keys that detach from it")
 _PROXY = Flag("sig-proxy", kind="bool", help="Pass signals on to the program", default=True)
 
@@ -27,21 +29,10 @@ def _start(context: Context, options: Options, names: list[str]) -> int:
 
 def _start_attached(context: Context, options: Options, name: str) -> int:
     from hawse.cli.verbs.run import program_error
-    from hawse.cli.wire.foreground import Foreground
-    from hawse.cli.wire.terminal import require
 
     found = context.client.get(f"/containers/{quote(name)}/json")
-    config = found["Config"]
-    stdin = options.interactive and config["OpenStdin"]
-    require(stdin, config["Tty"])
-    session = Foreground(
-        context.client,
-        found["Id"],
-        tty=config["Tty"],
-        streams=frozenset({"stdout", "stderr", *(["stdin"] if stdin else [])}),
-        detach_keys=options.detach_keys,
-        sig_proxy=options.sig_proxy,
-    )
+    stdin = options.interactive and found["Config"]["OpenStdin"]
+    session = _session(context, options, found, stdin)
     removed = found["HostConfig"].get("AutoRemove")
     try:
         code = session.run(
@@ -53,23 +44,28 @@ def _start_attached(context: Context, options: Options, name: str) -> int:
 
 
 def _attach(context: Context, options: Options, names: list[str]) -> int:
+    found = context.client.get(f"/containers/{quote(names[0])}/json")
+    _check_running(found["State"])
+    stdin = found["Config"]["OpenStdin"] and not options.no_stdin
+    session = _session(context, options, found, stdin)
+    return session.run("not-running") or 0
+
+
+def _session(context: Context, options: Options, found: dict[str, Any], stdin: bool) -> Foreground:
+    """Prepare to attach to what was inspected.  Raises Failure where a terminal is needed and there is none."""
     from hawse.cli.wire.foreground import Foreground
     from hawse.cli.wire.terminal import require
 
-    found = context.client.get(f"/containers/{quote(names[0])}/json")
-    _check_running(found["State"])
-    config = found["Config"]
-    stdin = config["OpenStdin"] and not options.no_stdin
-    require(stdin, config["Tty"])
-    session = Foreground(
+    tty = found["Config"]["Tty"]
+    require(stdin, tty)
+    return Foreground(
         context.client,
         found["Id"],
-        tty=config["Tty"],
+        tty=tty,
         streams=frozenset({"stdout", "stderr", *(["stdin"] if stdin else [])}),
         detach_keys=options.detach_keys,
         sig_proxy=options.sig_proxy,
     )
-    return session.run("not-running") or 0
 
 
 def _check_running(state: dict[str, Any]) -> None:

@@ -16,11 +16,12 @@ from hawse.supervisor.api import upload, wire
 from hawse.supervisor.api.call import Call, Stream, encode
 from hawse.supervisor.core.errors import NotFound, UserError
 from hawse.supervisor.core.events import rfc3339
+from hawse.supervisor.core.model import Container
 from hawse.supervisor.images import archive, diff
 from hawse.supervisor.lifecycle import rootview
 from hawse.supervisor.lifecycle.rootview import in_thread
 from hawse.supervisor.linux import rootcopy
-from hawse.supervisor.linux.rootcopy import PathStat
+from hawse.supervisor.linux.rootcopy import PathStat, Root
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -43,23 +44,25 @@ async def stat_archive(call: Call) -> web.StreamResponse:
     """HEAD /containers/X/archive?path=: what is there, in a header."""
     path = _path(call)
     async with rootview.opened(call.engine.parts, call.ref) as (container, root):
-        try:
-            found = await in_thread("stat", lambda: rootcopy.stat_path(root, path))
-        except NotFound:
-            raise NotFound(f"Could not find the file {path} in container {container.name}") from None
+        found = await _stat(root, path, container)
     response = call.nothing(200)
     response.headers[wire.PATH_STAT] = _header(found)
     return response
+
+
+async def _stat(root: Root, path: str, container: Container) -> PathStat:
+    """Return what is at the path.  Raises NotFound in docker's words."""
+    try:
+        return await in_thread("stat", lambda: rootcopy.stat_path(root, path))
+    except NotFound:
+        raise NotFound(f"Could not find the file {path} in container {container.name}") from None
 
 
 async def get_archive(call: Call) -> web.StreamResponse:
     """GET /containers/X/archive?path=: it and what is below it, as a tar."""
     path = _path(call)
     async with rootview.opened(call.engine.parts, call.ref) as (container, root):
-        try:
-            found = await in_thread("stat", lambda: rootcopy.stat_path(root, path))
-        except NotFound:
-            raise NotFound(f"Could not find the file {path} in container {container.name}") from None
+        found = await _stat(root, path, container)
         async with call.stream(wire.TAR, {wire.PATH_STAT: _header(found)}) as out:
             await _write(out, lambda file: rootcopy.pack(root, path, file))
     return out.response
