@@ -14,7 +14,7 @@ import pytest
 
 from tests.unit.import_graph import REPOSITORY, parsed
 
-PATH = re.compile(r"(?<![\w./*{}<>-])((?:[a-z_0-9]+/)*[a-z_0-9]+\.(?:py|md))\b(?!\.)")
+PATH = re.compile(r"(?<![\w./*{}<>-])((?:[a-z_0-9]+/)*[a-z_0-9]+\.(?:py|md))\b(?!\.\w)")
 TEST = re.compile(r"([a-z_0-9/]+\.py)::(\w+)")
 LINK = re.compile(r"\]\(([^)#:\s]*)(#[^)]*)?\)")
 OUTSIDE = re.compile(r"\b[A-Z]{4,}(?:\.md)? §")
