@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from hawse.cli.errors import Failure
+from hawse.supervisor.api import wire
 
-DEFAULT = "ctrl-p,ctrl-q"
 _SPECIAL = {"@": 0, "[": 27, "\\": 28, "]": 29, "^": 30, "_": 31}
 
 
 def parse(text: str) -> bytes:
     """`ctrl-x`, `a`, `ctrl-@,ctrl-[`; an empty text means the default.  Raises Failure."""
-    return bytes(_key(word) for word in (text or DEFAULT).split(","))
+    return bytes(_key(word) for word in (text or wire.DETACH_KEYS).split(","))
 
 
 def _key(word: str) -> int:

@@ -30,6 +30,7 @@ JSON_LINES = "application/x-ndjson"
 EVENT_STREAM = "text/event-stream"
 TAR = "application/x-tar"
 
+DETACH_KEYS = "ctrl-p,ctrl-q"  # what a client means that names none; shim/terminal.py has it for itself
 PATH_STAT = "X-Docker-Container-Path-Stat"
 REQUEST_ID = "X-Hawse-Request-Id"
 CURSOR = "X-Hawse-Cursor"

@@ -26,6 +26,7 @@ from hawse.supervisor.runtime.channel import ANSWER_TIMEOUT, Channel, Message, f
 from hawse.supervisor.runtime.exitrecord import ExitInfo, read_exit_record
 from hawse.supervisor.runtime.reports import ForeignShim, Reports
 from hawse.supervisor.shim.specs import ProcessSpec
+from hawse.supervisor.shim.terminal import DEFAULT_DETACH_KEYS
 
 NAMESPACES_TIMEOUT = 30.0
 READY_TIMEOUT = 60.0
@@ -50,7 +51,7 @@ class AttachOptions:
     stderr: bool = True
     framed: bool = False
     logs: bool = False
-    detach_keys: str = "ctrl-p,ctrl-q"
+    detach_keys: str = DEFAULT_DETACH_KEYS
 
 
 class Shim:

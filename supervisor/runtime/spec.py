@@ -11,7 +11,7 @@ from pathlib import Path
 from hawse.supervisor.core.capabilities import capabilities
 from hawse.supervisor.core.logfields import journal_fields
 from hawse.supervisor.core.model import ID_RANGE, Container, ContainerConfig
-from hawse.supervisor.shim.specs import MountSpec, ProcessSpec, RootfsSpec, ShimSpec
+from hawse.supervisor.shim.specs import DEFAULT_PATH, MountSpec, ProcessSpec, RootfsSpec, ShimSpec
 
 MASKED = (
     "/proc/acpi",
@@ -28,7 +28,6 @@ MASKED = (
     "/sys/firmware",
 )
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,10 +27,9 @@ from hawse.supervisor.linux.syscalls import (
     openat2,
     prctl,
 )
-from hawse.supervisor.shim.specs import ProcessSpec
+from hawse.supervisor.shim.specs import DEFAULT_PATH, ProcessSpec
 from hawse.supervisor.shim.stdio import Stdio
 
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_FOUND, NOT_EXECUTABLE, ENGINE_FAILED = 127, 126, 125
 FIRST_REALTIME, LAST_SIGNAL = 32, 64
 

@@ -9,6 +9,9 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Of a container whose environment has none, as docker's."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RootfsSpec:

@@ -7,9 +7,9 @@ from typing import Any
 
 from aiohttp import web
 
-from hawse.supervisor.api import hijack
+from hawse.supervisor.api import hijack, wire
 from hawse.supervisor.api.call import Call
-from hawse.supervisor.api.endpoints.streams import DEFAULT_DETACH_KEYS, size
+from hawse.supervisor.api.endpoints.streams import size
 from hawse.supervisor.core.errors import Conflict, HawseError, UserError
 from hawse.supervisor.docker.body import Body, console_size, invalid
 from hawse.supervisor.lifecycle.execs import ExecConfig
@@ -42,7 +42,7 @@ def decode(body: Body) -> ExecConfig:
         stdout=body.flag("AttachStdout"),
         stderr=body.flag("AttachStderr"),
         privileged=body.flag("Privileged"),
-        detach_keys=(body.text("DetachKeys") or DEFAULT_DETACH_KEYS) if tty else "",
+        detach_keys=(body.text("DetachKeys") or wire.DETACH_KEYS) if tty else "",
     )
 
 

@@ -17,7 +17,6 @@ from hawse.supervisor.runtime.client import AttachOptions
 from hawse.supervisor.runtime.logfollow import LogQuery, read_log
 
 CONDITIONS = ("not-running", "next-exit", "removed")
-DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
 
 
 async def wait(call: Call) -> web.StreamResponse:
@@ -43,7 +42,7 @@ async def attach(call: Call) -> web.StreamResponse:
         raise Conflict(f"container {call.ref} is paused, unpause the container before attach")
     if container.state in (State.REMOVING, State.DEAD):
         raise Conflict(f"container {call.ref} is {container.state}, it cannot be attached to")
-    keys = call.query.text("detachKeys") or DEFAULT_DETACH_KEYS
+    keys = call.query.text("detachKeys") or wire.DETACH_KEYS
     follow = call.query.flag("stream")
     async with hijack.taken(call, tty=config.tty) as client:
         if not follow:  # docker: what it has said so far, and that is all

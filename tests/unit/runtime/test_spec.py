@@ -9,7 +9,7 @@ from hawse.supervisor.core.capabilities import capabilities
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.model import Container, ContainerConfig, ContainerId, MountSpec, State
 from hawse.supervisor.runtime import etc_files, spec
-from hawse.supervisor.shim.specs import dump_spec, load_spec
+from hawse.supervisor.shim.specs import DEFAULT_PATH, dump_spec, load_spec
 
 PATHS = spec.Paths(state=Path("/s"), run=Path("/r"))
 
@@ -50,7 +50,7 @@ def test_a_spec_survives_its_file_and_ignores_what_a_newer_daemon_adds() -> None
 def test_defaults_are_dockers() -> None:
     process = made().process
     assert len(process.caps) == 14 and "CAP_SYS_ADMIN" not in process.caps
-    assert process.env == [f"PATH={spec.DEFAULT_PATH}", f"HOSTNAME={'c' * 12}"]
+    assert process.env == [f"PATH={DEFAULT_PATH}", f"HOSTNAME={'c' * 12}"]
     assert process.no_new_privileges and process.seccomp == "/bpf"
 
 
