@@ -161,7 +161,7 @@ class Engine:
             raise
 
     async def carry_through(self, container: Container) -> None:
-        """What the last daemon was asked for and had only written down; `container` is as it left it."""
+        """Do what the last daemon was asked for and had only written down; `container` is as it left it."""
         await wishes.carry_through(self.parts, container, self._restarts, self._start_again)
 
     async def pause(self, ref: str) -> None:

@@ -46,7 +46,7 @@ def shown(container: Container) -> Shown:
 
 
 def wish_in(record: Mapping[str, Any]) -> Wish | None:
-    """Of a record, decoded, that was written with the five fields.  Raises ValueError for a verb that never was one."""
+    """Read a record, decoded, that was written with the five fields.  Raises ValueError for a verb that never was one."""
     verb, by_user = record.get("ended_by", ""), record.get("stopped_by_user", False)
     if record.get("drops_volumes"):
         return Wish(verb=Verb.REMOVE, signal=record.get("end_signal", 0) if verb == Verb.REMOVE else 0, volumes=True)

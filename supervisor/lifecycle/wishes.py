@@ -43,19 +43,19 @@ async def ask(parts: Parts, container: Container, verb: Verb, signal: int, grace
 
 
 async def call_off(parts: Parts, container: Container, *, restart_with: int = 0) -> None:
-    """Of what waits to be restarted; with the signal that a `restart` would have sent it is to start at once instead."""
+    """End the wait for a restart; with the signal that a `restart` would have sent it is to start at once instead."""
     await step(parts, container, machine.RestartCancelled(signal=restart_with))
     faults.point("stop.recorded")
 
 
 def to_restart(container: Container) -> Container:
-    """As it is to be started by a user's `restart`, whether it was stopped for that or had ended before."""
+    """Return it as it is to be started by a user's `restart`, whether it was stopped for that or had ended before."""
     wish = container.wish or Wish(verb=Verb.RESTART)
     return replace(container, wish=replace(wish, verb=Verb.RESTART))
 
 
 def forget(tx: Tx, container_id: ContainerId) -> None:
-    """What a user asked has been answered: it is not carried through."""
+    """Note that what a user asked has been answered: it is not carried through."""
     if (container := tx.container(container_id)) and container.wish and container.is_unfinished:
         tx.put(replace(container, wish=replace(container.wish, signal=0)))
 
@@ -94,7 +94,7 @@ async def carry_through(
 
 
 async def _end(parts: Parts, container: Container) -> None:
-    """From its beginning: nobody knows whether the signal was sent.  Returns when it has ended; a kill does not wait."""
+    """Begin again: nobody knows whether the signal was sent.  Returns when it has ended; a kill does not wait."""
     with signalling.exit_of(parts, container) as ended:
         async with serial(parts, container.id) as current:
             if current.wish is None or not current.state.is_alive or not current.is_unfinished:

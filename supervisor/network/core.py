@@ -99,15 +99,15 @@ class NetworkCore:
         return self._drivers.find(name)
 
     def traits(self, network: Network) -> Traits:
-        """What its driver can do.  Raises NotFound, Unavailable."""
+        """Return what its driver can do.  Raises NotFound, Unavailable."""
         return self._drivers.find(network.driver).traits
 
     def is_routed(self, network: Network) -> bool:
-        """Whether its ports can be published, as far as its driver can be had."""
+        """Tell whether its ports can be published, as far as its driver can be had."""
         return not self.expected(network).problem and self.traits(network).routed
 
     def expected(self, network: Network) -> Expected:
-        """What has to be there for it.  Where its driver cannot be had, that is its `problem`."""
+        """Return what has to be there for it.  Where its driver cannot be had, that is its `problem`."""
         try:
             return self._drivers.find(network.driver).expected(network)
         except HawseError as e:
@@ -128,7 +128,7 @@ class NetworkCore:
             self._made[network.name] = _index(network.device)
 
     async def remove(self, network: Network) -> None:
-        """What the network is made of, and stale cables of ours that are still on it; without networks, the table.
+        """Remove what the network is made of, and stale cables of ours that are still on it; without networks, the table.
 
         The caller has seen that no container is plugged in.  Gone is success; a foreign device stays.  Raises TeardownError.
         """

@@ -110,7 +110,7 @@ class Driver(Protocol):
         ...
 
     def expected(self, network: Network) -> Expected:
-        """What has to be there for it.  Pure, and cheap: asked at every look."""
+        """Return what has to be there for it.  Pure, and cheap: asked at every look."""
         ...
 
     async def ensure(self, network: Network) -> None:
@@ -156,5 +156,5 @@ class Drivers(Protocol):
         ...
 
     def is_known(self, name: str) -> bool:
-        """Whether `find` answers without looking what is installed."""
+        """Tell whether `find` answers without looking what is installed."""
         ...

@@ -38,7 +38,7 @@ class Teardown:
 
     @property
     def error(self) -> TeardownError | None:
-        """What failed."""
+        """Return what failed."""
         return TeardownError(self._what, self._errors) if self._errors else None
 
     def end(self) -> None:

@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 
 async def attempt(failed: str, what: str, act: Awaitable[None]) -> None:
-    """One that fails is logged as `failed`, and does not stop the others.
+    """Do one; if it fails, that is logged as `failed`, and does not stop the others.
 
     Raises ForeignShim: to go on would be to take its container for dead.
     """

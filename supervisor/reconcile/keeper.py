@@ -234,7 +234,7 @@ class Keeper:
 
 
 def _append(tx: Tx, fact: NetworkRepaired) -> None:
-    """Whose it was may have been removed since the repair: of a container or a network nothing is told after its end."""
+    """Tell of a repair; of a container or a network that was removed since, nothing is told after its end."""
     tx.append(
         replace(
             fact,

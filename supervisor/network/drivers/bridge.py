@@ -136,7 +136,7 @@ def _address(network: Network) -> IPv4Interface:
 
 
 def _mtu(network: Network) -> int:
-    """Of the bridge and its cables.  Raises UserError for an option that is not one."""
+    """Return the MTU of the bridge and its cables.  Raises UserError for an option that is not one."""
     given = network.options.get(MTU_OPTION, "")
     if not given:
         return DEFAULT_MTU
@@ -146,7 +146,7 @@ def _mtu(network: Network) -> int:
 
 
 def _settings(device: str) -> dict[str, str]:
-    """What a network needs of the kernel.  All but ip_forward go with the bridge.
+    """Return what a network needs of the kernel.  All but ip_forward go with the bridge.
 
     route_localnet lets 127.0.0.1 reach a published port; the rules keep containers from using it.  A container must not be
     able to configure the host by router advertisements (CVE-2020-13401).

@@ -28,7 +28,7 @@ class Registry:
         self._installed: EntryPoints | None = None
 
     def is_known(self, name: str) -> bool:
-        """Whether `find` answers without looking what is installed."""
+        """Tell whether `find` answers without looking what is installed."""
         return name in self._drivers
 
     def find(self, name: str) -> Driver:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from hawse.supervisor.core import events as facts
 from hawse.supervisor.core.events import Event, Fact, encode_fact
-from hawse.supervisor.core.model import Exit, MountSpec, Volume
+from hawse.supervisor.core.model import Exit, MountSpec, Verb, Volume, Wish
 from hawse.supervisor.core.stored import Stored
 from hawse.supervisor.docker.event_words import ALL_WORDS, WORDS
 from hawse.supervisor.docker.view_event import docker_events
@@ -38,8 +38,8 @@ def told(samples: Any) -> list[Fact]:
         facts.ContainerStarted(container=full, restarted=True),
         facts.ContainerExited(container=bare, exit=Exit(code=0)),
         *(
-            facts.ContainerExited(container=replace(full, ended_by=verb), exit=Exit(code=0))
-            for verb in ("", "stop", "restart", "kill", "remove")
+            facts.ContainerExited(container=replace(full, wish=wish), exit=Exit(code=0))
+            for wish in (None, *(Wish(verb=verb) for verb in (Verb.STOP, Verb.RESTART, Verb.KILL, Verb.REMOVE)))
         ),
         facts.ContainerKilled(container=bare, signal=15),
         facts.ContainerHealthChanged(container=bare, status="healthy"),

@@ -30,7 +30,7 @@ async def test_files_go_though_a_volume_does_not(store: Store, samples: Samples)
         discarded.append(path)
 
     invented: Any = SimpleNamespace(transact=transact, forget=lambda _: None, delete=delete)
-    parts: Any = SimpleNamespace(paths=Path, images=SimpleNamespace(discard=discard))
+    parts: Any = SimpleNamespace(clock=lambda: 1, paths=Path, images=SimpleNamespace(discard=discard))
     with pytest.raises(TeardownError, match="remove volume"):
         await creating._undo(parts, container, invented)
     assert discarded == [Path(container.id)]

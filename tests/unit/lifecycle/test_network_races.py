@@ -74,7 +74,12 @@ class World:
             name_servers={},
             paths=lambda container_id: Paths(state=path / "none", run=path / "none"),
             network=SimpleNamespace(
-                remove=self._remove, ensure=nothing, plug=nothing, unplug=nothing, traits=lambda _: Traits(routed=True)
+                remove=self._remove,
+                ensure=nothing,
+                plug=nothing,
+                unplug=nothing,
+                traits=lambda _: Traits(routed=True),
+                is_routed=lambda _: True,
             ),
         )
         self.networks = Networks(self.parts)
