@@ -47,6 +47,11 @@ def repaired(lab: Lab) -> list[dict[str, str]]:
     return [json.loads(line)["data"] for line in shown.out.splitlines() if '"seq"' in line and '"data"' in line]
 
 
+def is_owned(lab: Lab) -> bool:
+    """Whether this kernel lets a table be one process's own, for longer than that lives (6.9 and later)."""
+    return "owner" in lab.run(["nft", "list", "table", "inet", f"hawse_{lab.instance}"]).out
+
+
 @pytest.mark.parametrize(
     ("damage", "named"),
     [
@@ -70,6 +75,12 @@ def test_damage_is_healed_and_told(lab: Lab, web: str, damage: list[str], named:
     names = {"veth": web, "table": f"hawse_{lab.instance}"}
     mac = lab.hawse("exec", "web", "cat", "/sys/class/net/eth0/address").out
     before = len(repaired(lab))
+    if damage[0] == "nft" and is_owned(lab):
+        done = lab.run([word.format(**names) for word in damage], check=False)
+        assert "not permitted" in done.err or damage[-1] == "ruleset", "which leaves out what has an owner"
+        assert lab.client.get(HOST, 8080, "/index.html") == PAGE
+        assert lab.hawse("audit", check=False).code == 0 and len(repaired(lab)) == before
+        return
     lab.run([word.format(**names) for word in damage])
     # Of several repairs the last is told when the page may be there again already.
     eventually(lambda: named.format(**names) in {event["object"] for event in repaired(lab)[before:]})
@@ -119,7 +130,8 @@ def test_audit_finds_orphans_of_each_kind_and_leaves_foreign_things_alone(lab: L
     lab.hawse("audit", "--repair")
     eventually(lambda: lab.hawse("audit", check=False).code == 0)
     stray = f'{{ tcp . 9999 comment "{tag}:{nobody}:audited" : 10.1.1.1 . 80 }}'
-    lab.run(["nft", "add", "element", "inet", tag, "publish_any", stray])
+    added = lab.run(["nft", "add", "element", "inet", tag, "publish_any", stray], check=False)
+    assert added.code == 0 or is_owned(lab)
     eventually(lambda: "9999" not in lab.run(["nft", "list", "table", "inet", tag]).out)  # its news woke the keeper
     links = lab.run(["ip", "-br", "link"]).out
     assert f"h{lab.instance}-feed" not in links and "hawse9" in links and "foreign1" in links
