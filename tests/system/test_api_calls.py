@@ -13,7 +13,12 @@ def test_calls_leave_nothing(lab: Lab) -> None:
         for _, call, _ in KINDS:
             call(lab, number)
 
-    before, after = grown(lab, all_kinds, 16, 16)
-    assert after.descriptors <= before.descriptors
-    assert after.memory - before.memory < 8192, f"{before} → {after}"
+    grew = []
+    while not grew or (
+        grew[-1] >= 4096 and len(grew) < 4
+    ):  # a leak grows each time, what is kept for the next call once
+        before, after = grown(lab, all_kinds, 16, 16)
+        assert after.descriptors <= before.descriptors
+        grew.append(after.memory - before.memory)
+    assert grew[-1] < 4096, f"KiB in each round: {grew}"
     assert lab.daemon.request("DELETE", "/containers/box?force=1")[0] == 204
