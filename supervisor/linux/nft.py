@@ -86,8 +86,15 @@ class Nft:
 
         Raises NftError EPERM when another living process owns it.
         """
+        return await self._own(f"add table inet {table} {{ flags owner, persist; }}")
+
+    async def could_claim(self, table: str) -> bool:
+        """Tell what `claim` would, in a transaction that leaves no such table, also if an owner that died has left one."""
+        return await self._own(f"add table inet {table} {{ flags owner, persist; }}\ndelete table inet {table}")
+
+    async def _own(self, text: str) -> bool:
         try:
-            await self.run(f"add table inet {table} {{ flags owner, persist; }}")
+            await self.run(text)
         except NftError as e:
             if e.errno in (errno.EOPNOTSUPP, errno.EINVAL):
                 return False

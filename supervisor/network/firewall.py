@@ -51,15 +51,8 @@ class Firewall:
         Whether it could be owned (`mode`).  Raises NftError.
         """
         table = f"{self.table}_trial"
+        owned = self._own is not False and await self._nft.could_claim(table)
         await self._run(ruleset.install(table) + ruleset.remove(table))
-        if self._own is False:
-            return False
-        try:
-            owned = await self._nft.claim(table)
-        except NftError:
-            return False
-        if owned:
-            await self._run(ruleset.remove(table))
         return owned
 
     async def close(self) -> None:

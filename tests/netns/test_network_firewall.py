@@ -10,6 +10,7 @@ import pytest
 
 from hawse.supervisor.core.errors import KernelError
 from hawse.supervisor.core.model import PortBinding
+from hawse.supervisor.linux.nft import Nft
 from hawse.supervisor.network.core import NetworkCore
 from hawse.supervisor.network.drivers.registry import Registry
 from tests.netns.conftest import BRIEFLY, HOST, Machine, World
@@ -143,6 +144,17 @@ async def test_an_owned_table_cannot_be_touched_by_others(world: World) -> None:
     with pytest.raises(KernelError, match="another daemon"):
         await rival.start()
     await rival.close()
+
+
+@pytest.mark.parametrize("own_table", ["owner"], indirect=True)
+async def test_a_rehearsal_leaves_no_table(world: World) -> None:
+    """Not even what an earlier build left, which was killed between making it its own and taking it away."""
+    earlier = Nft()
+    await earlier.open()
+    owned = await earlier.claim("hawse_trial")
+    await earlier.close()
+    assert await world.core.rehearse_rules() is owned
+    assert "hawse_trial" not in world.host.run("nft", "list tables")
 
 
 async def test_ports_of_a_container_that_is_just_ending_go_to_the_next(world: World) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from hawse.cli.selftest.lab import HOST, Lab
 from hawse.cli.selftest.snapshot import pid_inside
 from hawse.cli.selftest.waiting import PATIENCE, eventually
+from tests.system.cgroups import directories
 
 
 @contextmanager
@@ -97,16 +98,23 @@ def test_a_disk_that_fails(lab: Lab) -> None:
 
 @contextmanager
 def no_more_processes(lab: Lab, pids: list[int], room: int) -> Iterator[None]:
-    """Together they may have `room` processes and threads more than now.  (RLIMIT_NPROC does not bind root.)"""
+    """Together they may have `room` processes and threads more than now.  (RLIMIT_NPROC does not bind root.)
+
+    On v2 shims are born into a place of their own: there is room for none there, and then they are the spawner's.
+    """
     controller = Path("/sys/fs/cgroup/pids") if Path("/sys/fs/cgroup/pids").exists() else Path("/sys/fs/cgroup")
     group = controller / f"hawse_{lab.instance}.limit"
     group.mkdir()
     try:
         for pid in pids:
             enter(group, pid)
-        (group / "pids.max").write_text(str(int((group / "pids.current").read_text()) + room))
+        limited = {group: room}
+        limited |= {shims: 0 for shims in directories(lab, "shims", "pids") if (shims / "pids.max").exists()}
+        for place, more in limited.items():
+            (place / "pids.max").write_text(str(int((place / "pids.current").read_text()) + more))
         yield
-        (group / "pids.max").write_text("max")
+        for place in limited:
+            (place / "pids.max").write_text("max")
     finally:
         eventually(lambda: emptied(group, controller))  # the last of its dead is reaped
 
