@@ -13,7 +13,7 @@ def test_calls_leave_nothing(lab: Lab) -> None:
         for _, call, _ in KINDS:
             call(lab, number)
 
-    grew = []
+    grew: list[int] = []
     while not grew or (
         grew[-1] >= 4096 and len(grew) < 4
     ):  # a leak grows each time, what is kept for the next call once
