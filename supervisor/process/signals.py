@@ -12,6 +12,7 @@ import signal
 from collections.abc import AsyncIterator
 from types import FrameType
 
+STDERR = 2
 NUMBERS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -26,17 +27,16 @@ class Signals:
     def hold(self) -> None:
         """Remember them from now on.  SIGUSR1, and SIGABRT before it ends us, write the threads' stacks to stderr.
 
-        That is done in C, in the signal's handler, so it works when the event loop stands still: systemd's watchdog
-        sends SIGABRT for that reason (systemd.service(5), WatchdogSignal=).
+        The latter in C, in the signal's handler, so that it works whatever stands still: systemd's watchdog sends SIGABRT
+        for that reason (systemd.service(5), WatchdogSignal=).  The former goes on: it looks at other threads while they
+        cannot run.  faulthandler.register would look at any moment, and may end us (cpython issue 116008).
         """
         for number in NUMBERS:
             signal.signal(number, self._note)
         faulthandler.enable()
-        faulthandler.register(signal.SIGUSR1, all_threads=True, chain=True)
 
     def ignore(self) -> None:
         """The last thing: an interpreter that ends gives its handlers up, and what is ignored stays so."""
-        faulthandler.unregister(signal.SIGUSR1)
         for number in NUMBERS:
             signal.signal(number, signal.SIG_IGN)
 
@@ -54,6 +54,8 @@ class Signals:
             self._loop = None
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGUSR1:
+            faulthandler.dump_traceback(STDERR)
         self._heard.add(number)
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._came.set)  # threadsafe: it wakes a loop that waits in epoll

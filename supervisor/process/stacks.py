@@ -1,6 +1,6 @@
 """What every asyncio task is waiting for, for the log (SIGUSR1): the daemon's answer to "what hangs?".
 
-The stacks of threads are written by faulthandler at the same signal (signals.py).
+The stacks of threads are written at the same signal (signals.py).
 """
 
 from __future__ import annotations
