@@ -33,6 +33,7 @@ export PIP_NO_INDEX=1 PIP_FIND_LINKS=/share/wheels PIP_NO_COMPILE=1 PIP_ROOT_USE
 mkdir -p {TREE} /var/cache/hawse-test-roots
 tar -C {TREE} --no-same-owner -xf /share/tree.tar
 tar -C /var/cache/hawse-test-roots --numeric-owner -xpf /share/roots.tar
+if [ -e /share/docker ]; then install /share/docker /usr/local/bin/docker; fi
 python3 -m venv {TREE}/.venv
 {TREE}/.venv/bin/pip install --quiet 'setuptools>=77'
 {TREE}/.venv/bin/pip install --quiet --no-build-isolation --editable '{TREE}[test]'
@@ -72,6 +73,8 @@ def fill(suite: str, share: Path) -> None:
     present = b"\0".join(name for name in names if name and (REPOSITORY / name.decode()).exists())
     pack = ["tar", "-C", str(REPOSITORY), "--null", "-T", "-", "-cf", str(share / "tree.tar")]
     subprocess.run(pack, input=present, check=True)
+    if client := shutil.which("docker"):  # one file, as script/setup has it
+        shutil.copy(client, share / "docker")
     root = debian_root()
     subprocess.run(["tar", "-C", root.parent, "--numeric-owner", "-cf", share / "roots.tar", root.name], check=True)
 
