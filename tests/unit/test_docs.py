@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.events_page import MARK
 from tests.unit.import_graph import REPOSITORY, parsed
 
 PATH = re.compile(r"(?<![\w./*{}<>-])((?:[a-z_0-9]+/)*[a-z_0-9]+\.(?:py|md))\b(?!\.\w)")
@@ -22,6 +23,9 @@ CLAUSES = set("What One Until Whether How Of As Its Where Who Which Whose Why Th
 TREES = ("supervisor", "handlers", "cli", "tests", "docs", "examples", "script")
 FOREIGN = {"layer.md"}
 """A file of the OCI image specification."""
+WIDTH = 120
+GENERATED = {"docs/cli.md", "docs/docker-api.md", "docs/states.md"}
+"""Pages that a program writes whole; of docs/events.md it writes what is behind MARK."""
 
 
 @cache
@@ -128,3 +132,19 @@ def test_every_page_is_reached_from_the_readme() -> None:
                 reached.add(page)
                 todo.append(page)
     assert reached == set(PAGES)
+
+
+def wide(text: str) -> Iterator[str]:
+    """The lines of prose that are too long.  A table's row, code, and a line of one word cannot be wrapped."""
+    code = False
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.lstrip().startswith("```"):
+            code = not code
+        elif not code and not line.lstrip().startswith("|") and len(line) > WIDTH and " " in line.strip():
+            yield f"line {number} has {len(line)} characters: {line[:60]}…"
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if re.fullmatch(r"(docs/)?[\w-]+\.md", name)])
+def test_prose_is_wrapped_at_one_width(name: str) -> None:
+    by_hand = "" if name in GENERATED else (REPOSITORY / name).read_text().partition(MARK)[0]
+    assert not list(wide(by_hand))
