@@ -9,8 +9,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_GOOD = frozenset({"created", "started", "connected", "resumed", "repaired", "recovered", "succeeded", "healthy"})
-_BAD = frozenset({"exited", "oom", "killed", "start_failed", "quarantined", "dead", "failed", "unhealthy"})
+_GREEN = "created started connected resumed repaired recovered succeeded healthy"
+_RED = "exited oom killed start_failed quarantined dead failed unhealthy"
+_YELLOW = """paused restarting renamed updated committed exec_started exec_ended removed obstructed cleared left published
+port_taken disconnected tagged untagged starting"""
+COLOURS = {
+    word: name for name, words in (("green", _GREEN), ("red", _RED), ("yellow", _YELLOW)) for word in words.split()
+}
+"""What follows the noun in a type of event, or a state of health → its colour."""
 _TYPE_WIDTH, _NAME_WIDTH = 22, 20
 
 
@@ -20,7 +26,7 @@ def table_line(event: dict[str, Any], colour: bool) -> str:
     shown = kind.ljust(_TYPE_WIDTH)
     if colour:
         word = event["data"].get("status") if kind == "container.health" else kind.partition(".")[2]
-        shown = painted(shown, "green" if word in _GOOD else "red" if word in _BAD else "yellow")
+        shown = painted(shown, COLOURS.get(word or "", "yellow"))  # of a newer daemon's events nobody here knows
     when = rfc3339(nanoseconds(event["time"]))
     clock = f"{when[:10]} {when[11:23]}"
     line = f"{painted(clock, 'dim') if colour else clock}  {shown} {_name(event).ljust(_NAME_WIDTH)} {_detail(event)}"
@@ -46,6 +52,12 @@ def _detail(event: dict[str, Any]) -> str:
         found["network"] = endpoint["network"]
         found["ip"] = endpoint["address"]
         found["ports"] = ",".join(f"{p['host_port']}->{p['container_port']}/{p['proto']}" for p in endpoint["ports"])
+    elif isinstance(left := data.get("network"), str) and "container" in data:
+        found["network"] = left
+    if taken := data.get("port"):
+        found["port"] = f"{taken['host_ip'] or '0.0.0.0'}:{taken['host_port']}/{taken['proto']}"
+    if obstacles := data.get("obstacles"):
+        found["obstacles"] = ", ".join(obstacle["by"] for obstacle in obstacles)
     if ended := data.get("exit"):
         found["exit"] = "?" if ended["code"] is None else ended["code"]
         found["signal"] = ended["signal"]

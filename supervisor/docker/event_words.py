@@ -61,14 +61,29 @@ WORDS: dict[type[Fact], dict[str, Condition]] = {
     facts.ImageRemoved: {"delete": _always},
     facts.VolumeCreated: {"create": _always},
     facts.VolumeRemoved: {"destroy": _always},
+    # docker has no word for these
+    facts.ContainerRestarting: {},
+    facts.ContainerStartFailed: {},
+    facts.ContainerQuarantined: {},
+    facts.NetworkObstructed: {},
+    facts.NetworkCleared: {},
+    facts.NetworkLeft: {},
+    facts.NetworkPublished: {},
+    facts.NetworkPortTaken: {},
+    facts.NetworkRepaired: {},
+    facts.HookSucceeded: {},
+    facts.HookFailed: {},
+    facts.HookDead: {},
+    facts.DaemonStarted: {},
+    facts.DaemonRecovered: {},
 }
-"""Fact → the words for it, in the order in which docker tells them, each with when it is told."""
+"""Fact → the words for it, in the order in which docker tells them, each with when it is told.  All facts are here."""
 ALL_WORDS = tuple(sorted({word for words in WORDS.values() for word in words}))
 
 
 def words(fact: Fact) -> list[str]:
     """Return what docker says of the fact, in order; nothing of what it does not have."""
-    return [word for word, condition in WORDS.get(type(fact), {}).items() if condition(fact)]
+    return [word for word, condition in WORDS[type(fact)].items() if condition(fact)]
 
 
 def types(word: str) -> frozenset[str]:

@@ -76,6 +76,12 @@ def test_types_are_unique_and_the_table_is_the_union():
     assert len(FACT_TYPES) == len(typing.get_args(events.Fact))
 
 
+def test_every_class_with_a_type_is_in_the_union():
+    """Else the journal could write it and never read it again."""
+    named = {thing for thing in vars(events).values() if isinstance(thing, type) and "TYPE" in vars(thing)}
+    assert named == {*typing.get_args(events.Fact), *typing.get_args(events.Question)}
+
+
 def test_questions_are_not_facts():
     for question in typing.get_args(events.Question):
         assert question.TYPE not in FACT_TYPES
