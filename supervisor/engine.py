@@ -112,7 +112,7 @@ class Engine:
         async with serial(self.parts, ref) as container:
             if by_policy and container.state is not State.RESTARTING:
                 raise NotModified(f"container {container.name} does not wait to be restarted")
-            if container.state in (State.RUNNING, State.PAUSED):
+            if container.state.is_running:
                 raise NotModified(f"container {container.name} is already running")
             if container.state is State.REMOVING:
                 raise Conflict("container is marked for removal and cannot be started")

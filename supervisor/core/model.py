@@ -40,9 +40,14 @@ class State(StrEnum):
     DEAD = "dead"
 
     @property
+    def is_running(self) -> bool:
+        """Its program was exec'd and has not ended, also while it is paused: what docker calls Running."""
+        return self in (State.RUNNING, State.PAUSED)
+
+    @property
     def is_alive(self) -> bool:
         """A process of it may exist."""
-        return self in (State.STARTING, State.RUNNING, State.PAUSED)
+        return self is State.STARTING or self.is_running
 
 
 class Verb(StrEnum):

@@ -13,8 +13,6 @@ from hawse.supervisor.core.model import Container, ContainerConfig, Endpoint, Mo
 from hawse.supervisor.docker import text, view_network
 from hawse.supervisor.docker.view_host import host_config
 
-_EXECUTED = (State.RUNNING, State.PAUSED)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
@@ -87,7 +85,7 @@ def inspect(container: Container, endpoints: tuple[Endpoint, ...], around: Surro
 
 
 def state(container: Container, history: History) -> dict[str, Any]:
-    running = container.state in _EXECUTED or container.public is State.RESTARTING
+    running = container.state.is_running or container.public is State.RESTARTING
     ended = container.exit
     view: dict[str, Any] = {
         "Status": container.public,
@@ -96,7 +94,7 @@ def state(container: Container, history: History) -> dict[str, Any]:
         "Restarting": container.public is State.RESTARTING,
         "OOMKilled": container.oom_kills > 0 or bool(ended and ended.oom),
         "Dead": container.state is State.DEAD,
-        "Pid": container.process.pid if container.process and container.state in _EXECUTED else 0,
+        "Pid": container.process.pid if container.process and container.state.is_running else 0,
         "ExitCode": text.exit_code(container),
         "Error": container.error or (ended.reason if ended else ""),
         "StartedAt": rfc3339(container.started_at),
@@ -185,7 +183,7 @@ def _network_settings(container: Container, endpoints: tuple[Endpoint, ...], aro
         ports[port_key(binding)] = [*(ports.get(port_key(binding)) or []), place]
     default = next((e for e in endpoints if e.network == "bridge"), None)
     top = view_network.endpoint(container.id, around.network_ids.get("bridge", ""), None, default)
-    process = container.process if container.state in _EXECUTED else None
+    process = container.process if container.state.is_running else None
     return {
         "Bridge": "",
         "SandboxID": container.id if process else "",

@@ -50,7 +50,7 @@ class HealthKeeper:
         async with anyio.create_task_group() as group:
             with self._parts.store.journal.subscribe(self._told), self._wanted, self._to_watch:
                 for container in await self._parts.store.read(lambda tx: tx.containers()):
-                    if container.state in (State.RUNNING, State.PAUSED) and container.config.healthcheck.is_enabled:
+                    if container.state.is_running and container.config.healthcheck.is_enabled:
                         self._histories[container.id] = self._stored(container.id)
                         self._wanted.send_nowait(container.id)
                 task_status.started()

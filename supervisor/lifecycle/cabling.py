@@ -25,7 +25,6 @@ from hawse.supervisor.store.tx import Tx
 
 log = structlog.get_logger()
 
-_LIVE = (State.RUNNING, State.PAUSED)
 _STILL = (State.CREATED, State.EXITED, State.RESTARTING)
 
 
@@ -50,7 +49,7 @@ async def connect(
         lease(tx, container.id, joined.config.endpoints[-1], standing(parts, tx, network.name, network.id))
 
     await leaving.transact(parts, claim, lambda tx: tenants(tx, [network.name]))
-    if container.state in _LIVE:
+    if container.state.is_running:
         faults.point("live.claimed")
         try:
             await dispatcher.gate(events.PreConnect(container=joined, pid=parts.shims[container.id].pid))
@@ -156,7 +155,7 @@ async def disconnect(parts: Parts, container: Container, network: Network) -> No
     await parts.store.transact(leave)
     faults.point("live.left")
     await _wait_unplugged(parts, container, network)
-    if container.state in _LIVE:
+    if container.state.is_running:
         await network_files.follow(parts, alone)
 
 
@@ -172,7 +171,7 @@ async def _wait_unplugged(parts: Parts, container: Container, network: Network) 
 
 
 def _check(parts: Parts, container: Container, network: Network) -> None:
-    if container.state not in _LIVE + _STILL:
+    if not container.state.is_running and container.state not in _STILL:
         raise Conflict(f"container {container.name} is {container.state}, its networks cannot be changed now")
     if not parts.network.traits(network).connects:
         raise UserError(f"container cannot be connected to the {network.name} network, or disconnected from it")

@@ -11,7 +11,7 @@ import structlog
 
 from hawse.supervisor.core import cause, machine
 from hawse.supervisor.core.errors import HawseError
-from hawse.supervisor.core.model import ContainerId, State
+from hawse.supervisor.core.model import ContainerId
 from hawse.supervisor.lifecycle.transitions import move
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.linux.oom import OomNews
@@ -60,7 +60,7 @@ async def _tell(parts: Parts, container_id: ContainerId, kills: int, *, stuck: b
 
     def tell(tx: Tx) -> bool:
         container = tx.container(container_id)
-        if container is None or container.state not in (State.RUNNING, State.PAUSED):
+        if container is None or not container.state.is_running:
             return False
         if kills <= container.oom_kills and not stuck:
             return False

@@ -38,7 +38,7 @@ async def opened(parts: Parts, ref: str, *, write: bool = False) -> AsyncIterato
         container = await parts.store.read(lambda tx: tx.find(container_id))
         if write and container.config.read_only:
             raise Forbidden("container rootfs is marked read-only")
-        if container.state in (State.RUNNING, State.PAUSED) and container.process is not None:
+        if container.state.is_running and container.process is not None:
             await stack.aclose()  # its lock: a long copy must not keep it from being stopped
             fd = _live(container.process, container)
             stack.callback(os.close, fd)

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from hawse.supervisor.core import events
 from hawse.supervisor.core.errors import HawseError
 from hawse.supervisor.core.events import Event, NetworkRepaired
-from hawse.supervisor.core.model import ContainerId, Endpoint, Network, State
+from hawse.supervisor.core.model import ContainerId, Endpoint, Network
 from hawse.supervisor.locks import Busy
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.reconcile import repairs
@@ -171,7 +171,7 @@ class Keeper:
             self._expect_network(network)
         for endpoint in tx.endpoints():
             container = tx.container(endpoint.container_id)
-            if container and container.state in (State.RUNNING, State.PAUSED):
+            if container and container.state.is_running:
                 self._expect_cable(endpoint)
 
     def _expect_network(self, network: Network) -> None:

@@ -172,7 +172,7 @@ def _cables(records: Records, wanted: Wanted, seen: Seen, busy: Collection[str])
 
 def _plugged(container: Container, endpoint: Endpoint, seen: Seen) -> bool:
     """It runs, so the cable has to be in; one of a network that it has left is its disconnect handler's business."""
-    runs = container.state in (State.RUNNING, State.PAUSED) and container.id in seen.shims
+    runs = container.state.is_running and container.id in seen.shims
     return runs and belongs(container, endpoint)
 
 

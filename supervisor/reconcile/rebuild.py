@@ -172,7 +172,7 @@ def _put(tx: Tx, config: Config, copy: ContainerCopy, witness: Witness | None) -
         if container.state.is_alive:
             tx.reserve_ports(container.id, endpoint.ports)
         tx.append(events.NetworkConnected(container=container, endpoint=endpoint, endpoints=copy.endpoints))
-    if container.state in (State.RUNNING, State.PAUSED):
+    if container.state.is_running:
         tx.append(events.ContainerStarted(container=container, endpoints=copy.endpoints))
     return True
 

@@ -16,7 +16,7 @@ import structlog
 
 from hawse.supervisor.core import events, machine
 from hawse.supervisor.core.errors import Conflict, HawseError
-from hawse.supervisor.core.model import Container, ContainerId, Endpoint, Network, PortBinding, State
+from hawse.supervisor.core.model import Container, ContainerId, Endpoint, Network, PortBinding
 from hawse.supervisor.lifecycle import ending
 from hawse.supervisor.linux import process, threads
 from hawse.supervisor.linux.cgroup import Cgroup
@@ -219,7 +219,7 @@ async def _remove_cgroup(parts: Parts, container_id: ContainerId) -> None:
 
 def published(tx: Tx) -> list[Endpoint]:
     """Endpoints of containers that run, but for those that are being disconnected."""
-    alive = {c.id: c for c in tx.containers() if c.state in (State.RUNNING, State.PAUSED)}
+    alive = {c.id: c for c in tx.containers() if c.state.is_running}
     there = [(alive.get(endpoint.container_id), endpoint) for endpoint in tx.endpoints()]
     return [endpoint for container, endpoint in there if container and belongs(container, endpoint)]
 

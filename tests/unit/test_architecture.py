@@ -203,3 +203,12 @@ def test_who_looks_at_facts_says_what_of_all_of_them() -> None:
         for path, node in matches
         if not ast.unparse(node.cases[-1].body[-1]).startswith("assert_never(")
     ]
+
+
+def test_the_states_in_which_a_program_runs_are_listed_once() -> None:
+    """`State.is_running` has them: whoever adds a state like paused must not look for lists of them everywhere."""
+    listed = re.compile(r"State\.RUNNING, State\.PAUSED|State\.PAUSED, State\.RUNNING")
+    found = [
+        str(path) for path in MODULES.values() if not path.match("core/model.py") and listed.search(path.read_text())
+    ]
+    assert not found

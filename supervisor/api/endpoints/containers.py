@@ -39,7 +39,7 @@ async def listing(call: Call) -> web.StreamResponse:
     chosen = [
         s
         for s in reversed(seen)
-        if (everything or s.container.public in (State.RUNNING, State.PAUSED, State.RESTARTING))
+        if (everything or s.container.public.is_running or s.container.public is State.RESTARTING)
         and bounds[0] < s.container.created_at < bounds[1]
         and _matches(s, wanted)
     ]

@@ -17,7 +17,7 @@ from hawse.supervisor.api.endpoints import look
 from hawse.supervisor.api.endpoints.look import Seen
 from hawse.supervisor.core.errors import Conflict, NotFound, UserError
 from hawse.supervisor.core.events import rfc3339
-from hawse.supervisor.core.model import ID_RANGE, Container, State
+from hawse.supervisor.core.model import ID_RANGE, Container
 from hawse.supervisor.linux import threads
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.linux.cgroup_stats import Stats
@@ -35,7 +35,7 @@ async def top(call: Call) -> web.StreamResponse:
     """GET /containers/X/top?ps_args=: pids are the host's, users the container's own."""
     columns = _columns(call.query.text("ps_args"))
     container = await call.engine.container(call.ref)
-    if container.state not in (State.RUNNING, State.PAUSED):
+    if not container.state.is_running:
         raise Conflict(f"container {container.id} is not running")
     pids = Cgroup.open(call.engine.parts.cgroups, container.id).pids()
     now = time.time()
@@ -146,7 +146,7 @@ async def stats(call: Call) -> web.StreamResponse:
 async def _sample(call: Call, seen: Seen, before: Sample | None) -> Sample:
     """Docker's shape; the previous sample's cpu time goes with it, so that clients can show a share."""
     container = seen.container
-    running = container.state in (State.RUNNING, State.PAUSED)
+    running = container.state.is_running
     used = Cgroup.open(call.engine.parts.cgroups, container.id).stats() if running else Stats()
     networks = {e.ifname: _seen_from_inside(traffic(e.veth)) for e in seen.endpoints} if running else {}
     sample: Sample = {

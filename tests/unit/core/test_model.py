@@ -49,6 +49,7 @@ def test_rows_of_a_newer_version_have_more_fields(samples):
 
 
 def test_states_with_a_process():
+    assert {s for s in State if s.is_running} == {State.RUNNING, State.PAUSED}
     assert {s for s in State if s.is_alive} == {State.STARTING, State.RUNNING, State.PAUSED}
 
 
