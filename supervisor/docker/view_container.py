@@ -76,6 +76,7 @@ def inspect(container: Container, endpoints: tuple[Endpoint, ...], around: Surro
             "Stages": container.stages,
             "UidBase": container.uid_base,
             "Rootfs": config.rootfs,
+            "Hooks": [{"Event": hook.event, "Command": hook.command} for hook in config.hooks],
             "Story": list(container.story),
         },
     }

@@ -124,7 +124,7 @@ def _supported(call: Call, resources: Resources) -> tuple[Resources, list[str]]:
 
 
 async def inspect(call: Call) -> web.StreamResponse:
-    """GET /containers/X/json: all of one, with `Hawse` for stages and id range."""
+    """GET /containers/X/json: all of one, with `Hawse` for stages, id range and own hooks."""
     seen = await look.one(call.engine, call.ref)
     size = (await look.sizes(call.engine, [seen]))[0] if call.query.flag("size") else None
     around = await look.surroundings(call.engine, seen.container, size)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+from importlib import import_module
+from inspect import iscoroutinefunction, signature
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hawse.supervisor.api import server, wire
+from hawse.supervisor.api import endpoints, native, server, wire
 from hawse.supervisor.api.document import document
 from hawse.supervisor.api.router import Router
 from hawse.supervisor.api.routes import ROUTES
@@ -121,6 +124,19 @@ def test_every_route_is_found_by_its_own_path() -> None:
         assert set(match.params.values()) <= {"abc", "lib/x:v1"}
     with pytest.raises(NotFound):
         router.match("GET", "/containers/a/b/json")
+
+
+def test_every_endpoint_has_a_route() -> None:
+    served = {route.handle for route in ROUTES}
+    without = [
+        f"{module.__name__}.{name}"
+        for room in (endpoints, native)
+        for module in (import_module(f"{room.__name__}.{found.name}") for found in iter_modules(room.__path__))
+        for name, thing in vars(module).items()
+        if iscoroutinefunction(thing) and [*signature(thing).parameters] == ["call"] and not name.startswith("_")
+        if thing.__module__ == module.__name__ and thing not in served
+    ]
+    assert not without, "supervisor/api/routes.py does not name them"
 
 
 def test_the_documentation_is_the_route_table() -> None:

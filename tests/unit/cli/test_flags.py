@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from pkgutil import iter_modules
+
 import pytest
 
+from hawse.cli import verbs
 from hawse.cli.errors import Failure
 from hawse.cli.flags.flags import Command, Flag, Options
 from hawse.cli.verbs.table import GROUPS, VERBS, Entry
@@ -138,6 +142,17 @@ def test_the_number_of_arguments(least: int, most: int | None, count: int, said:
 def every_verb() -> list[tuple[str, Entry]]:
     plain = [(name, entry) for name, entry in VERBS.items()]
     return plain + [(f"{g} {name}", entry) for g, (_, members) in GROUPS.items() for name, entry in members.items()]
+
+
+def test_every_command_is_a_verb() -> None:
+    named = {entry[:2] for _, entry in every_verb()}
+    without = [
+        f"cli/{module.replace('.', '/')}.py: {name}"
+        for module in (f"verbs.{found.name}" for found in iter_modules(verbs.__path__))
+        for name, thing in vars(import_module(f"hawse.cli.{module}")).items()
+        if isinstance(thing, Command) and (module, name) not in named
+    ]
+    assert not without, "cli/verbs/table.py does not name them"
 
 
 @pytest.mark.parametrize(("name", "entry"), every_verb())

@@ -25,6 +25,7 @@ from hawse.supervisor.core.model import (
     MountSpec,
     Network,
     NetworkName,
+    OwnHook,
     PortBinding,
     ProcessIdentity,
     State,
@@ -61,6 +62,7 @@ CONFIG = ContainerConfig(
     endpoints=(EndpointRequest(network=NET.name, ip=IPv4Address("10.10.10.5"), aliases=("web",)),),
     ports=(PortBinding(container_port=80, host_port=8080),),
     exposed=("80/tcp", "443/tcp"),
+    hooks=(OwnHook(event="container.exited", command="logger gone"),),
     mounts=(
         MountSpec(type="bind", source="/srv", target="/www", read_only=True),
         MountSpec(type="volume", source="data", target="/data"),
@@ -164,7 +166,8 @@ def test_host_config_says_what_create_was_told() -> None:
     again["NetworkingConfig"] = {"EndpointsConfig": view["NetworkSettings"]["Networks"]}
     decoded = container_config(body.parse(json.dumps(again).encode())).config
     sent_back = replace(decoded, image_id=CONFIG.image_id, hostname="", mounts=(), endpoints=())
-    assert sent_back == replace(CONFIG, mounts=(), endpoints=())
+    assert sent_back == replace(CONFIG, mounts=(), endpoints=(), hooks=())
+    assert view["Hawse"]["Hooks"] == [{"Event": "container.exited", "Command": "logger gone"}]
     assert set(decoded.mounts) == set(CONFIG.mounts)
     assert [(e.network, e.ip, e.aliases) for e in decoded.endpoints] == [
         ("testbr", IPv4Address("10.10.10.5"), ("web",))
