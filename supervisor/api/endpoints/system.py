@@ -15,6 +15,7 @@ from hawse.supervisor.api.call import HEADERS, Call
 from hawse.supervisor.core.errors import NotFound
 from hawse.supervisor.core.model import State
 from hawse.supervisor.linux import apparmor
+from hawse.supervisor.network.drivers.registry import BUILTIN
 from hawse.supervisor.store.tx import Tx
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ async def info(call: Call) -> web.StreamResponse:
         "RegistryConfig": {"IndexConfigs": {}, "InsecureRegistryCIDRs": [], "Mirrors": []},
         "Plugins": {
             "Volume": ["local"],
-            "Network": ["bridge", "host", "null"],
+            "Network": sorted(BUILTIN),
             "Authorization": None,
             "Log": ["journald", "json-file", "local", "none"],
         },

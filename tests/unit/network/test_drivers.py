@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from hawse.cli import complete
 from hawse.supervisor.core.errors import Forbidden, NotFound, Unavailable, UserError
 from hawse.supervisor.core.model import NetworkName
 from hawse.supervisor.network.driver import Edges, Expected, Spec, Surroundings
-from hawse.supervisor.network.drivers.registry import GROUP, Registry
+from hawse.supervisor.network.drivers.registry import BUILTIN, GROUP, Registry
 
 NOWHERE: Any = None
 EDGES = Edges(links=NOWHERE, firewall=NOWHERE, mark="hawse")
@@ -35,7 +36,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "theirs_of_test", raising=False)
 
 
-@pytest.mark.parametrize("name", ["bridge", "host", "null"])
+@pytest.mark.parametrize("name", BUILTIN)
 def test_for_a_built_in_one_nobody_looks_what_is_installed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.metadata.entry_points", None)
     registry = Registry(EDGES)
@@ -67,6 +68,14 @@ def test_of_host_and_null_there_is_one_network(name: str) -> None:
     with pytest.raises(Forbidden, match=f'only one instance of "{name}" network is allowed'):
         driver.validate(spec(), HOST)
     assert not driver.traits.connects and not driver.traits.routed
+
+
+def test_completion_offers_the_built_in_ones_that_make_networks(capsys: pytest.CaptureFixture[str]) -> None:
+    """It runs without the daemon's modules, and so has words of its own."""
+    complete.main(["network", "create", "-d", ""])
+    registry = Registry(EDGES)
+    making = sorted(name for name in BUILTIN if registry.find(name).traits.connects)
+    assert capsys.readouterr().out.split() == making, "cli/complete.py: _WORDS"
 
 
 def test_a_bridge_is_made_of_one_device_and_what_the_rules_need() -> None:

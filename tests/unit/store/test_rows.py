@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from importlib import import_module
 from ipaddress import IPv4Address
+from pkgutil import iter_modules
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from hawse.supervisor import store
 from hawse.supervisor.core.errors import Conflict, Forbidden, NotFound, UserError
 from hawse.supervisor.core.model import Lease, PortBinding, State, Volume
 from hawse.supervisor.store.epochs import Epochs
 from hawse.supervisor.store.schema import migrate
+from hawse.supervisor.store.session import Session
 from hawse.supervisor.store.tx import Tx
 
 
@@ -31,6 +35,13 @@ def tx(clock) -> Iterator[Tx]:
     made = fresh_tx(clock)
     yield made
     made._connection.close()
+
+
+def test_every_group_of_rows_is_joined():
+    for found in iter_modules(store.__path__):
+        import_module(f"hawse.supervisor.store.{found.name}")
+    forgotten = {rows.__name__ for rows in Session.__subclasses__() if not issubclass(Tx, rows)}
+    assert not forgotten, "supervisor/store/tx.py: class Tx"
 
 
 # containers
