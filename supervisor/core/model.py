@@ -41,7 +41,7 @@ class State(StrEnum):
 
     @property
     def is_running(self) -> bool:
-        """Its program was exec'd and has not ended, also while it is paused: what docker calls Running."""
+        """Tell whether its program was exec'd and has not ended, also while it is paused: what docker calls Running."""
         return self in (State.RUNNING, State.PAUSED)
 
     @property

@@ -26,7 +26,7 @@ BELOW = ("spawner.", "shim.", "midwife.")
 HOOKS = ("hook.", "gate.", "dispatch.parked")
 """Points that only a world with hooks reaches: test_hook_crashes.py."""
 LIVE = ("live.",)
-"""Points of a change to the networks of a running container: test_dns.py."""
+"""Points of a change to the networks of a running container: test_connect_crashes.py, test_dns.py."""
 
 Step = tuple[str, str, object, tuple[int, ...]]
 """Method, path, body, the answers that are right.  Each may be sent again after a crash: what is done already is fine."""
@@ -195,6 +195,11 @@ def test_a_helper_dies_at(lab: Lab, point: str) -> None:
     settle(lab)
     assert play(lab, SCENARIO) is None
     agrees(lab)
+
+
+def test_points_outside_of_the_scenario_are_named_by_a_test() -> None:
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    assert not [p for p in POINTS if p.startswith(LIVE) and f'"{p}"' not in tests], "test_connect_crashes.py"
 
 
 def test_every_part_has_points() -> None:
