@@ -326,7 +326,7 @@ class Engine:
 
     @asynccontextmanager
     async def waiting(self, ref: str, condition: str) -> AsyncIterator[Callable[[], Awaitable[Exit]]]:
-        """Within the block the exit cannot be missed; call what it gives to wait for it.
+        """Give a function that waits for the exit, also for one that comes within the block before it is called.
 
         condition: not-running (now counts), next-exit, removed.  A container with --rm counts as removed when it has
         ended: what is left then is clean-up, which nobody has to wait for.

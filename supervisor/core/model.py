@@ -308,7 +308,7 @@ class Container(Record, frozen=True, kw_only=True):
 
     @property
     def is_unfinished(self) -> bool:
-        """Tell whether what a user asked is written down and not done: that it ends or, by `restart`, then starts again."""
+        """Tell whether a wish is recorded and not carried out: it has still to end or, after `restart`, to start again."""
         restarts = self.is_asked_to(Verb.RESTART) and self.state is State.EXITED
         return self.wish is not None and self.wish.signal != 0 and (self.state.is_alive or restarts)
 

@@ -134,7 +134,7 @@ class Ledger:
         self._dirty.set()
 
     def park_behind(self, job: Job) -> None:
-        """It waits for one that has failed, maybe long: give it a row, so that the cursor can pass."""
+        """Give a job that waits behind a failed one, maybe for long, a row of its own: then the cursor can pass it."""
         if not job.parked:
             self._behind[job.seq] = job
             self._dirty.set()

@@ -101,7 +101,7 @@ async def _finish(parts: Parts, dispatcher: Dispatcher, container: Container, un
 
 
 def _untold(tx: Tx, container: Container) -> list[Network]:
-    """The networks that it belongs to, running, and of which the journal does not say that it is connected to them."""
+    """Return the networks that a running container belongs to without the journal knowing that it is connected to them."""
     recorded = {endpoint.network for endpoint in tx.endpoints(container.id) if endpoint.connected_at}
     unrecorded = [r.network for r in container.config.endpoints if r.network not in recorded]
     if not unrecorded:

@@ -18,7 +18,7 @@ KILL_DEADLINE = 45.0  # seconds from SIGKILL to the recorded exit: output is dra
 
 
 def exit_of(parts: Parts, container: Container) -> AbstractContextManager[Expectation]:
-    """Within the block its exit cannot be missed."""
+    """Expect its exit: within the block, also one that comes before it is waited for is seen."""
     return parts.waits.expect(f"container/{container.id}", "container.exited", "container.start_failed")
 
 

@@ -94,7 +94,7 @@ async def carry_through(
 
 
 async def _end(parts: Parts, container: Container) -> None:
-    """Begin again: nobody knows whether the signal was sent.  Returns when it has ended; a kill does not wait."""
+    """Send the signal, which the last daemon may have sent or not, and wait for the end, but not after a kill."""
     with signalling.exit_of(parts, container) as ended:
         async with serial(parts, container.id) as current:
             if current.wish is None or not current.state.is_alive or not current.is_unfinished:

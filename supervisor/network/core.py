@@ -219,7 +219,7 @@ class NetworkCore:
             await self._flows.forget_ports({(p.proto, p.host_port) for p in endpoint.ports if p.proto == "udp"})
 
     async def unpublish(self, endpoint: Endpoint) -> None:
-        """They do not any more; elements that lead to somebody else by now stay."""
+        """Take away the elements of its published ports, but not those that lead to another container by now."""
         if endpoint.ports:
             await self._firewall.remove(elements.of_endpoint(endpoint, self._mark))
 
