@@ -30,7 +30,7 @@ async def handle(event: events.Question, ctx: Context) -> events.Question | None
     assert isinstance(event, events.PreConnect)
     parts, container = ctx.parts, event.container
     if not container.config.endpoints:
-        if container.config.network_mode == "none" and (netlink := parts.shims[container.id].netlink):
+        if container.config.network_mode == "none" and (netlink := parts.live.shims[container.id].netlink):
             await parts.network.raise_loopback(netlink)
         return None
 
@@ -44,7 +44,7 @@ async def handle(event: events.Question, ctx: Context) -> events.Question | None
             if request.network in plugged:
                 continue
             index = next(i for i in itertools.count() if f"eth{i}" not in interfaces)
-            network = standing(parts, tx, request.network)
+            network = standing(parts.live, tx, request.network)
             leases = tx.leases(request.network, container_id=container.id)
             if not leases:  # it was made anew since the address was claimed
                 raise NotFound(f"network {request.network} not found")
@@ -66,7 +66,7 @@ async def handle(event: events.Question, ctx: Context) -> events.Question | None
 
     planned = await parts.store.transact(plan)
     faults.point("connect.planned")
-    shim = parts.shims[container.id]
+    shim = parts.live.shims[container.id]
     took: dict[str, int] = {}
     async with inside(shim) as netlink:
         for network, endpoint in planned:

@@ -72,7 +72,7 @@ async def _hand_over(event: Event, gone: Endpoint, parts: Parts) -> None:
 
     chosen = await parts.store.transact(choose)
     faults.point("live.handed-over")
-    if chosen is not None and (shim := parts.shims.get(gone.container_id)):
+    if chosen is not None and (shim := parts.live.shims.get(gone.container_id)):
         network, heir = chosen
         if heir.ports:
             await parts.network.attach(network, heir)  # one that publishes may need another setting of its bridge port

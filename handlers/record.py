@@ -19,7 +19,7 @@ async def handle(event: Event, ctx: Context) -> None:
     if isinstance(fact, events.NetworkDisconnected) and not fact.container.state.is_alive:
         return
     endpoints = await ctx.parts.store.read(lambda tx: tx.endpoints(fact.container.id))
-    run = ctx.parts.paths(fact.container.id).run
+    run = ctx.parts.places.of(fact.container.id).run
     if run.exists():  # else it ended meanwhile, and its run directory with it
         fresh = run / "network.json.new"
         fresh.write_bytes(encode(endpoints))

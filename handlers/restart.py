@@ -75,7 +75,7 @@ async def start(event: Event, ctx: Context) -> None:
     assert isinstance(fact, events.ContainerRestarting)
     parts, container_id = ctx.parts, fact.container.id
     # A user's own start must not leave the next restart waiting behind this one's long sleep.
-    with parts.waits.expect(event.subject, *OVERTAKEN) as overtaken:
+    with parts.live.waits.expect(event.subject, *OVERTAKEN) as overtaken:
         if not await parts.store.read(lambda tx: _is_due(tx, event)):
             return
         # The clock may have been set back since: the delay is the longest that it waits.

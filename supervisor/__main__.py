@@ -43,14 +43,11 @@ from hawse.supervisor.core.events import DaemonStarted
 from hawse.supervisor.engine import Engine
 from hawse.supervisor.hooks import pyhandlers
 from hawse.supervisor.images.images import Images
-from hawse.supervisor.journal.waits import Waits
 from hawse.supervisor.lifecycle import volumes
 from hawse.supervisor.linux import cgroup_hierarchy, process
-from hawse.supervisor.linux.heldports import HeldPorts
-from hawse.supervisor.linux.sharedport import SharedPort
 from hawse.supervisor.network.core import NetworkCore
 from hawse.supervisor.network.drivers.registry import Registry
-from hawse.supervisor.parts import Parts
+from hawse.supervisor.parts import Live, Parts
 from hawse.supervisor.process import log as logging
 from hawse.supervisor.process import stacks
 from hawse.supervisor.process.config import LOG_FORMATS, LOG_LEVELS, Config
@@ -59,6 +56,7 @@ from hawse.supervisor.process.reload import Settings, reload
 from hawse.supervisor.reconcile import copies, rebuild
 from hawse.supervisor.runtime import seccomp
 from hawse.supervisor.runtime.launcher import Spawner
+from hawse.supervisor.runtime.places import Places
 from hawse.supervisor.serving import serving
 from hawse.supervisor.store.store import Store
 
@@ -160,8 +158,8 @@ async def _reload(hangup: asyncio.Event, settings: Settings, engine: Engine) -> 
 async def _parts(settings: Settings, rebuild_state: bool) -> AsyncIterator[Parts]:
     """Every edge, opened in order and closed in reverse."""
     config = settings.config
-    for directory in (config.root, config.root / "containers", config.root / "volumes", config.run_dir / "containers"):
-        directory.mkdir(mode=0o710, parents=True, exist_ok=True)
+    places = Places.under(config)
+    places.make()
     copies.make_directories(config.root)
     database = config.root / "hawse.db"
     lost = rebuild_state and rebuild.aside(config, database)
@@ -171,7 +169,7 @@ async def _parts(settings: Settings, rebuild_state: bool) -> AsyncIterator[Parts
         if lost:
             await rebuild.rebuild(config, store)
         await rebuild.refuse(config, store)  # before anything is swept
-        await volumes.settle(config.root, store)
+        await volumes.settle(places, store)
         network = NetworkCore(instance=config.instance, table=config.table, tag=config.tag, drivers=Registry)
         await network.start()
         stack.push_async_callback(network.close)
@@ -180,7 +178,6 @@ async def _parts(settings: Settings, rebuild_state: bool) -> AsyncIterator[Parts
         stack.callback(spawner.close)
         _raise_descriptor_limit()  # for us: the spawner, and so the containers, keep what we were given
         seccomp.default_profile(config.root)  # compiled now, so that a missing libseccomp is told at the start
-        names_port = SharedPort()
         yield Parts(
             settings=settings,
             store=store,
@@ -190,9 +187,8 @@ async def _parts(settings: Settings, rebuild_state: bool) -> AsyncIterator[Parts
             cgroups=cgroups,
             clock=time.time_ns,
             random=random.SystemRandom(),
-            waits=Waits(lambda: store.journal.head),
-            names_port=names_port,
-            ports=HeldPorts(names_port),
+            places=places,
+            live=Live.over(store),
         )
 
 

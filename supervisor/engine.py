@@ -119,7 +119,7 @@ class Engine:
             if again:
                 container = wishes.to_restart(container)
             started = await starting.start(self.parts, self.dispatcher, container)
-            self._watch(self.parts.shims[container.id])
+            self._watch(self.parts.live.shims[container.id])
         await self._recorded(started)
         return started
 
@@ -251,7 +251,7 @@ class Engine:
             try:
                 if freeze:
                     await threads.run_sync(cgroup.freeze)
-                paths = self.parts.paths(container.id)
+                paths = self.parts.places.of(container.id)
                 told = {"message": message, "author": author}
                 return await self.images.commit(container, paths, tag=tag, changes=changes, **told)
             finally:
@@ -335,7 +335,7 @@ class Engine:
         types = ["container.exited", "container.removed", "container.start_failed"]
         if condition == "removed" and not container.config.auto_remove:
             types = ["container.removed"]
-        with self.parts.waits.expect(f"container/{container.id}", *types) as expectation:
+        with self.parts.live.waits.expect(f"container/{container.id}", *types) as expectation:
             current = await self.container(container.id)
 
             async def wait() -> Exit:
@@ -352,14 +352,14 @@ class Engine:
 
         `seen`: the container as it was when the client asked.  Raises Conflict when it is in no state to be attached to.
         """
-        shim = self.parts.shims.get(seen.id)
+        shim = self.parts.live.shims.get(seen.id)
         # A shim stays for a moment after its program's end was told; who has heard of that wants the next run.
         if seen.state is State.RUNNING or (shim is not None and not shim.has_ended):
             await self._attachable(seen.id)
-            if shim := self.parts.shims.get(seen.id):  # else it has ended meanwhile, and nothing more comes
+            if shim := self.parts.live.shims.get(seen.id):  # else it has ended meanwhile, and nothing more comes
                 await shim.attach(fd, prefix, options)
             return
-        attachments = self.parts.attachments
+        attachments = self.parts.live.attachments
         # At once: who has read that it is attached may start it, and it may end, before we have looked again.
         waiting = attachments.add(seen.id, fd, prefix, options)
         try:
@@ -392,7 +392,7 @@ class Engine:
     # ---- inner ---------------------------------------------------------------------------------------------------
 
     def _shim(self, container: Container) -> Shim:
-        shim = self.parts.shims.get(container.id)
+        shim = self.parts.live.shims.get(container.id)
         if shim is None:
             raise Conflict(f"container {container.id} is not running")
         return shim

@@ -1,7 +1,10 @@
 """What the engine is made of, as one typed value: built in __main__, passed explicitly, looked up nowhere.
 
-`Parts` are the edges (store, network, spawner, images, cgroups) and what only this process knows about running
-containers (`shims`).  `Context` is what a handler is given.
+    Parts    the edges (settings, store, network, spawner, images, cgroups, clock, random), and two values beside them:
+    .places  where files are (runtime/places.py)
+    .live    what only this process knows of what runs
+
+`Context` is what a handler is given.
 """
 
 from __future__ import annotations
@@ -9,12 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
-from pathlib import Path
 from random import Random
-from typing import Protocol
+from typing import Protocol, Self
 
-from hawse.supervisor.core.capabilities import capabilities
-from hawse.supervisor.core.model import Container, ContainerConfig, ContainerId, NetworkName
+from hawse.supervisor.core.model import Container, ContainerId, NetworkName
 from hawse.supervisor.images.images import Images
 from hawse.supervisor.journal.waits import Waits
 from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy
@@ -27,21 +28,14 @@ from hawse.supervisor.process.reload import Settings
 from hawse.supervisor.runtime.attaching import Attachments
 from hawse.supervisor.runtime.client import Shim
 from hawse.supervisor.runtime.launcher import Spawner
-from hawse.supervisor.runtime.seccomp import default_profile
-from hawse.supervisor.runtime.spec import Paths
+from hawse.supervisor.runtime.places import Places
 from hawse.supervisor.store.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    settings: Settings
-    store: Store
-    network: NetworkCore
-    spawner: Spawner
-    images: Images
-    cgroups: Hierarchy
-    clock: Callable[[], int]  # ns since the Unix epoch
-    random: Random
+class Live:
+    """What only this process knows of what runs: gone with it, and made anew by recovery."""
+
     waits: Waits
     names_port: SharedPort
     ports: HeldPorts
@@ -52,24 +46,32 @@ class Parts:
     name_servers: dict[NetworkName, IPv4Address] = field(default_factory=dict)  # networks whose names we answer for
     removals: dict[NetworkName, bool] = field(default_factory=dict)  # under way; True: nobody is plugged in any more
 
+    @classmethod
+    def over(cls, store: Store) -> Self:
+        """Nothing runs yet; `waits` hears of events when it is subscribed to the store's journal."""
+        names_port = SharedPort()
+        return cls(waits=Waits(lambda: store.journal.head), names_port=names_port, ports=HeldPorts(names_port))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The edges, and with them `places` and `live`.  Who needs one of the three only is given that one."""
+
+    settings: Settings
+    store: Store
+    network: NetworkCore
+    spawner: Spawner
+    images: Images
+    cgroups: Hierarchy
+    clock: Callable[[], int]  # ns since the Unix epoch
+    random: Random
+    places: Places
+    live: Live
+
     @property
     def config(self) -> Config:
         """In force at this moment: a reload may put another in its place."""
         return self.settings.config
-
-    def paths(self, container_id: ContainerId) -> Paths:
-        return Paths(
-            state=self.config.root / "containers" / container_id, run=self.config.run_dir / "containers" / container_id
-        )
-
-    def volume_dir(self, name: str) -> Path:
-        return self.config.root / "volumes" / name
-
-    def seccomp_filter(self, config: ContainerConfig) -> str:
-        """The path of the compiled filter for a container with those capabilities, "" for none."""
-        if config.seccomp != "default" or config.privileged:
-            return ""
-        return default_profile(self.config.root, capabilities(config))
 
 
 class Verbs(Protocol):

@@ -35,7 +35,7 @@ async def serving(parts: Parts, handlers: Sequence[Handler]) -> AsyncIterator[En
             watch = Following(parts, tasks, news).watch
             engine = Engine(parts, handlers, Execs(parts, tasks), watch)
             # Before recovery, which waits for events itself; and the tally counts all of this daemon.
-            with journal.subscribe(parts.waits.told), journal.subscribe(engine.tally.told):
+            with journal.subscribe(parts.live.waits.told), journal.subscribe(engine.tally.told):
                 await tasks.start(NameServer(parts).run)  # before recovery, whose changes it follows
                 await recover(
                     Recovery(

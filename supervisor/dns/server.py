@@ -138,17 +138,17 @@ class NameServer:
             return
         self._directory.networks[network.name] = network
         try:
-            desk = Desk(network.name, network.gateway, self._parts.names_port)
+            desk = Desk(network.name, network.gateway, self._parts.live.names_port)
         except OSError as e:  # another name server has port 53 of every address
             log.warning("names_not_served", network=network.name, address=str(network.gateway), error=str(e))
             return
         self._serving[network.name] = desk.scope
-        self._parts.name_servers[network.name] = network.gateway
+        self._parts.live.name_servers[network.name] = network.gateway
         self._opened.send_nowait(desk)
 
     def _close(self, network: Network) -> None:
         self._directory.networks.pop(network.name, None)
-        self._parts.name_servers.pop(network.name, None)
+        self._parts.live.name_servers.pop(network.name, None)
         if scope := self._serving.pop(network.name, None):
             scope.cancel()
 
@@ -290,7 +290,7 @@ class NameServer:
         return respond(self._directory, desk.network, source, wire, turn=next(self._turn), datagram=datagram)
 
     def _own_addresses(self) -> list[str]:
-        return [str(address) for address in self._parts.name_servers.values()]
+        return [str(address) for address in self._parts.live.name_servers.values()]
 
 
 def _recorded(tx: Tx) -> tuple[list[Network], list[tuple[Container, Endpoint]]]:

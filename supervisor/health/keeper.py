@@ -111,7 +111,7 @@ class HealthKeeper:
             while (container := await self._record(container_id)) is not None:
                 await anyio.sleep(rules.pause(container, self._parts.clock()) / 1e9)
                 container = await self._record(container_id)
-                shim = self._parts.shims.get(container_id)
+                shim = self._parts.live.shims.get(container_id)
                 if container is not None and container.state is State.RUNNING and shim is not None:
                     await self._settle(container, await self._probe(container, shim))
 
@@ -138,7 +138,7 @@ class HealthKeeper:
         parts = self._parts
         exec_id = f"{parts.random.getrandbits(256):064x}"
         config = ExecConfig(argv=rules.argv(container.config.healthcheck))
-        spec = process(container, config, parts.seccomp_filter(container.config))
+        spec = process(container, config, parts.places.seccomp_filter(container.config))
         ours, theirs = socket.socketpair()
         with closing(ours):
             ours.setblocking(False)
@@ -176,14 +176,14 @@ class HealthKeeper:
                 tx.append(events.ContainerHealthChanged(container=changed, status=verdict, output=result.output))
             return grown
 
-        async with parts.locks.hold(container_id):  # others put back the record that they read under it
+        async with parts.live.locks.hold(container_id):  # others put back the record that they read under it
             grown = await parts.store.transact(settle)
         if grown is not None:
             self._histories[container_id] = grown
             self._store(container_id, grown)
 
     def _store(self, container_id: ContainerId, history: History) -> None:
-        run = self._parts.paths(container_id).run
+        run = self._parts.places.of(container_id).run
         if run.exists():
             fresh = run / "health.json.new"
             fresh.write_bytes(encode(history))
@@ -191,7 +191,7 @@ class HealthKeeper:
 
     def _stored(self, container_id: ContainerId) -> History:
         try:
-            return _HISTORY.decode((self._parts.paths(container_id).run / "health.json").read_bytes())
+            return _HISTORY.decode((self._parts.places.of(container_id).run / "health.json").read_bytes())
         except (OSError, msgspec.DecodeError):
             return History()
 

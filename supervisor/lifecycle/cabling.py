@@ -46,13 +46,13 @@ async def connect(
 
     def claim(tx: Tx) -> None:
         tx.put(joined)
-        lease(tx, container.id, joined.config.endpoints[-1], standing(parts, tx, network.name, network.id))
+        lease(tx, container.id, joined.config.endpoints[-1], standing(parts.live, tx, network.name, network.id))
 
     await leaving.transact(parts, claim, lambda tx: tenants(tx, [network.name]))
     if container.state.is_running:
         faults.point("live.claimed")
         try:
-            await dispatcher.gate(events.PreConnect(container=joined, pid=parts.shims[container.id].pid))
+            await dispatcher.gate(events.PreConnect(container=joined, pid=parts.live.shims[container.id].pid))
         except BaseException as e:
             what = f"connect {container.name} to {network.name} and take it back"
             if both := await undone(e, what, _take_back, parts, container, network):
@@ -67,12 +67,12 @@ async def finish_all(parts: Parts, dispatcher: Dispatcher) -> None:
     """Connects under which an earlier daemon died: gone through again, or else taken back.  Before anybody has a verb."""
 
     def interrupted(tx: Tx) -> list[tuple[Container, list[Network]]]:
-        return [(c, untold) for c in tx.containers() if c.id in parts.shims and (untold := _untold(tx, c))]
+        return [(c, untold) for c in tx.containers() if c.id in parts.live.shims and (untold := _untold(tx, c))]
 
     for container, untold in await parts.store.read(interrupted):
         try:
-            async with parts.locks.hold(container.id):  # its end may be recorded in these moments
-                if container.id in parts.shims:
+            async with parts.live.locks.hold(container.id):  # its end may be recorded in these moments
+                if container.id in parts.live.shims:
                     await _finish(parts, dispatcher, container, untold)
         except HawseError as e:
             log.error("not_connected", container=container.id[:12], networks=[n.name for n in untold], error=str(e))
@@ -85,7 +85,7 @@ async def _finish(parts: Parts, dispatcher: Dispatcher, container: Container, un
         await pulled.step(_pull, parts, container, network)
     pulled.end()
     try:
-        await dispatcher.gate(events.PreConnect(container=container, pid=parts.shims[container.id].pid))
+        await dispatcher.gate(events.PreConnect(container=container, pid=parts.live.shims[container.id].pid))
     except HawseError as e:
         back = Teardown(f"connect {container.name} and take it back")
         for network in untold:
@@ -163,7 +163,7 @@ async def _wait_unplugged(parts: Parts, container: Container, network: Network) 
     """Wait until nothing is recorded of a cable of a network that it has left.  Raises HawseError."""
     deadline = anyio.current_time() + UNPLUG_DEADLINE
     while True:
-        with parts.waits.expect(f"container/{container.id}", "network.disconnected") as out:
+        with parts.live.waits.expect(f"container/{container.id}", "network.disconnected") as out:
             if not await parts.store.read(lambda tx: tx.endpoints(container.id, network=network.name)):
                 return
             if await out.wait(max(0, deadline - anyio.current_time())) is None:

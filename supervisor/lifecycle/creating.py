@@ -7,6 +7,7 @@ import difflib
 import itertools
 import os
 from collections.abc import Iterable
+from random import Random
 
 from msgspec.structs import replace
 
@@ -50,7 +51,7 @@ async def create(
     _check(config)
 
     def claim(tx: Tx) -> Container:
-        chosen = _claim_name(parts, tx, name)
+        chosen = _claim_name(parts.random, tx, name)
         uid_base = None
         if config.userns != "host" and not config.privileged:
             uid_base = parts.config.subid_base + tx.claim_id_range(container_id) * ID_RANGE
@@ -65,7 +66,7 @@ async def create(
         )
         tx.put(container)
         for request in config.endpoints:
-            lease(tx, container_id, request, standing(parts, tx, request.network, plugged[request.network].id))
+            lease(tx, container_id, request, standing(parts.live, tx, request.network, plugged[request.network].id))
         tx.append(events.ContainerCreated(container=container))
         return container
 
@@ -87,16 +88,16 @@ async def _undo(parts: Parts, container: Container, invented: volumes.Removal) -
     await forget(parts, container, invented)
     teardown = Teardown(f"undo the creation of {container.name}")
     await teardown.step(invented.delete)
-    await teardown.step(parts.images.discard, parts.paths(container.id))
+    await teardown.step(parts.images.discard, parts.places.of(container.id))
     teardown.end()
 
 
 async def prepare(parts: Parts, container: Container) -> None:
     """The container's directories, and what is in its volumes; safe to run again."""
-    paths = parts.paths(container.id)
+    paths = parts.places.of(container.id)
     paths.state.mkdir(mode=0o710, parents=True, exist_ok=True)
     parts.images.prepare(paths, container.uid_base)
-    volumes.make_directories(parts, container.config)
+    volumes.make_directories(parts.places, container.config)
     await filling.fill(parts, container)
 
 
@@ -138,7 +139,7 @@ def tenants(tx: Tx, networks: Iterable[NetworkName]) -> list[Container]:
     return [container for holder in holders if (container := tx.container(holder))]
 
 
-def _claim_name(parts: Parts, tx: Tx, name: str) -> str:
+def _claim_name(random: Random, tx: Tx, name: str) -> str:
     if name:
         if holder := tx.container_named(name):
             raise Conflict(
@@ -147,9 +148,9 @@ def _claim_name(parts: Parts, tx: Tx, name: str) -> str:
             )
         return name
     for attempt in itertools.count():
-        invented = names.container_name(parts.random)
+        invented = names.container_name(random)
         if attempt > 5:  # a crowded machine
-            invented += str(parts.random.randrange(10 ** (attempt - 5)))
+            invented += str(random.randrange(10 ** (attempt - 5)))
         if not tx.container_named(invented):
             return invented
     raise AssertionError  # count() has no end

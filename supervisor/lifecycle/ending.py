@@ -40,13 +40,13 @@ async def watch(parts: Parts, shim: Shim) -> None:
     shim.has_ended = True
     pause = FIRST_PAUSE
     while True:
-        async with parts.locks.hold(shim.id):  # an exit before `started` is committed waits here for it
+        async with parts.live.locks.hold(shim.id):  # an exit before `started` is committed waits here for it
             try:
                 await record_exit(parts, shim.id, info)
             except HawseError as e:
                 log.error("exit_not_recorded", container=shim.id[:12], error=str(e), retry_in=pause)
             else:
-                parts.shims.pop(shim.id, None)
+                parts.live.shims.pop(shim.id, None)
                 # The lock ends with the shim: it holds the old mounts and the socket's path, which a new start wants.
                 await shim.release()
                 shim.close()
@@ -63,7 +63,7 @@ async def record_exit(parts: Parts, container_id: ContainerId, info: ExitInfo) -
     cgroup = Cgroup.open(parts.cgroups, container_id)
     used = cgroup.account()
     oom = used.oom_kills > 0 and info.signal == 9
-    lines = logreader.last_lines(parts.paths(container_id).log, LAST_LINES, LAST_LINES_BYTES)
+    lines = logreader.last_lines(parts.places.of(container_id).log, LAST_LINES, LAST_LINES_BYTES)
 
     def ended(tx: Tx) -> None:
         container = tx.container(container_id)
@@ -84,9 +84,9 @@ async def record_exit(parts: Parts, container_id: ContainerId, info: ExitInfo) -
             last_lines=lines,
         )
         tx.release_ports(container_id)
-        parts.ports.release(container_id)
+        parts.live.ports.release(container_id)
         for exec_id, begun in tx.unended_execs(container_id).items():
-            if exec_id not in parts.followed_execs:  # it ended while nobody was there to be told how
+            if exec_id not in parts.live.followed_execs:  # it ended while nobody was there to be told how
                 tx.append(events.ExecEnded(container=container, exec_id=exec_id), cause=begun)
         move(tx, container, stimulus, parts.clock(), cause=_signalled(tx, container, info.signal))
 
@@ -121,10 +121,10 @@ async def remove(parts: Parts, container: Container, *, volumes: bool = False) -
         raise HawseError(f"container {container.name} could not be removed: {reason}", hint="it is tried again")
     if container.state is State.DEAD:
         container = await step(parts, container, machine.RemoveRequested(volumes=volumes))
-    own_volumes = Removal(parts, await anonymous_of(parts, container.config) if volumes else [])
+    own_volumes = Removal(parts, await anonymous_of(parts.store, container.config) if volumes else [])
     # Nobody needs to wait for this one: that it is being removed is on the disk, and is carried through after a power cut.
     await forget(parts, container, own_volumes, owed=False)
-    parts.attachments.drop(container.id)
+    parts.live.attachments.drop(container.id)
     faults.point("remove.forgotten")
     await own_volumes.delete()
 
@@ -144,7 +144,7 @@ async def _obstacle(parts: Parts, container_id: ContainerId) -> str:
     except HawseError as e:
         return f"its removal must be on the disk before its files go: {e.message}"
     faults.point("remove.durable")
-    paths = parts.paths(container_id)
+    paths = parts.places.of(container_id)
     try:
         await parts.images.discard(paths)
     except (OSError, KernelError) as e:

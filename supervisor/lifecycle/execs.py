@@ -69,7 +69,7 @@ class Execs:
     async def adopt(self) -> None:
         """Adopt those that an earlier daemon began: they go on, or have ended since, and the shims know how."""
 
-        shims = dict(self._parts.shims)  # one that ends meanwhile goes from the others
+        shims = dict(self._parts.live.shims)  # one that ends meanwhile goes from the others
 
         def unended(tx: Tx) -> list[tuple[str, events.ExecStarted]]:
             begun: dict[str, tuple[str, events.ExecStarted]] = {}
@@ -93,7 +93,7 @@ class Execs:
                 config = ExecConfig(argv=fact.argv)
                 found = Exec(id=fact.exec_id, container_id=shim.id, config=config, pid=known["pid"], running=True)
                 self._execs[found.id] = found
-                self._parts.followed_execs.add(found.id)
+                self._parts.live.followed_execs.add(found.id)
                 self._tasks.start_soon(self._follow, found, [], event_id, True)
 
     async def create(self, ref: str, config: ExecConfig) -> Exec:
@@ -122,7 +122,7 @@ class Execs:
 
     async def _is_over(self, found: Exec) -> bool:
         """Tell whether its end only has to be noticed here; with its container it ends for certain."""
-        if (shim := self._parts.shims.get(found.container_id)) is None:
+        if (shim := self._parts.live.shims.get(found.container_id)) is None:
             return True
         try:
             told = (await shim.state()).get("execs", {}).get(found.id)
@@ -153,17 +153,16 @@ class Execs:
                 framed=not config.tty,
                 detach_keys=config.detach_keys,
             )
-        if (shim := self._parts.shims.get(container.id)) is None:  # it has ended since we looked
+        if (shim := self._parts.live.shims.get(container.id)) is None:  # it has ended since we looked
             raise Conflict(f"container {container.id} is not running")
         found.running = True
-        self._parts.followed_execs.add(exec_id)
+        self._parts.live.followed_execs.add(exec_id)
         try:
-            found.pid = await shim.exec(
-                exec_id, process(container, config, self._parts.seccomp_filter(container.config)), attach, fd, prefix
-            )
+            seccomp = self._parts.places.seccomp_filter(container.config)
+            found.pid = await shim.exec(exec_id, process(container, config, seccomp), attach, fd, prefix)
         except BaseException as e:
             found.running = False
-            self._parts.followed_execs.discard(exec_id)
+            self._parts.live.followed_execs.discard(exec_id)
             code = getattr(e, "exit_code", 126)
             found.code = 126 if code == 125 else code  # 125 is for what could not be made at all; this was
             found.ended.set()
@@ -182,7 +181,7 @@ class Execs:
 
     async def resize(self, exec_id: str, rows: int, cols: int) -> None:
         found = self.find(exec_id)
-        if shim := self._parts.shims.get(found.container_id):
+        if shim := self._parts.live.shims.get(found.container_id):
             await shim.resize(rows, cols, exec_id)
 
     async def _follow(self, found: Exec, owed: list[events.Fact], begun: str, adopted: bool = False) -> None:
@@ -190,7 +189,7 @@ class Execs:
 
         The end of one that was taken over may be written down: its container had ended in just that moment.
         """
-        shim = self._parts.shims.get(found.container_id)
+        shim = self._parts.live.shims.get(found.container_id)
         found.code = await shim.exec_exit(found.id) if shim else 137
         found.running = False
         found.ended.set()
@@ -206,7 +205,7 @@ class Execs:
         while True:
             try:
                 await self._parts.store.transact(ended)
-                self._parts.followed_execs.discard(found.id)
+                self._parts.live.followed_execs.discard(found.id)
                 return
             except HawseError as e:
                 log.error("exec_end_not_recorded", container=found.container_id[:12], error=str(e), retry_in=pause)

@@ -33,13 +33,13 @@ _UNFINISHED = ".new-"
 async def fill(parts: Parts, container: Container) -> None:
     """Once in a container's life.  Raises UserError for a volume over a file, KernelError when the disk is full."""
     wanted = [m for m in container.config.mounts if m.type == "volume" and not m.nocopy]
-    seen_to = parts.paths(container.id).state / "volumes-filled"
+    seen_to = parts.places.of(container.id).state / "volumes-filled"
     if not wanted or seen_to.exists():
         return
-    layers = await lowers(parts, container)
+    layers = await lowers(parts.images, container)
     for mount in wanted:
-        async with parts.locks.hold(f"volume/{mount.source}"):
-            await in_thread("fill", lambda m=mount: _fill(parts.volume_dir(m.source), layers, m))  # type: ignore[misc]
+        async with parts.live.locks.hold(f"volume/{mount.source}"):
+            await in_thread("fill", lambda m=mount: _fill(parts.places.volume(m.source), layers, m))  # type: ignore[misc]
     faults.point("create.volumes-filled")
     try:
         seen_to.touch()

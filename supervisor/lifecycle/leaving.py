@@ -54,6 +54,6 @@ def _leaving(tx: Tx, holders: Holders) -> list[ContainerId]:
 
 async def _wait(parts: Parts, container_ids: Iterable[ContainerId]) -> None:
     for container_id in container_ids:
-        with parts.waits.expect(f"container/{container_id}", "container.removed") as removed:
+        with parts.live.waits.expect(f"container/{container_id}", "container.removed") as removed:
             if await parts.store.read(lambda tx: tx.container(container_id)):  # noqa: B023  awaited at once
                 await removed.wait(DEADLINE)

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from hawse.supervisor.core.model import Container
 from hawse.supervisor.lifecycle.networks import BUILTIN
 from hawse.supervisor.lifecycle.rootview import in_thread
-from hawse.supervisor.parts import Parts
+from hawse.supervisor.parts import Live, Parts
 from hawse.supervisor.runtime import etc_files
 from hawse.supervisor.store.tx import Tx
 
@@ -52,7 +52,7 @@ def named(tx: Tx, container: Container) -> Container:
 
 async def write(parts: Parts, container: Container) -> None:
     """For a start: as it has to be, whatever an earlier run left."""
-    paths, config = parts.paths(container.id), container.config
+    paths, config = parts.places.of(container.id), container.config
     if config.network_mode.startswith(_SHARED):
         return
     hostname = _hostname(container)
@@ -60,7 +60,7 @@ async def write(parts: Parts, container: Container) -> None:
     texts = {
         paths.hostname: f"{hostname}\n",
         paths.hosts: etc_files.hosts(config, hostname, addresses, gateway),
-        paths.resolv_conf: _resolv_conf(container, _name_server(parts, container)),
+        paths.resolv_conf: _resolv_conf(container, _name_server(parts.live, container)),
     }
 
     def put() -> None:
@@ -81,8 +81,8 @@ async def follow(parts: Parts, container: Container) -> None:
     networks = await parts.store.read(lambda tx: tx.networks())
     subnets = [network.subnet for network in networks if network.subnet]
     gateways = [str(network.gateway) for network in networks]
-    hostname, config, paths = _hostname(container), container.config, parts.paths(container.id)
-    wanted, plain = _resolv_conf(container, _name_server(parts, container)), _resolv_conf(container, "")
+    hostname, config, paths = _hostname(container), container.config, parts.places.of(container.id)
+    wanted, plain = _resolv_conf(container, _name_server(parts.live, container)), _resolv_conf(container, "")
 
     def change() -> None:
         _change(paths.hosts, lambda text: etc_files.hosts_now(text, config, hostname, addresses, subnets))
@@ -101,8 +101,8 @@ def _addressed(tx: Tx, container: Container) -> tuple[list[str], str]:
     return own, gateway
 
 
-def _name_server(parts: Parts, container: Container) -> str:
-    servers = [parts.name_servers[r.network] for r in container.config.endpoints if r.network in parts.name_servers]
+def _name_server(live: Live, container: Container) -> str:
+    servers = [live.name_servers[r.network] for r in container.config.endpoints if r.network in live.name_servers]
     return str(servers[0]) if servers else ""
 
 

@@ -18,7 +18,7 @@ from hawse.supervisor.core.model import DEFAULT_NETWORK, Container, ContainerId,
 from hawse.supervisor.network import names
 from hawse.supervisor.network.driver import Spec, Surroundings
 from hawse.supervisor.network.teardown import undone
-from hawse.supervisor.parts import Parts
+from hawse.supervisor.parts import Live, Parts
 from hawse.supervisor.store.tx import Tx
 
 DEFAULT: Final = DEFAULT_NETWORK
@@ -49,7 +49,7 @@ class Networks:
 
     async def default(self) -> Network:
         """The network `bridge`; its row is made the first time somebody needs it."""
-        async with self._parts.locks.hold("network/bridge"):
+        async with self._parts.live.locks.hold("network/bridge"):
             found = await self._parts.store.read(lambda tx: tx.network(DEFAULT))
             if found:
                 return found
@@ -71,7 +71,7 @@ class Networks:
         if name in BUILTIN or name in (DEFAULT, "default"):
             raise Forbidden(f"operation is not permitted on predefined {name} network")
         names.check_network(name)
-        async with self._parts.locks.hold(f"network/{name}"):
+        async with self._parts.live.locks.hold(f"network/{name}"):
             return await self._make(
                 NetworkName(name),
                 driver=driver,
@@ -139,8 +139,8 @@ class Networks:
         if ref in BUILTIN or ref == DEFAULT:
             raise Forbidden(f"{ref} is a pre-defined network and cannot be removed")
         network = await self.find(ref)
-        async with self._parts.locks.hold(f"network/{network.name}"):
-            self._parts.removals[network.name] = False
+        async with self._parts.live.locks.hold(f"network/{network.name}"):
+            self._parts.live.removals[network.name] = False
             try:
                 await self._let_go(network)
                 await self._parts.network.remove(network)
@@ -148,7 +148,7 @@ class Networks:
                 await self._forget(network)
                 faults.point("network-remove.forgotten")
             finally:
-                del self._parts.removals[network.name]
+                del self._parts.live.removals[network.name]
         return network
 
     async def _let_go(self, network: Network) -> None:
@@ -159,12 +159,12 @@ class Networks:
         parts = self._parts
 
         def claim(tx: Tx) -> list[Container]:
-            standing(parts, tx, network.name, network.id)
+            standing(parts.live, tx, network.name, network.id)
             there = [c for e in tx.endpoints(network=network.name) if (c := tx.container(e.container_id))]
             if living := [c for c in there if c.state.is_alive]:
                 raise _in_use(network, living, hint="stop or disconnect them first")
             if not there:
-                parts.removals[network.name] = True
+                parts.live.removals[network.name] = True
             return there
 
         def is_leaving(tx: Tx, container_id: ContainerId) -> bool:
@@ -175,7 +175,7 @@ class Networks:
         deadline = anyio.current_time() + UNPLUG_DEADLINE
         while leaving := await parts.store.transact(claim):
             first = leaving[0].id
-            with parts.waits.expect(f"container/{first}", "network.disconnected") as gone:
+            with parts.live.waits.expect(f"container/{first}", "network.disconnected") as gone:
                 if await parts.store.read(lambda tx: is_leaving(tx, first)):  # noqa: B023  awaited at once
                     left = deadline - anyio.current_time()
                     if await gone.wait(max(0, left)) is None:
@@ -192,20 +192,20 @@ class Networks:
 async def wait_unplugged(parts: Parts, container_id: ContainerId, timeout: float) -> bool:
     """Wait until the container has no endpoint any more; False when `timeout` seconds pass without progress."""
     while True:
-        with parts.waits.expect(f"container/{container_id}", "network.disconnected") as gone:
+        with parts.live.waits.expect(f"container/{container_id}", "network.disconnected") as gone:
             if not await parts.store.read(lambda tx: tx.endpoints(container_id)):
                 return True
             if await gone.wait(timeout) is None:
                 return False
 
 
-def standing(parts: Parts, tx: Tx, name: NetworkName, network_id: str = "") -> Network:
+def standing(live: Live, tx: Tx, name: NetworkName, network_id: str = "") -> Network:
     """The network that somebody gets an address of, or is plugged into, in this transaction.
 
     Raises NotFound when it is not the one that was looked up (`network_id`), or its removal can no more be refused.
     """
     network = tx.network(name)
-    if network is None or (network_id and network.id != network_id) or parts.removals.get(name):
+    if network is None or (network_id and network.id != network_id) or live.removals.get(name):
         raise NotFound(f"network {name} not found")
     return network
 

@@ -68,7 +68,7 @@ async def _tell(parts: Parts, container_id: ContainerId, kills: int, *, stuck: b
         move(tx, container, stimulus, parts.clock())
         return True
 
-    async with parts.locks.hold(container_id):  # others put back the record that they read under it
+    async with parts.live.locks.hold(container_id):  # others put back the record that they read under it
         try:
             return await parts.store.transact(tell)
         except HawseError as e:  # a full disk: told with the next one, or at the exit

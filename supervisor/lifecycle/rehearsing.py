@@ -157,7 +157,7 @@ class Rehearsal:
                 volumes={},
                 cgroup_v2=cgroup.v2_path,
                 cgroup_v1=tuple(cgroup.v1_paths),
-                seccomp=parts.seccomp_filter(config),
+                seccomp=parts.places.seccomp_filter(config),
                 net="new",
             )
             shim = await parts.spawner.launch(shim_spec(container, around))

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from hawse.supervisor.core.errors import Conflict, Forbidden, KernelError
 from hawse.supervisor.core.model import ID_RANGE, Container, ProcessIdentity, State
+from hawse.supervisor.images.images import Images
 from hawse.supervisor.linux import process, threads
 from hawse.supervisor.linux.mounts import MOUNT_ATTR_NODEV, MOUNT_ATTR_RDONLY, Filesystem
 from hawse.supervisor.linux.rootcopy import Root
@@ -34,7 +35,7 @@ async def opened(parts: Parts, ref: str, *, write: bool = False) -> AsyncIterato
     """Raises NotFound, Conflict while it starts or is removed, Forbidden for writing into a read-only root."""
     container_id = (await parts.store.read(lambda tx: tx.find(ref))).id
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(parts.locks.hold(container_id))
+        await stack.enter_async_context(parts.live.locks.hold(container_id))
         container = await parts.store.read(lambda tx: tx.find(container_id))
         if write and container.config.read_only:
             raise Forbidden("container rootfs is marked read-only")
@@ -46,8 +47,8 @@ async def opened(parts: Parts, ref: str, *, write: bool = False) -> AsyncIterato
             return
         if container.state in (State.STARTING, State.REMOVING):
             raise Conflict(f"container {container.name} is {container.state}, its files cannot be reached now")
-        paths = parts.paths(container.id)
-        layers = await lowers(parts, container)
+        paths = parts.places.of(container.id)
+        layers = await lowers(parts.images, container)
         fd = await in_thread("overlay", lambda: _compose(container, paths, layers, write))
         try:
             yield container, Root(fd=fd, uid_base=container.uid_base, lower_ids=True)
@@ -56,11 +57,11 @@ async def opened(parts: Parts, ref: str, *, write: bool = False) -> AsyncIterato
             await in_thread("overlay", lambda: _tidy(container, paths, write))
 
 
-async def lowers(parts: Parts, container: Container) -> list[Path]:
+async def lowers(images: Images, container: Container) -> list[Path]:
     """Top first."""
     config = container.config
-    image = await parts.images.find(config.image_id) if config.image_id else None
-    return parts.images.lower_dirs(image) if image else [Path(config.rootfs)]
+    image = await images.find(config.image_id) if config.image_id else None
+    return images.lower_dirs(image) if image else [Path(config.rootfs)]
 
 
 def _live(identity: ProcessIdentity, container: Container) -> int:

@@ -8,38 +8,39 @@ from contextlib import AbstractContextManager
 from hawse.supervisor.core import events
 from hawse.supervisor.core.errors import Unavailable
 from hawse.supervisor.core.model import Container
-from hawse.supervisor.journal.waits import Expectation
+from hawse.supervisor.journal.waits import Expectation, Waits
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime.client import Shim
+from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx
 
 KILL_DEADLINE = 45.0  # seconds from SIGKILL to the recorded exit: output is drained, a shim that hangs is found out
 
 
-def exit_of(parts: Parts, container: Container) -> AbstractContextManager[Expectation]:
+def exit_of(waits: Waits, container: Container) -> AbstractContextManager[Expectation]:
     """Expect its exit: within the block, also one that comes before it is waited for is seen."""
-    return parts.waits.expect(f"container/{container.id}", "container.exited", "container.start_failed")
+    return waits.expect(f"container/{container.id}", "container.exited", "container.start_failed")
 
 
 async def end(parts: Parts, container: Container, signal: int, grace: int, ended: Expectation) -> None:
     """Send the signal and, when it has not ended after `grace` seconds (-1 never), SIGKILL.  Raises Unavailable."""
-    shim = parts.shims.get(container.id)  # of this run: the signals are for no later one
+    shim = parts.live.shims.get(container.id)  # of this run: the signals are for no later one
     wake_with(parts, shim, signal)
     if await ended.wait(None if grace < 0 else grace) is None:
-        await record(parts, container, signals.SIGKILL)
+        await record(parts.store, container, signals.SIGKILL)
         wake_with(parts, shim, signals.SIGKILL)
         await wait_killed(container, ended)
 
 
-async def record(parts: Parts, container: Container, signal: int) -> None:
+async def record(store: Store, container: Container, signal: int) -> None:
     """Journal a signal that it is about to get."""
 
     def append(tx: Tx) -> None:
         if (now := tx.container(container.id)) and now.state.is_alive:  # else it has ended by itself meanwhile
             tx.append(events.ContainerKilled(container=now, signal=signal))
 
-    await parts.store.transact(append)
+    await store.transact(append)
 
 
 def wake_with(parts: Parts, shim: Shim | None, signal: int) -> None:

@@ -91,9 +91,9 @@ async def start(parts: Parts, dispatcher: Dispatcher, container: Container) -> C
                 shim = await parts.spawner.launch(spec)
             faults.point("start.launched")
             undo.push_async_callback(teardown.step, _undo_shim, parts, shim)
-            parts.shims[container.id] = shim
+            parts.live.shims[container.id] = shim
             await _ready_and_connected(dispatcher, container, shim, stages)
-            await parts.attachments.hand_over(container.id, shim)
+            await parts.live.attachments.hand_over(container.id, shim)
             faults.point("start.connected")
             with stages.measure("gate"):
                 stages.taken.update(await shim.open_gate())
@@ -105,7 +105,7 @@ async def start(parts: Parts, dispatcher: Dispatcher, container: Container) -> C
     except BaseException as e:
         failure = _failure(e)
         faults.point("start.undone")
-        parts.attachments.drop(container.id)
+        parts.live.attachments.drop(container.id)
         if teardown.error:  # the plan finds what is left
             log.error("start_not_undone", container=container.id[:12], error=str(teardown.error))
         with anyio.CancelScope(shield=True):
@@ -124,7 +124,7 @@ async def _claim(parts: Parts, container: Container) -> Container:
     confined = replace(container, apparmor=confining.profile(container.config))
 
     def claim(tx: Tx) -> Container:
-        hold = partial(parts.ports.hold, container.id)
+        hold = partial(parts.live.ports.hold, container.id)
         tx.reserve_ports(container.id, ports.resolve(container.config.published, tx.port_holders, container, hold))
         for request in container.config.endpoints:
             network = tx.network(request.network)
@@ -135,20 +135,20 @@ async def _claim(parts: Parts, container: Container) -> Container:
     try:
         return await parts.store.transact(claim)
     except BaseException:
-        parts.ports.release(container.id)
+        parts.live.ports.release(container.id)
         raise
 
 
 async def _refused(parts: Parts, container: Container, error: HawseError) -> None:
     """Nothing was changed; the journal still says that it was tried, and `--rm` removes what cannot start."""
     fact = events.ContainerStartFailed(container=container, stage="claim", error=error.message)
-    parts.attachments.drop(container.id)
+    parts.live.attachments.drop(container.id)
     await parts.store.transact(lambda tx: tx.append(fact))
 
 
 async def _prepare(parts: Parts, container: Container, undo: AsyncExitStack, teardown: Teardown) -> ShimSpec:
     await prepare(parts, container)
-    paths = parts.paths(container.id)
+    paths = parts.places.of(container.id)
     paths.run.mkdir(mode=0o700, parents=True, exist_ok=True)
     cgroup = Cgroup.create(
         parts.cgroups, container.id, container.config.resources, cgroup_devices.rules(container.config)
@@ -162,12 +162,12 @@ async def _prepare(parts: Parts, container: Container, undo: AsyncExitStack, tea
         container,
         Surroundings(
             paths=paths,
-            provided=parts.paths(provided),
+            provided=parts.places.of(provided),
             lower=tuple(map(str, parts.images.lower_dirs(image))) if image else (config.rootfs,),
-            volumes={m.source: str(parts.volume_dir(m.source)) for m in config.mounts if m.type == "volume"},
+            volumes={m.source: str(parts.places.volume(m.source)) for m in config.mounts if m.type == "volume"},
             cgroup_v2=cgroup.v2_path,
             cgroup_v1=tuple(cgroup.v1_paths),
-            seccomp=parts.seccomp_filter(config),
+            seccomp=parts.places.seccomp_filter(config),
             net=net,
         ),
     )
@@ -239,7 +239,7 @@ async def _undo_network(parts: Parts, container: Container) -> None:
 
 
 async def _undo_shim(parts: Parts, shim: Shim) -> None:
-    parts.shims.pop(shim.id, None)
+    parts.live.shims.pop(shim.id, None)
     try:
         await shim.abort()
     finally:
@@ -283,7 +283,7 @@ async def _give_up(parts: Parts, container: Container, failure: HawseError) -> N
             if endpoint.network in told:
                 tx.append(events.NetworkDisconnected(container=container, endpoint=endpoint))
         tx.release_ports(container.id)
-        parts.ports.release(container.id)
+        parts.live.ports.release(container.id)
         failed = machine.StartFailed(stage=stage, error=failure.message, exit_code=code)
         move(tx, container, failed, parts.clock())
 

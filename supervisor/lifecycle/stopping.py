@@ -34,7 +34,7 @@ async def stop(
     number = signal_number(signal) if signal else None
     found = await parts.store.read(lambda tx: tx.find(ref))
     # Before the look at its state: an exit in between must not be missed.
-    with signalling.exit_of(parts, found) as ended:
+    with signalling.exit_of(parts.live.waits, found) as ended:
         async with serial(parts, found.id) as container:
             first = number or signal_number(container.config.stop_signal)
             if container.state is State.RESTARTING:
@@ -66,17 +66,17 @@ async def kill(parts: Parts, ref: str, signal: int) -> None:
             await wishes.ask(parts, container, Verb.KILL, signal)
             await wishes.kill(parts, container, signal)
         else:
-            await signalling.record(parts, container, signal)
-            if shim := parts.shims.get(container.id):
+            await signalling.record(parts.store, container, signal)
+            if shim := parts.live.shims.get(container.id):
                 shim.kill(signal)
 
 
 async def end(parts: Parts, container: Container) -> None:
     """SIGKILL and the recorded exit, for a forced removal."""
-    with signalling.exit_of(parts, container) as ended:
+    with signalling.exit_of(parts.live.waits, container) as ended:
         async with serial(parts, container.id) as current:
             if not current.state.is_alive:
                 return
             await wishes.ask(parts, current, Verb.REMOVE, signals.SIGKILL)
-            signalling.wake_with(parts, parts.shims.get(current.id), signals.SIGKILL)
+            signalling.wake_with(parts, parts.live.shims.get(current.id), signals.SIGKILL)
         await signalling.wait_killed(current, ended)

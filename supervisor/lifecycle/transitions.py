@@ -33,5 +33,5 @@ async def step(parts: Parts, container: Container, stimulus: machine.Stimulus) -
 async def serial(parts: Parts, ref: str) -> AsyncIterator[Container]:
     """A container's lock, and its record as it is once the lock is held.  Raises NotFound."""
     container_id = (await parts.store.read(lambda tx: tx.find(ref))).id
-    async with parts.locks.hold(container_id):
+    async with parts.live.locks.hold(container_id):
         yield await parts.store.read(lambda tx: tx.find(container_id))

@@ -27,6 +27,7 @@ from hawse.supervisor.lifecycle import filling, leaving
 from hawse.supervisor.linux import threads
 from hawse.supervisor.linux.diskusage import apparent_size
 from hawse.supervisor.parts import Parts
+from hawse.supervisor.runtime.places import Places
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx
 
@@ -41,7 +42,7 @@ class Volumes:
 
     def make(self) -> None:
         """The directories that all volumes are in; others than root may pass through, to what is theirs."""
-        volumes = self._parts.config.root / "volumes"
+        volumes = self._parts.places.volumes
         volumes.mkdir(mode=0o711, parents=True, exist_ok=True)
         filling.finish(volumes)
         (self._parts.config.root / TRASH).mkdir(mode=0o700, exist_ok=True)
@@ -58,7 +59,7 @@ class Volumes:
             name=name or _invented(parts.random), created_at=parts.clock(), labels=labels, anonymous=not name
         )
         volume = await parts.store.transact(lambda tx: _ensure(tx, volume))
-        make_directory(parts.volume_dir(volume.name))
+        make_directory(parts.places.volume(volume.name))
         return volume
 
     async def remove(self, name: str, *, force: bool = False) -> None:
@@ -83,13 +84,13 @@ class Volumes:
         return await discard(self._parts, names)
 
 
-async def settle(root: Path, store: Store) -> None:
+async def settle(places: Places, store: Store) -> None:
     """Directories follow the rows after a crash or a power cut.  At the start, before the trash is emptied.
 
     Those of volumes whose removal was never committed are put back.  Those whose removal was committed, and whose way
     into the trash was not yet on the disk when the power went, go there now.  Others that no row knows are left alone.
     """
-    place = root / "volumes"
+    root, place = places.root, places.volumes
     (root / TRASH).mkdir(mode=0o700, exist_ok=True)
     known = {volume.name: volume for volume in await store.read(lambda tx: tx.volumes())}
     for name, volume in known.items():
@@ -147,9 +148,9 @@ class Removal:
                 tx.delete_volume(name)
                 tx.append(events.VolumeRemoved(volume=volume))
                 self._moved[name] = place = _aside(self._parts.config.root, volume)
-                _move(self._parts.volume_dir(name), place)
+                _move(self._parts.places.volume(name), place)
                 faults.point("volume.moved")
-                filling.drop(self._parts.volume_dir(name))
+                filling.drop(self._parts.places.volume(name))
 
     async def transact(self, forget: Callable[[Tx], None], *, owed: bool = True) -> None:
         """Commit it; what cannot be committed (a full disk) has its files back."""
@@ -157,7 +158,7 @@ class Removal:
             await self._parts.store.transact(forget, owed=owed)
         except HawseError:
             for name, place in self._moved.items():
-                _move(place, self._parts.volume_dir(name))
+                _move(place, self._parts.places.volume(name))
                 place.parent.rmdir()
             raise
 
@@ -191,25 +192,25 @@ def invented_for(asked: ContainerConfig, claimed: ContainerConfig) -> list[str]:
     return [made.source for wish, made in mounts if made.type == "volume" and not wish.source]
 
 
-def make_directories(parts: Parts, config: ContainerConfig) -> None:
+def make_directories(places: Places, config: ContainerConfig) -> None:
     """The directories of a container's volumes; safe to run again."""
     for mount in config.mounts:
         if mount.type == "volume":
-            make_directory(parts.volume_dir(mount.source))
+            make_directory(places.volume(mount.source))
 
 
 def make_directory(path: Path) -> None:
     path.mkdir(mode=0o755, exist_ok=True)
 
 
-async def anonymous_of(parts: Parts, config: ContainerConfig) -> list[str]:
+async def anonymous_of(store: Store, config: ContainerConfig) -> list[str]:
     """The volumes that were made for this container; one that it was given by its name, whoever made it, is not."""
     names = {m.source for m in config.mounts if m.type == "volume" and m.own}
 
     def read(tx: Tx) -> list[str]:
         return [v.name for v in tx.volumes() if v.anonymous and v.name in names]
 
-    return await parts.store.read(read) if names else []
+    return await store.read(read) if names else []
 
 
 def _ensure(tx: Tx, volume: Volume) -> Volume:

@@ -62,7 +62,7 @@ def forget(tx: Tx, container_id: ContainerId) -> None:
 
 async def kill(parts: Parts, container: Container, signal: int) -> None:
     """Send what a kill asked for.  What survives that signal was not meant to end by it: no later daemon sends it again."""
-    signalling.wake_with(parts, parts.shims.get(container.id), signal)
+    signalling.wake_with(parts, parts.live.shims.get(container.id), signal)
     if signal != signals.SIGKILL:
         await parts.store.transact(lambda tx: forget(tx, container.id))
 
@@ -95,11 +95,11 @@ async def carry_through(
 
 async def _end(parts: Parts, container: Container) -> None:
     """Send the signal, which the last daemon may have sent or not, and wait for the end, but not after a kill."""
-    with signalling.exit_of(parts, container) as ended:
+    with signalling.exit_of(parts.live.waits, container) as ended:
         async with serial(parts, container.id) as current:
             if current.wish is None or not current.state.is_alive or not current.is_unfinished:
                 return
-            await signalling.record(parts, current, current.wish.signal)
+            await signalling.record(parts.store, current, current.wish.signal)
             if current.is_asked_to(Verb.KILL):
                 await kill(parts, current, current.wish.signal)
                 return

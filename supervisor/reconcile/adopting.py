@@ -51,12 +51,12 @@ async def _adopt(parts: Parts, container: Container, watch: Callable[[Shim], Non
         await starting.unwind(parts, container, shim, StartError("the daemon was stopped", stage="engine"))
         log.info("start_unwound")
     elif shim is None:
-        async with parts.locks.hold(container.id):
+        async with parts.live.locks.hold(container.id):
             await repairs.collect(parts, container.id)
         counts["collected"] += 1
         log.info("container_collected")
     else:
-        parts.shims[container.id] = shim
+        parts.live.shims[container.id] = shim
         if container.is_asked_to(Verb.SHUTDOWN):
             await parts.store.transact(lambda tx: _outlived(tx, container.id))
         await _settle(parts, container)
@@ -77,7 +77,7 @@ async def _reconnect(parts: Parts, container: Container) -> Shim | None:
     if container.process is not None and container.process.boot_id != process.boot_id():
         return None  # whatever the run directory says: it is another boot's
     try:
-        paths = parts.paths(container.id)
+        paths = parts.places.of(container.id)
         return await Shim.reconnect(paths.socket, container.id, paths.state)
     except ForeignShim:
         raise

@@ -41,7 +41,7 @@ from hawse.supervisor.process.config import Config
 from hawse.supervisor.reconcile import copies
 from hawse.supervisor.reconcile.copies import ContainerCopy
 from hawse.supervisor.runtime.client import Shim
-from hawse.supervisor.runtime.spec import Paths
+from hawse.supervisor.runtime.places import Places
 from hawse.supervisor.shim.specs import load_spec
 from hawse.supervisor.store.opening import examine
 from hawse.supervisor.store.store import Store
@@ -77,12 +77,13 @@ async def refuse(config: Config, store: Store) -> None:
 
 def living(config: Config, known: Collection[str] = ()) -> set[ContainerId]:
     """Containers whose shims listen; of those that are known nobody is asked."""
+    places = Places.under(config)
     try:
-        names = [entry.name for entry in os.scandir(config.run_dir / "containers") if _ID.match(entry.name)]
+        names = [entry.name for entry in os.scandir(places.runs) if _ID.match(entry.name)]
     except FileNotFoundError:
         return set()
     asked = [ContainerId(name) for name in names if name not in known]
-    return {name for name in asked if _listens(_paths(config, name).socket)}
+    return {name for name in asked if _listens(places.of(name).socket)}
 
 
 def _listens(path: Path) -> bool:
@@ -192,7 +193,7 @@ def _as_it_is(container: Container, witness: Witness | None) -> Container:
 
 
 async def _ask(config: Config, container_id: ContainerId) -> Witness:
-    paths = _paths(config, container_id)
+    paths = Places.under(config).of(container_id)
     shim = await Shim.reconnect(paths.socket, container_id, paths.state)
     try:
         return Witness(shim=shim.shim_identity, process=shim.identity)
@@ -206,7 +207,7 @@ def _image_of(config: Config, container: Container, image_id: ImageId) -> Image:
     Raises Unavailable: without them the layers would be taken for leftovers.
     """
     try:
-        lower = load_spec((_paths(config, container.id).run / "spec.json").read_text()).rootfs.lower
+        lower = load_spec(Places.under(config).of(container.id).spec.read_text()).rootfs.lower
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise Unavailable(
             f"the record of image {image_id} is lost, and container {container.name} does not tell its layers: {e}",
@@ -226,7 +227,3 @@ def _read(
             yield decode.decode(renew(text))
         except msgspec.DecodeError as e:
             log.error("copy_not_readable", kind=kind, error=str(e))
-
-
-def _paths(config: Config, container_id: ContainerId) -> Paths:
-    return Paths(state=config.root / "containers" / container_id, run=config.run_dir / "containers" / container_id)

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -42,7 +43,7 @@ async def audit(parts: Parts) -> list[Action]:
 
 async def judge(parts: Parts) -> tuple[list[Action], frozenset[str]]:
     """The same, and what could not be judged: containers and networks that were being worked on during the looks."""
-    with parts.locks.watching() as busy:
+    with parts.live.locks.watching() as busy:
         seen = await look(parts)
         records = await parts.store.read(_records)
         expected = parts.network.expected
@@ -53,17 +54,12 @@ async def look(parts: Parts) -> Seen:
     return Seen(
         network=await parts.network.observe(await parts.store.read(lambda tx: tx.networks())),
         cgroups=frozenset(parts.cgroups.owners()),
-        state_dirs=_directories(parts.config.root / "containers"),
-        run_dirs=run_directories(parts),
-        shims=frozenset(parts.shims),
-        held=parts.ports.held,
-        taken=parts.ports.taken,
+        state_dirs=_directories(parts.places.states),
+        run_dirs=_directories(parts.places.runs),
+        shims=frozenset(parts.live.shims),
+        held=parts.live.ports.held,
+        taken=parts.live.ports.taken,
     )
-
-
-def run_directories(parts: Parts) -> frozenset[str]:
-    """Containers that have a run directory, whether the records know them or not."""
-    return _directories(parts.config.run_dir / "containers")
 
 
 def _records(tx: Tx) -> Records:
@@ -84,41 +80,41 @@ def _directories(path: Path) -> frozenset[str]:
 
 async def apply(parts: Parts, action: Action, finish_removal: Callable[[ContainerId], Awaitable[None]]) -> None:
     """Carry one action out.  Raises HawseError when it cannot be done, Busy when a verb is at work on what it is about."""
-    container_id = ContainerId(action.container_id)
+    container_id, hold = ContainerId(action.container_id), partial(parts.live.locks.hold, within=LOCK_PATIENCE)
     match action.kind:
         case Kind.RESTORE_TABLE:
             await parts.network.heal()
             await _restore_unknown(parts)
         case Kind.MEND_NETWORK:
-            async with parts.locks.hold(f"network/{action.network}", within=LOCK_PATIENCE):  # it may be being removed
+            async with hold(f"network/{action.network}"):  # it may be being removed
                 network = await parts.store.read(lambda tx: tx.network(action.network))
                 if network is not None:
                     await parts.network.mend(network)
         case Kind.REPLUG | Kind.ATTACH:
-            async with parts.locks.hold(container_id, within=LOCK_PATIENCE):
+            async with hold(container_id):
                 await _replug(parts, container_id, action)
         case Kind.HOLD_PORTS:
-            async with parts.locks.hold(container_id, within=LOCK_PATIENCE):
+            async with hold(container_id):
                 await hold_ports(parts, container_id)
         case Kind.COLLECT:
-            async with parts.locks.hold(container_id, within=LOCK_PATIENCE):
-                if container_id not in parts.shims:
+            async with hold(container_id):
+                if container_id not in parts.live.shims:
                     await collect(parts, container_id)
         case Kind.UNPLUG:
-            async with parts.locks.hold(container_id, within=LOCK_PATIENCE):
+            async with hold(container_id):
                 await unplug(parts, container_id)
         case Kind.FINISH_REMOVAL:
             await finish_removal(container_id)
         case Kind.DISCARD_ELEMENTS | Kind.DELETE_LINK:
-            async with parts.locks.hold(container_id or f"network/{action.network}", within=LOCK_PATIENCE):
+            async with hold(container_id or f"network/{action.network}"):
                 await _discard(parts, action)
         case Kind.REMOVE_CGROUP:
-            async with parts.locks.hold(container_id, within=LOCK_PATIENCE):
+            async with hold(container_id):
                 await _remove_cgroup(parts, container_id)
         case Kind.REMOVE_STATE:
-            await parts.images.discard(parts.paths(container_id))
+            await parts.images.discard(parts.places.of(container_id))
         case Kind.REMOVE_RUN:
-            shutil.rmtree(parts.paths(container_id).run, ignore_errors=True)  # a few files on tmpfs
+            shutil.rmtree(parts.places.of(container_id).run, ignore_errors=True)  # a few files on tmpfs
 
 
 async def _restore_unknown(parts: Parts) -> None:
@@ -126,7 +122,7 @@ async def _restore_unknown(parts: Parts) -> None:
     busy: Busy | None = None
     for owner in {e.container_id for e in parts.network.unknown(await parts.store.read(published))}:
         try:
-            async with parts.locks.hold(owner, within=LOCK_PATIENCE):
+            async with parts.live.locks.hold(owner, within=LOCK_PATIENCE):
                 endpoints = await parts.store.read(published)
                 await parts.network.restore(e for e in endpoints if e.container_id == owner)
         except Busy as e:
@@ -140,7 +136,7 @@ async def _replug(parts: Parts, container_id: ContainerId, action: Action) -> No
         return tx.container(container_id), tx.endpoints(container_id), tx.network(action.network)
 
     container, endpoints, network = await parts.store.read(current)
-    shim = parts.shims.get(container_id)
+    shim = parts.live.shims.get(container_id)
     if container is None or network is None or shim is None or not container.state.is_alive:
         return
     for endpoint in endpoints:
@@ -168,10 +164,10 @@ async def hold_ports(parts: Parts, container_id: ContainerId) -> None:
     container, bindings = await parts.store.read(current)
     if container is None or not container.state.is_alive:
         return
-    known = parts.ports.taken
+    known = parts.live.ports.taken
 
     def hold() -> dict[PortBinding, str]:
-        return {b: who for b in bindings if (who := parts.ports.hold(container_id, b, again=True))}
+        return {b: who for b in bindings if (who := parts.live.ports.hold(container_id, b, again=True))}
 
     taken = await threads.run_sync(hold)
     fresh = {binding: who for binding, who in taken.items() if known.get(binding.place) != who}
@@ -230,7 +226,7 @@ async def collect(parts: Parts, container_id: ContainerId) -> None:
     if container is None or not container.state.is_alive:
         return
     restarted = container.process is not None and container.process.boot_id != process.boot_id()
-    info = read_exit_record(parts.paths(container_id).state)
+    info = read_exit_record(parts.places.of(container_id).state)
     if info is None:
         reason = machine.REBOOTED if restarted else "its shim ended without an exit record"
         info = ExitInfo(code=None, reason=reason)

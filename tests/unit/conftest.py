@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -23,6 +23,10 @@ from hawse.supervisor.core.model import (
     encode,
 )
 from hawse.supervisor.store.store import Store
+
+if TYPE_CHECKING:
+    from hawse.supervisor.engine import Engine
+    from hawse.supervisor.parts import Parts
 
 
 class Samples:
@@ -109,6 +113,25 @@ def clock() -> Clock:
 async def store(tmp_path: Path, clock: Clock) -> AsyncIterator[Store]:
     async with await Store.open(tmp_path / "state.db", clock) as opened:
         yield opened
+
+
+@pytest.fixture
+async def parts(tmp_path: Path, store: Store, clock: Clock) -> AsyncIterator[Parts]:
+    """What the daemon is made of, over the store of the test; its waits hear of what is committed."""
+    from tests.unit.parts import make_parts  # only its tests pay for its imports
+
+    parts = await make_parts(tmp_path, store, clock)
+    with store.journal.subscribe(parts.live.waits.told):
+        yield parts
+
+
+@pytest.fixture
+async def engine(parts: Parts) -> AsyncIterator[Engine]:
+    """The engine over those parts, none of whose tasks run."""
+    from tests.unit.parts import idle_engine
+
+    with idle_engine(parts) as engine:
+        yield engine
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ async def usage(call: Call) -> web.StreamResponse:
     for s in seen:
         for name in {m.source for m in s.container.config.mounts if m.type == "volume"}:
             used[name] = used.get(name, 0) + 1
-    held = await sizes([call.engine.parts.volume_dir(v.name) for v in volumes])
+    held = await sizes([call.engine.parts.places.volume(v.name) for v in volumes])
     users = [s.container.config.image_id for s in seen]
     view = {
         "LayersSize": sum(i.size for i in images),

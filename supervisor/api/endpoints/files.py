@@ -97,8 +97,8 @@ async def put_archive(call: Call) -> web.StreamResponse:
 async def changes(call: Call) -> web.StreamResponse:
     """GET /containers/X/changes: paths added, modified and deleted since its image."""
     container = await call.engine.container(call.ref)
-    upper = call.engine.parts.paths(container.id).upper
-    lowers = await rootview.lowers(call.engine.parts, container)
+    upper = call.engine.parts.places.of(container.id).upper
+    lowers = await rootview.lowers(call.engine.images, container)
     found = await in_thread("diff", lambda: diff.changes(upper, lowers))
     return call.json([{"Path": change.path, "Kind": int(change.kind)} for change in found] or None)
 

@@ -37,7 +37,7 @@ async def stream(call: Call) -> web.StreamResponse:
     times = call.query.flag("timestamps")
     details = _details(container.config) if call.query.flag("details") else b""
     follow = call.query.flag("follow") and container.state.is_alive
-    path = call.engine.parts.paths(container.id).log
+    path = call.engine.parts.places.of(container.id).log
     async with call.stream(call.stream_type(framed)) as out, anyio.create_task_group() as tasks:
         ended = asyncio.Event() if follow else None
         if ended is not None:

@@ -52,12 +52,12 @@ async def surroundings(
 ) -> Surroundings:
     """For one container's inspect, or for the lines of a list."""
     networks = await engine.networks.all()
-    paths = engine.parts.paths(container.id) if container else None
+    paths = engine.parts.places.of(container.id) if container else None
     owner = await engine.store.read(lambda tx: network_files.owner(tx, container)) if container else None
-    provided = engine.parts.paths(owner.id) if owner else None
+    provided = engine.parts.places.of(owner.id) if owner else None
     return Surroundings(
         network_ids={n.name: n.id for n in networks},
-        volumes=str(engine.parts.config.root / "volumes"),
+        volumes=str(engine.parts.places.volumes),
         log_path=str(paths.log) if paths and container and container.config.log_driver != "none" else "",
         etc_files=(str(provided.resolv_conf), str(provided.hostname), str(provided.hosts)) if provided else ("",) * 3,
         sizes=size,
@@ -68,7 +68,7 @@ async def surroundings(
 
 async def sizes(engine: Engine, seen: list[Seen]) -> list[tuple[int, int]]:
     """For each container, bytes that it wrote and bytes of its whole root."""
-    written = await measured([engine.parts.paths(s.container.id).upper for s in seen])
+    written = await measured([engine.parts.places.of(s.container.id).upper for s in seen])
     images = {i.id: i.size for i in await engine.store.read(lambda tx: tx.images())}
     bases = (images.get(s.container.config.image_id or ImageId(""), 0) for s in seen)
     return [(size, size + base) for size, base in zip(written, bases, strict=True)]

@@ -69,7 +69,7 @@ async def attach(call: Call) -> web.StreamResponse:
 
 async def _replay(call: Call, container: Container, client: hijack.Client) -> None:
     wish = LogQuery(stdout=call.query.flag("stdout"), stderr=call.query.flag("stderr"))
-    async with aclosing(read_log(call.engine.parts.paths(container.id).log, wish)) as batches:
+    async with aclosing(read_log(call.engine.parts.places.of(container.id).log, wish)) as batches:
         async for entries in batches:
             try:
                 await client.send(b"".join(shown(entry, client.framed) for entry in entries))

@@ -76,7 +76,7 @@ def view(call: Call, volume: Volume) -> dict[str, Any]:
         "CreatedAt": rfc3339(volume.created_at),
         "Driver": "local",
         "Labels": volume.labels or None,
-        "Mountpoint": str(call.engine.parts.volume_dir(volume.name)),
+        "Mountpoint": str(call.engine.parts.places.volume(volume.name)),
         "Name": volume.name,
         "Options": None,
         "Scope": "local",

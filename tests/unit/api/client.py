@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,9 +13,9 @@ from typing import Any
 import docker
 
 from hawse.supervisor.api.server import make_app, serve
-from hawse.supervisor.process.config import Config
 from hawse.supervisor.store.store import Store
 from tests.unit.api.fake_engine import BUSYBOX, FakeEngine
+from tests.unit.parts import make_parts
 
 
 class Api:
@@ -95,7 +96,7 @@ async def served(root: Path) -> AsyncIterator[Api]:
     """A fake engine over a real store, behind the real server."""
     async with await Store.open(root / "db") as store:
         await store.transact(lambda tx: tx.put_image(BUSYBOX))
-        engine = FakeEngine(store, root)
-        config = Config(root=root, run_dir=root)
+        engine = FakeEngine(await make_parts(root, store, time.time_ns))
+        config = engine.parts.config
         async with serve(make_app(engine, config), config):  # type: ignore[arg-type]
             yield Api(engine, config.socket_path)

@@ -13,8 +13,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
-from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -39,18 +37,15 @@ from hawse.supervisor.core.model import (
     ProcessIdentity,
     State,
 )
-from hawse.supervisor.images.images import Images
 from hawse.supervisor.journal.subscriptions import Subscriptions
 from hawse.supervisor.journal.tally import Sample, Tally
 from hawse.supervisor.lifecycle.execs import Exec, ExecConfig
 from hawse.supervisor.lifecycle.transitions import move
 from hawse.supervisor.lifecycle.volumes import Volumes
-from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy
 from hawse.supervisor.linux.features import Feature
-from hawse.supervisor.process.config import Config
+from hawse.supervisor.parts import Parts
 from hawse.supervisor.reconcile.plan import Action
 from hawse.supervisor.runtime.client import AttachOptions
-from hawse.supervisor.runtime.spec import Paths
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx
 
@@ -91,36 +86,19 @@ async def _nothing() -> dict[str, tuple[Obstacle, ...]]:
     return {}
 
 
-async def _nothing() -> dict[str, tuple[Obstacle, ...]]:
-    return {}
-
-
 class FakeEngine:
-    def __init__(self, store: Store, root: Path) -> None:
-        self.store = store
-        for directory in ("layers", "trash"):
-            (root / directory).mkdir(exist_ok=True)
-        self.parts = SimpleNamespace(
-            config=Config(root=root, run_dir=root),
-            clock=time.time_ns,
-            shims={},
-            cgroups=Hierarchy(name="hawse", v2=None),
-            paths=lambda i: Paths(state=root / "containers" / i, run=root / "run" / i),
-            volume_dir=lambda name: root / "volumes" / name,
-            store=store,
-            random=Random(1),
-        )
-        self.images = Images(root, store)
-        self.networks = FakeNetworks(store)
+    def __init__(self, parts: Parts) -> None:
+        self.parts, self.store, self.images = parts, parts.store, parts.images
+        self.networks = FakeNetworks(parts.store)
         self.lookout = SimpleNamespace(found={}, look=_nothing)
         self.execs = FakeExecs(self)
         self.health = FakeHealth()
         self.rehearsal = FakeRehearsal()
-        self.subscriptions = Subscriptions(store)
+        self.subscriptions = Subscriptions(parts.store)
         self.tally = Tally()
         self.hooks = NoHooks()
         self.dispatcher = SimpleNamespace(lag=lambda: {"record": 0})
-        self.volumes = Volumes(self.parts)  # type: ignore[arg-type]
+        self.volumes = Volumes(parts)
         self.volumes.make()
         self.attached: list[tuple[str, bytes, AttachOptions]] = []
         self.sizes: list[tuple[str, int, int]] = []
@@ -225,7 +203,7 @@ class FakeEngine:
 
     async def commit(self, ref: str, *, pause: bool = True, **given: Any) -> Image:
         container = await self.container(ref)
-        return await self.images.commit(container, self.parts.paths(container.id), **given)
+        return await self.images.commit(container, self.parts.places.of(container.id), **given)
 
     async def update(self, ref: str, change: Callable[[ContainerConfig], ContainerConfig]) -> Container:
         container = await self.container(ref)

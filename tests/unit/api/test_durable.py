@@ -6,6 +6,7 @@ import asyncio
 import os
 import tarfile
 import threading
+import time
 from io import BytesIO
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from hawse.supervisor.process.config import Config
 from hawse.supervisor.store.store import Store
 from tests.unit.api.client import Api
 from tests.unit.api.fake_engine import BUSYBOX, FakeEngine
+from tests.unit.parts import make_parts
 
 CREATE = "/containers/create?name=one"
 BODY = {"Image": "busybox", "Cmd": ["true"]}
@@ -87,7 +89,7 @@ async def test_off(tmp_path: Path, disk: Disk) -> None:
     disk.free.set()
     config = Config(root=tmp_path, run_dir=tmp_path, host=tmp_path / "off.sock", durable=False)
     async with await Store.open(tmp_path / "off.db") as store:
-        engine = FakeEngine(store, tmp_path)
+        engine = FakeEngine(await make_parts(tmp_path, store, time.time_ns))
         await store.transact(lambda tx: tx.put_image(BUSYBOX))
         disk.free.clear()
         async with serve(make_app(engine, config), config):

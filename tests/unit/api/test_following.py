@@ -8,6 +8,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -201,7 +202,7 @@ async def test_a_heartbeat_has_the_newest_cursor_wanted_or_not(api: Api, monkeyp
 
 
 async def test_the_time_of_an_end_holds_for_those_at_the_head_too(api: Api) -> None:
-    api.engine.parts.clock = lambda: 0
+    api.engine.parts = replace(api.engine.parts, clock=lambda: 0)
     reader, writer = await api.send("GET", "/hawse/v1/events?follow=1&after=now&until=0.2")
     await head(reader)
     await commit(api, 1)  # by the store's clock long after

@@ -78,12 +78,12 @@ async def test_images_by_docker_py(api: Api) -> None:
             client.images.pull("alpine", tag="3")
 
     await api.docker(use)
-    assert not list((api.path.parent / "layers").iterdir())
+    assert not list((api.engine.parts.places.root / "layers").iterdir())
 
 
 async def test_a_container_is_committed(api: Api) -> None:
     ref = await api.created(Labels={"a": "b"})
-    upper = api.engine.parts.paths(ref).upper
+    upper = api.engine.parts.places.of(ref).upper
     upper.mkdir(parents=True)
     (upper / "new").write_bytes(b"x")
 
@@ -102,7 +102,7 @@ async def test_an_archive_that_is_none_is_refused_and_leaves_nothing(api: Api) -
     status, _, body = await api.request("POST", "/images/create?fromSrc=-&repo=x", b"not a tar at all" * 100)
     assert status == 400 and b"tar" in body
     assert (await api.json("GET", "/images/x/json"))[0] == 404
-    assert not list((api.path.parent / "layers").iterdir())
+    assert not list((api.engine.parts.places.root / "layers").iterdir())
     assert (await api.request("POST", "/images/create?fromSrc=http://x/y.tar"))[0] == 400
 
 
@@ -120,7 +120,7 @@ async def test_pruning_takes_what_does_not_run(api: Api) -> None:
     ended = await api.created(Labels={"keep": "1"})
     await api.engine.end(ended, 0)
     created = await api.created(start=False)
-    upper = api.engine.parts.paths(created).upper
+    upper = api.engine.parts.places.of(created).upper
     upper.mkdir(parents=True)
     (upper / "f").write_bytes(b"x" * 1000)
     _, answer = await api.json("POST", '/containers/prune?filters={"label!":["keep"]}')
@@ -160,10 +160,10 @@ async def test_a_network_that_cannot_be_removed_is_not_in_the_way_of_the_next(
 async def test_system_df_and_sizes(api: Api) -> None:
     ref = await api.created(HostConfig={"Binds": ["data:/data"]})
     await api.json("POST", "/volumes/create", {"Name": "data"})
-    upper = api.engine.parts.paths(ref).upper
+    upper = api.engine.parts.places.of(ref).upper
     upper.mkdir(parents=True)
     (upper / "f").write_bytes(b"x" * 500)
-    (api.engine.parts.volume_dir("data") / "g").write_bytes(b"y" * 70)
+    (api.engine.parts.places.volume("data") / "g").write_bytes(b"y" * 70)
     _, df = await api.json("GET", "/system/df")
     assert df["Volumes"][0]["UsageData"] == {"Size": 70, "RefCount": 1}
     assert df["Containers"][0]["SizeRw"] == 500 and df["Images"][0]["Containers"] == 1

@@ -23,8 +23,8 @@ from hawse.supervisor.api.routes import ROUTES
 from hawse.supervisor.api.server import make_app, serve
 from hawse.supervisor.core.errors import NotFound, Unavailable, UserError
 from hawse.supervisor.core.model import State
+from hawse.supervisor.parts import Parts
 from hawse.supervisor.process.config import Config
-from hawse.supervisor.store.store import Store
 from tests.unit.api.client import Api, head
 from tests.unit.api.fake_engine import FakeEngine
 
@@ -84,35 +84,32 @@ async def test_an_unexpected_error_is_a_500_that_names_the_request(
     assert "secret detail" in capsys.readouterr().out
 
 
-async def test_two_daemons_do_not_share_a_socket(api: Api, tmp_path: Path) -> None:
-    config = Config(root=tmp_path, run_dir=tmp_path)
+async def test_two_daemons_do_not_share_a_socket(api: Api) -> None:
+    config = api.engine.parts.config
     with pytest.raises(Unavailable, match="another daemon answers"):
         async with serve(make_app(api.engine, config), config):  # type: ignore[arg-type]
             pass
     assert (await api.request("GET", "/_ping"))[0] == 200
 
 
-async def test_a_socket_that_a_crash_left_is_replaced_and_anything_else_is_not(tmp_path: Path) -> None:
-    async with await Store.open(tmp_path / "db") as store:
-        config = Config(root=tmp_path, run_dir=tmp_path)
-        left = socket.socket(socket.AF_UNIX)
-        left.bind(str(config.socket_path))
-        left.close()
-        engine = FakeEngine(store, tmp_path)
+async def test_a_socket_that_a_crash_left_is_replaced_and_anything_else_is_not(parts: Parts) -> None:
+    engine, config = FakeEngine(parts), parts.config
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(str(config.socket_path))
+    left.close()
+    async with serve(make_app(engine, config), config):  # type: ignore[arg-type]
+        assert (await Api(engine, config.socket_path).request("GET", "/_ping"))[0] == 200
+    assert not config.socket_path.exists()
+    config.socket_path.write_text("precious")
+    with pytest.raises(Unavailable, match="not a socket"):
         async with serve(make_app(engine, config), config):  # type: ignore[arg-type]
-            assert (await Api(engine, config.socket_path).request("GET", "/_ping"))[0] == 200
-        assert not config.socket_path.exists()
-        config.socket_path.write_text("precious")
-        with pytest.raises(Unavailable, match="not a socket"):
-            async with serve(make_app(engine, config), config):  # type: ignore[arg-type]
-                pass
-        assert config.socket_path.read_text() == "precious"
+            pass
+    assert config.socket_path.read_text() == "precious"
 
 
-async def test_an_unknown_group_is_refused_at_the_start(tmp_path: Path) -> None:
-    async with await Store.open(tmp_path / "db") as store:
-        with pytest.raises(UserError, match="no-such-group"):
-            make_app(FakeEngine(store, tmp_path), Config(group="no-such-group"))  # type: ignore[arg-type]
+async def test_an_unknown_group_is_refused_at_the_start(parts: Parts) -> None:
+    with pytest.raises(UserError, match="no-such-group"):
+        make_app(FakeEngine(parts), Config(group="no-such-group"))  # type: ignore[arg-type]
 
 
 def test_every_route_is_found_by_its_own_path() -> None:
@@ -146,16 +143,14 @@ def test_the_documentation_is_the_route_table() -> None:
     assert not [line for line in document().splitlines() if line.endswith("|  |")], "a handler without a description"
 
 
-async def test_the_server_ends_although_streams_are_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_server_ends_although_streams_are_open(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "SHUTDOWN_GRACE", 1000)
-    async with await Store.open(tmp_path / "db") as store:
-        engine = FakeEngine(store, tmp_path)
-        config = Config(root=tmp_path, run_dir=tmp_path)
-        with anyio.fail_after(60):
-            async with serve(make_app(engine, config), config):  # type: ignore[arg-type]
-                reader, writer = await Api(engine, config.socket_path).send("GET", "/events")
-                await head(reader)
-        writer.close()
+    engine, config = FakeEngine(parts), parts.config
+    with anyio.fail_after(60):
+        async with serve(make_app(engine, config), config):  # type: ignore[arg-type]
+            reader, writer = await Api(engine, config.socket_path).send("GET", "/events")
+            await head(reader)
+    writer.close()
 
 
 NASTY = st.sampled_from(["", "0", "-1", "a b", "%00", "{}", '{"a":1}', "[", '{"label":{"x":1}}', "1e99", "é", "9" * 30])

@@ -168,7 +168,7 @@ async def test_resize(api: Api) -> None:
 
 
 def write_log(api: Api, ref: str, *pieces: tuple[str, bytes]) -> LogWriter:
-    path = api.engine.parts.paths(ref).log
+    path = api.engine.parts.places.of(ref).log
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = LogWriter(str(path), 1 << 20, 3)
     for stream, data in pieces:

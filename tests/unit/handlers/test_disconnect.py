@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Awaitable, Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,12 +13,14 @@ from hawse.handlers import disconnect
 from hawse.supervisor.core import events
 from hawse.supervisor.core.errors import HawseError, KernelError
 from hawse.supervisor.core.model import Container, Endpoint, EndpointRequest, Exit, Network, PortBinding, State
+from hawse.supervisor.engine import Engine
+from hawse.supervisor.parts import Context
 from hawse.supervisor.store.store import Store
 from tests.unit.conftest import Samples
 
 
 async def exits(
-    store: Store, samples: Samples, meanwhile: Callable[[Container, Endpoint], Awaitable[None]]
+    engine: Engine, samples: Samples, meanwhile: Callable[[Container, Endpoint], Awaitable[None]]
 ) -> Container:
     """A container with a cable ends; `meanwhile` happens while the cable is pulled."""
     network = samples.network()
@@ -32,58 +33,66 @@ async def exits(
         tx.put_endpoint(endpoint)
         return tx.append(events.ContainerExited(container=container, endpoints=(endpoint,), exit=Exit(code=0)))
 
-    event = await store.transact(prepare)
+    event = await engine.store.transact(prepare)
 
     async def unplug(*_: object, **__: object) -> None:
         await meanwhile(container, endpoint)
 
-    parts = SimpleNamespace(store=store, network=SimpleNamespace(unplug=unplug))
-    await disconnect.handle(event, SimpleNamespace(parts=parts, engine=None))  # type: ignore[arg-type]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine.parts.network, "unplug", unplug)
+        await disconnect.handle(event, Context(parts=engine.parts, engine=engine))
     return container
 
 
 async def test_a_cable_that_is_recorded_while_it_is_pulled_is_released_all_the_same(
-    store: Store, samples: Samples
+    engine: Engine, store: Store, samples: Samples
 ) -> None:
     """The handler `record` may be told of the connection late, on a busy machine, of a program that ends at once."""
 
     async def recorded(_: Container, endpoint: Endpoint) -> None:
         await store.transact(lambda tx: tx.put_endpoint(replace(endpoint, connected_at=5)))
 
-    container = await exits(store, samples, recorded)
+    container = await exits(engine, samples, recorded)
     assert await store.read(lambda tx: tx.endpoints(container.id)) == []
     assert len(await store.read(lambda tx: tx.last_events("", "network.disconnected"))) == 1
 
 
-async def test_the_cable_of_a_new_run_stays(store: Store, samples: Samples) -> None:
+async def test_the_cable_of_a_new_run_stays(engine: Engine, store: Store, samples: Samples) -> None:
     """The keeper was quicker, and the container has been started again since."""
 
     async def started(container: Container, endpoint: Endpoint) -> None:
         await store.transact(lambda tx: tx.put(replace(container, state=State.STARTING)))
 
-    container = await exits(store, samples, started)
+    container = await exits(engine, samples, started)
     assert len(await store.read(lambda tx: tx.endpoints(container.id))) == 1
     assert await store.read(lambda tx: tx.last_events("", "network.disconnected")) == []
 
 
-async def test_a_container_that_comes_back_meanwhile_keeps_its_new_cable(store: Store, samples: Samples) -> None:
+async def test_a_container_that_comes_back_meanwhile_keeps_its_new_cable(
+    engine: Engine, store: Store, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A crash has this told twice: when the handler looks, nothing is left of the old cable, and then it is connected anew."""
     network, container = samples.network(), samples.container(state=State.RUNNING)
     left = events.NetworkLeft(container=container, endpoints=(), network=network.name)
     event = await store.transact(lambda tx: (tx.put_network(network), tx.put(container), tx.append(left))[-1])
     back = replace(container, config=replace(container.config, endpoints=(EndpointRequest(network=network.name),)))
 
+    look_for_it = store.read
+
     async def read(look: Callable[[Any], Any]) -> Any:
-        seen = await store.read(look)
+        seen = await look_for_it(look)
         await store.transact(lambda tx: (tx.put(back), tx.put_endpoint(samples.endpoint(container, network))))
         return seen
 
-    parts = SimpleNamespace(store=SimpleNamespace(read=read, transact=store.transact), network=None)
-    await disconnect.handle(event, SimpleNamespace(parts=parts, engine=None))  # type: ignore[arg-type]
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "read", read)
+        await disconnect.handle(event, Context(parts=engine.parts, engine=engine))
     assert len(await store.read(lambda tx: tx.endpoints(container.id))) == 1
 
 
-async def test_a_cable_that_does_not_come_out_is_not_in_the_way_of_the_next(store: Store, samples: Samples) -> None:
+async def test_a_cable_that_does_not_come_out_is_not_in_the_way_of_the_next(
+    engine: Engine, store: Store, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is tried again with the event; what is out is recorded as out."""
     first, second = samples.network(1), samples.network(2)
     container = samples.container(state=State.EXITED, exit=Exit(code=0))
@@ -104,7 +113,8 @@ async def test_a_cable_that_does_not_come_out_is_not_in_the_way_of_the_next(stor
             raise KernelError("unplug", errno.EIO)
         pulled.append(network.name)
 
-    ctx: Any = SimpleNamespace(parts=SimpleNamespace(store=store, network=SimpleNamespace(unplug=unplug)), engine=None)
+    monkeypatch.setattr(engine.parts.network, "unplug", unplug)
+    ctx = Context(parts=engine.parts, engine=engine)
     with pytest.raises(HawseError, match="unplug"):
         await disconnect.handle(event, ctx)
     (left,) = await store.read(lambda tx: tx.endpoints(container.id))
@@ -114,7 +124,9 @@ async def test_a_cable_that_does_not_come_out_is_not_in_the_way_of_the_next(stor
 
 
 @pytest.mark.parametrize("routed", [True, False])
-async def test_ports_move_only_to_a_network_that_can_publish_them(store: Store, samples: Samples, routed: bool) -> None:
+async def test_ports_move_only_to_a_network_that_can_publish_them(
+    engine: Engine, store: Store, samples: Samples, monkeypatch: pytest.MonkeyPatch, routed: bool
+) -> None:
     first, second = samples.network(1), samples.network(2, driver="other")
     container = samples.container(state=State.RUNNING)
     container = replace(container, config=replace(container.config, endpoints=(EndpointRequest(network=second.name),)))
@@ -132,8 +144,8 @@ async def test_ports_move_only_to_a_network_that_can_publish_them(store: Store, 
 
     async def unplug(*_: object, **__: object) -> None: ...
 
-    network = SimpleNamespace(unplug=unplug, is_routed=lambda network: network.driver == "bridge" or routed)
-    ctx: Any = SimpleNamespace(parts=SimpleNamespace(store=store, network=network, shims={}), engine=None)
-    await disconnect.handle(event, ctx)
+    monkeypatch.setattr(engine.parts.network, "unplug", unplug)
+    monkeypatch.setattr(engine.parts.network, "is_routed", lambda network: network.driver == "bridge" or routed)
+    await disconnect.handle(event, Context(parts=engine.parts, engine=engine))
     (there,) = await store.read(lambda tx: tx.endpoints(container.id))
     assert there.network == second.name and there.ports == (ports if routed else ())

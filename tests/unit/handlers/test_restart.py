@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
+from typing import cast
 
 import anyio
 import pytest
@@ -24,11 +23,9 @@ from hawse.supervisor.core.model import (
     Verb,
     Wish,
 )
-from hawse.supervisor.engine import Engine as EngineProper
-from hawse.supervisor.journal.waits import Waits
+from hawse.supervisor.engine import Engine
 from hawse.supervisor.lifecycle.transitions import move
-from hawse.supervisor.locks import KeyedLocks
-from hawse.supervisor.store.store import Store
+from hawse.supervisor.parts import Context, Parts
 from tests.unit.conftest import Clock, Samples
 
 SECOND = 1_000_000_000
@@ -82,7 +79,7 @@ def test_a_settled_run_begins_anew(count: int, ran: int) -> None:
     assert restart.delay(ended("always", count=count), ran) == 100_000_000
 
 
-class Engine:
+class Counting:
     """Counts starts; `error` is what they fail with."""
 
     def __init__(self) -> None:
@@ -97,13 +94,11 @@ class Engine:
 
 
 class World:
-    """A store, the waits that it wakes, and an engine that only counts."""
+    """The daemon's parts, and an engine that only counts."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
-        self.store, self.clock, self.engine = store, clock, Engine()
-        self.waits = Waits(lambda: store.journal.head)
-        self.parts = SimpleNamespace(store=store, clock=clock, waits=self.waits)
-        self.context: Any = SimpleNamespace(parts=self.parts, engine=self.engine)
+    def __init__(self, parts: Parts, clock: Clock) -> None:
+        self.store, self.clock, self.engine = parts.store, clock, Counting()
+        self.context = Context(parts=parts, engine=cast(Engine, self.engine))
 
     async def put(self, container: Container) -> None:
         await self.store.transact(lambda tx: tx.put(container))
@@ -125,8 +120,8 @@ class World:
 
 
 @pytest.fixture
-def world(store: Store, clock: Clock) -> World:
-    return World(store, clock)
+def world(parts: Parts, clock: Clock) -> World:
+    return World(parts, clock)
 
 
 async def test_an_exit_is_answered_once(world: World) -> None:
@@ -180,13 +175,12 @@ async def test_what_a_user_stopped_meanwhile_stays_stopped(world: World) -> None
     assert world.engine.started == []
 
 
-async def test_what_a_user_stops_at_the_last_moment_stays_stopped(world: World) -> None:
+async def test_what_a_user_stops_at_the_last_moment_stays_stopped(world: World, engine: Engine) -> None:
     """The handler has seen that it is due, and waits for the container's lock while the stop has it."""
-    engine: Any = SimpleNamespace(parts=SimpleNamespace(store=world.store, locks=KeyedLocks()))
     container = ended("unless-stopped", stopped=True)
     await world.put(container)
     with pytest.raises(NotModified):
-        await EngineProper.start(engine, container.id, by_policy=True)
+        await engine.start(container.id, by_policy=True)
     assert await world.get(container) == container
 
 
@@ -196,11 +190,11 @@ async def test_a_start_by_hand_ends_the_wait_at_once(world: World) -> None:
     await world.put(container)
     waiting = await world.step(container, machine.RestartScheduled(delay_ns=60 * SECOND))
     event = await world.last("container.restarting")
-    with world.store.journal.subscribe(world.waits.told), anyio.fail_after(60):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(restart.start, event, world.context)
             await anyio.wait_all_tasks_blocked()
-            while not world.waits._waiting:
+            while not world.context.parts.live.waits._waiting:
                 await anyio.sleep(0.001)
             running = replace(waiting, state=State.RUNNING)
             await world.append(events.ContainerStarted(container=running, endpoints=()))

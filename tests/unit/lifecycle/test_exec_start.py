@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import random
-from types import SimpleNamespace
-
 import anyio
 import pytest
 
@@ -14,13 +11,10 @@ from hawse.supervisor.core.model import State
 from hawse.supervisor.lifecycle.execs import ExecConfig, Execs
 
 
-async def test_one_in_a_container_whose_end_is_just_being_told_is_a_conflict(store, samples):
+async def test_one_in_a_container_whose_end_is_just_being_told_is_a_conflict(parts, samples):
     """The record that was read says running, and the shim is gone by the time that it is asked for."""
     container = samples.container(1, state=State.RUNNING)
-    await store.transact(lambda tx: tx.put(container))
-    parts = SimpleNamespace(
-        store=store, shims={}, random=random.Random(1), seccomp_filter=lambda _: "", followed_execs=set()
-    )
+    await parts.store.transact(lambda tx: tx.put(container))
     async with anyio.create_task_group() as tasks:
         execs = Execs(parts, tasks)
         fresh = await execs.create(container.name, ExecConfig(argv=("true",)))
@@ -29,7 +23,7 @@ async def test_one_in_a_container_whose_end_is_just_being_told_is_a_conflict(sto
     assert not fresh.running
 
 
-async def test_an_end_that_was_written_down_while_it_is_taken_over_is_told_once(store, samples):
+async def test_an_end_that_was_written_down_while_it_is_taken_over_is_told_once(parts, store, samples):
     """The container ends between the look into the journal and the shim's answer."""
     container = samples.container(1, state=State.RUNNING)
 
@@ -38,22 +32,26 @@ async def test_an_end_that_was_written_down_while_it_is_taken_over_is_told_once(
         for exec_id in ("one", "two"):
             tx.append(events.ExecStarted(container=container, exec_id=exec_id, argv=("true",)))
 
-    async def state():
-        if not await store.read(lambda tx: tx.last_events("", events.ExecEnded.TYPE)):
-            await store.transact(lambda tx: tx.append(events.ExecEnded(container=container, exec_id="one")))
-        return {"execs": {"one": {"pid": 1}, "two": {"pid": 2}}}
+    class Taken:
+        """The shim that is taken over."""
 
-    async def exec_exit(_):
-        return 3
+        id = container.id
+
+        async def state(self):
+            if not await store.read(lambda tx: tx.last_events("", events.ExecEnded.TYPE)):
+                await store.transact(lambda tx: tx.append(events.ExecEnded(container=container, exec_id="one")))
+            return {"execs": {"one": {"pid": 1}, "two": {"pid": 2}}}
+
+        async def exec_exit(self, _):
+            return 3
 
     await store.transact(begin)
-    shim = SimpleNamespace(id=container.id, state=state, exec_exit=exec_exit)
-    parts = SimpleNamespace(store=store, shims={container.id: shim}, followed_execs=set())
+    parts.live.shims[container.id] = Taken()
     async with anyio.create_task_group() as tasks:
         await Execs(parts, tasks).adopt()
     ended = [e.fact for e in await store.read(lambda tx: tx.last_events("", events.ExecEnded.TYPE))]
     assert [(e.exec_id, e.code) for e in ended] == [("one", None), ("two", 3)]
-    assert parts.followed_execs == set()
+    assert parts.live.followed_execs == set()
 
 
 async def test_which_have_no_end_in_the_journal(store, samples):

@@ -6,13 +6,9 @@ place, at a known moment.
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
-from random import Random
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
@@ -33,16 +29,13 @@ from hawse.supervisor.core.model import (
     NetworkName,
     State,
 )
-from hawse.supervisor.journal.waits import Waits
+from hawse.supervisor.engine import Engine
 from hawse.supervisor.lifecycle import cabling, creating
-from hawse.supervisor.lifecycle.networks import Networks
-from hawse.supervisor.locks import Busy, KeyedLocks
-from hawse.supervisor.network.driver import Traits
-from hawse.supervisor.process.config import Config
+from hawse.supervisor.locks import Busy
+from hawse.supervisor.parts import Context
 from hawse.supervisor.reconcile import repairs
 from hawse.supervisor.reconcile.plan import Action, Kind
-from hawse.supervisor.runtime.spec import Paths
-from hawse.supervisor.store.store import Store
+from hawse.supervisor.runtime.client import Shim
 from tests.unit.conftest import Samples
 
 Act = Callable[[], Awaitable[object]]
@@ -54,35 +47,23 @@ async def nothing(*_: object, **__: object) -> None:
     pass
 
 
+class Plugged:
+    """A shim whose container has a network namespace."""
+
+    pid, netlink = 1, object()
+
+
 class World:
     """A store with the network n1, and what a verb needs of the rest."""
 
-    def __init__(self, store: Store, path: Path, samples: Samples) -> None:
-        self.store, self.samples = store, samples
+    def __init__(self, engine: Engine, samples: Samples, patch: pytest.MonkeyPatch) -> None:
+        self.parts, self.store, self.samples = engine.parts, engine.store, samples
         self.meanwhile: Act = nothing  # what others do while a gate is asked
         self.unmade: list[str] = []
         self.unmaking: Act = nothing  # ... and while a bridge is taken down
-        self.parts: Any = SimpleNamespace(
-            store=store,
-            config=Config(root=path, run_dir=path),
-            clock=time.time_ns,
-            random=Random(1),
-            waits=Waits(lambda: store.journal.head),
-            locks=KeyedLocks(),
-            removals={},
-            shims={},
-            name_servers={},
-            paths=lambda container_id: Paths(state=path / "none", run=path / "none"),
-            network=SimpleNamespace(
-                remove=self._remove,
-                ensure=nothing,
-                plug=nothing,
-                unplug=nothing,
-                traits=lambda _: Traits(routed=True),
-                is_routed=lambda _: True,
-            ),
-        )
-        self.networks = Networks(self.parts)
+        for verb, stand_in in {"remove": self._remove, "ensure": nothing, "plug": nothing, "unplug": nothing}.items():
+            patch.setattr(engine.parts.network, verb, stand_in)
+        self.networks, self.context = engine.networks, Context(parts=engine.parts, engine=engine)
 
     async def _remove(self, network: Network) -> None:
         await self.unmaking()
@@ -91,7 +72,7 @@ class World:
     async def gate(self, question: Any) -> Any:
         await self.meanwhile()
         if isinstance(question, events.PreConnect):
-            return await connect.handle(question, SimpleNamespace(parts=self.parts, engine=None)) or question  # type: ignore[arg-type]
+            return await connect.handle(question, self.context) or question
         return question
 
     async def create(self) -> Container:
@@ -110,7 +91,7 @@ class World:
     async def have(self, n: int = 1, **changes: Any) -> Container:
         """A container that exists; `shim` is what a running one has."""
         container = self.samples.container(n, **changes)
-        self.parts.shims[container.id] = SimpleNamespace(pid=1, netlink=object())
+        self.parts.live.shims[container.id] = cast(Shim, Plugged())
         await self.store.transact(lambda tx: tx.put(container))
         return container
 
@@ -133,12 +114,9 @@ class World:
 
 
 @pytest_asyncio.fixture
-async def world(tmp_path: Path, samples: Samples) -> AsyncIterator[World]:
-    async with await Store.open(tmp_path / "db") as store:
-        await store.transact(lambda tx: tx.put_network(samples.network()))
-        world = World(store, tmp_path, samples)
-        with store.journal.subscribe(world.parts.waits.told):
-            yield world
+async def world(engine: Engine, samples: Samples, monkeypatch: pytest.MonkeyPatch) -> World:
+    await engine.store.transact(lambda tx: tx.put_network(samples.network()))
+    return World(engine, samples, monkeypatch)
 
 
 @asynccontextmanager
@@ -168,7 +146,7 @@ async def going(world: World, how: str) -> AsyncIterator[Act]:
     names, leases, endpoints = await world.left()
     assert (leases, endpoints) == ([], [])
     assert names == (["n1"] if how == "removed and made anew" else [])
-    assert world.parts.removals == {} and await world.told("network.removed") == 1
+    assert world.parts.live.removals == {} and await world.told("network.removed") == 1
 
 
 each_way = pytest.mark.parametrize("how", ["removed", "removed and made anew", "being removed"])
@@ -221,7 +199,7 @@ async def test_a_removal_is_refused_from_the_moment_on_that_a_cable_is_planned(w
     assert refused and world.unmade == [], "the bridge under a living cable stays"
     names, leases, endpoints = await world.left()
     assert names == ["n1"] and len(leases) == len(endpoints) == 1
-    assert world.parts.removals == {} and await world.told("network.removed") == 0
+    assert world.parts.live.removals == {} and await world.told("network.removed") == 0
 
 
 async def test_a_start_wins_while_a_removal_waits_for_an_ended_container(world: World) -> None:
@@ -237,7 +215,7 @@ async def test_a_start_wins_while_a_removal_waits_for_an_ended_container(world: 
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(remove)
-        while f"container/{ended.id}" not in world.parts.waits._waiting:
+        while f"container/{ended.id}" not in world.parts.live.waits._waiting:
             await anyio.lowlevel.checkpoint()
         joined = replace(starting, config=replace(starting.config, endpoints=(ON_N1,)))
         network = world.samples.network()
@@ -251,7 +229,7 @@ async def test_a_start_wins_while_a_removal_waits_for_an_ended_container(world: 
 
         assert not failed.is_set(), "it waits for the one that has ended"
         await world.store.transact(unplugged)
-    assert world.unmade == [] and world.parts.removals == {}
+    assert world.unmade == [] and world.parts.live.removals == {}
 
 
 async def test_a_removal_waits_for_a_container_that_has_ended(world: World) -> None:
@@ -262,7 +240,7 @@ async def test_a_removal_waits_for_a_container_that_has_ended(world: World) -> N
     other = replace(endpoint, network=NetworkName("n2"))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(world.networks.remove, "n1")
-        while f"container/{ended.id}" not in world.parts.waits._waiting:
+        while f"container/{ended.id}" not in world.parts.live.waits._waiting:
             await anyio.lowlevel.checkpoint()
         out = events.NetworkDisconnected
         await world.store.transact(lambda tx: tx.append(out(container=ended, endpoint=other)))
@@ -288,7 +266,7 @@ async def test_of_two_removals_one_is_told_that_it_is_not_found(world: World) ->
         if not results and not world.unmade and not asked:
             asked.append(1)
             tasks.start_soon(remove)
-            while world.parts.locks._locks["network/n1"][1] < 2:
+            while world.parts.live.locks._locks["network/n1"][1] < 2:
                 await anyio.lowlevel.checkpoint()
 
     asked: list[int] = []
@@ -341,7 +319,7 @@ async def test_a_connect_waits_until_what_is_left_of_a_disconnect_is_gone(world:
     """A crash has cut it off: the cable is out or not, its row and its address are still there."""
     container = await world.have(state=State.RUNNING)
     await world.plug(container)
-    network, waits = await world.networks.find("n1"), world.parts.waits
+    network, waits = await world.networks.find("n1"), world.parts.live.waits
     (old,) = await world.store.read(lambda tx: tx.endpoints(container.id))
     left = events.NetworkLeft(container=container, endpoints=(old,), network=N1)
     event = await world.store.transact(lambda tx: tx.append(left))
@@ -350,13 +328,13 @@ async def test_a_connect_waits_until_what_is_left_of_a_disconnect_is_gone(world:
         while f"container/{container.id}" not in waits._waiting:
             await anyio.lowlevel.checkpoint()
         assert await world.container(container) == container
-        await disconnect.handle(event, SimpleNamespace(parts=world.parts, engine=None))  # type: ignore[arg-type]
+        await disconnect.handle(event, world.context)
     (new,) = await world.store.read(lambda tx: tx.endpoints(container.id))
     (held,) = await world.store.read(lambda tx: tx.leases(container_id=container.id))
     assert new.connected_at and not old.connected_at
     assert held.address == new.address
     assert (await world.told("network.disconnected"), await world.told("network.connected")) == (1, 1)
-    await disconnect.handle(event, SimpleNamespace(parts=world.parts, engine=None))  # type: ignore[arg-type]
+    await disconnect.handle(event, world.context)
     assert await world.store.read(lambda tx: tx.endpoints(container.id)) == [new], "told twice, after another crash"
 
 

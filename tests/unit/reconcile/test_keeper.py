@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import SimpleNamespace
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import anyio
 import pytest
 
-from hawse.supervisor.locks import KeyedLocks
+from hawse.supervisor.core.events import Event, NetworkRepaired
+from hawse.supervisor.core.model import ContainerId
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.reconcile import keeper as keeper_module
 from hawse.supervisor.reconcile import repairs
 from hawse.supervisor.reconcile.keeper import Keeper
 from hawse.supervisor.reconcile.plan import Action, Kind
+from tests.unit.conftest import Samples
+
+
+class Deaf:
+    """A watch to which the kernel says nothing."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class World:
     """Containers a and b, whose cables are out.  `in_between` runs after a look and before the repairs that follow from it."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
         self.out = {"a", "b"}
-        self.gone: set[str] = set()  # removed
-        self.locks = KeyedLocks()
+        self.parts, self.locks = parts, parts.live.locks
         self.hanging: dict[str, anyio.Event] = {}  # whose shim gives no answer until then
         self.looks = 0
         self.told: list[str] = []
@@ -32,11 +40,8 @@ class World:
         self.in_between: Any = lambda: None
         monkeypatch.setattr(repairs, "judge", self.judge)
         monkeypatch.setattr(repairs, "_replug", self.replug)
-        monkeypatch.setattr(keeper_module, "NetlinkWatch", lambda *_: SimpleNamespace(close=lambda: None))
-        parts: Any = SimpleNamespace(
-            locks=self.locks, config=SimpleNamespace(audit_interval=3600.0, table=""), store=self
-        )
-        self.journal = self
+        monkeypatch.setattr(keeper_module, "NetlinkWatch", Deaf)
+        parts.settings.config = replace(parts.config, audit_interval=3600.0)
         self.keeper = Keeper(parts, self.finish_removal, lambda: None)
 
     async def judge(self, _: Parts) -> tuple[list[Action], frozenset[str]]:
@@ -59,24 +64,18 @@ class World:
     async def finish_removal(self, _: str) -> None:
         raise AssertionError
 
-    # the store, as far as the keeper needs it
-
-    @contextmanager
-    def subscribe(self, _: object) -> Iterator[None]:
-        yield
-
-    async def read(self, _: object) -> None: ...
-
-    async def transact(self, tell: Any) -> None:
-        known = SimpleNamespace(
-            container=lambda id_: id_ not in self.gone, network=bool, append=lambda f: self.told.append(f.container_id)
-        )
-        tell(known)
+    def hear(self, event: Event) -> None:
+        if isinstance(event.fact, NetworkRepaired):
+            self.told.append(event.fact.container_id)
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch)
+async def world(parts: Parts, samples: Samples, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    world = World(parts, monkeypatch)
+    for name in sorted(world.out):
+        await parts.store.transact(lambda tx, name=name: tx.put(samples.container(id=ContainerId(name), name=name)))  # type: ignore[misc]
+    with parts.store.journal.subscribe(world.hear):
+        yield world
 
 
 async def until(condition: Any) -> None:
@@ -136,7 +135,7 @@ async def test_a_shim_that_hangs_delays_no_other_container(world: World) -> None
 
 
 async def test_nothing_is_told_of_a_container_that_was_removed_since_the_repair(world: World) -> None:
-    world.gone.add("a")
+    await world.parts.store.transact(lambda tx: tx.delete_container(ContainerId("a")))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(world.keeper.run)
         await until(lambda: len(world.told) == 2)

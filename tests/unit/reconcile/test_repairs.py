@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,27 +10,24 @@ import pytest
 from hawse.supervisor.core.errors import HawseError, KernelError
 from hawse.supervisor.core.model import Endpoint, Exit, Network, State
 from hawse.supervisor.lifecycle import starting
+from hawse.supervisor.parts import Parts
 from hawse.supervisor.reconcile import repairs
-from hawse.supervisor.store.store import Store
 from tests.unit.conftest import Samples
 
 
-class Failing:
-    """A network core that cannot unplug from the network that it is asked about first."""
+async def test_an_endpoint_that_cannot_be_released_is_not_in_the_way_of_the_next(
+    parts: Parts, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container, store = samples.container(state=State.EXITED, exit=Exit(code=0)), parts.store
+    asked: list[str] = []
 
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    async def unplug(self, network: Network, _: Endpoint, **__: object) -> None:
-        self.asked.append(network.name)
-        if network.name == self.asked[0]:
+    async def unplug(network: Network, _: Endpoint, **__: object) -> None:
+        """Cannot do it from the network that it is asked about first."""
+        asked.append(network.name)
+        if network.name == asked[0]:
             raise KernelError("unplug", errno.EIO)
 
-
-async def test_an_endpoint_that_cannot_be_released_is_not_in_the_way_of_the_next(
-    store: Store, samples: Samples
-) -> None:
-    container, network = samples.container(state=State.EXITED, exit=Exit(code=0)), Failing()
+    monkeypatch.setattr(parts.network, "unplug", unplug)
 
     def prepare(tx: Any) -> None:
         tx.put(container)
@@ -40,14 +36,13 @@ async def test_an_endpoint_that_cannot_be_released_is_not_in_the_way_of_the_next
             tx.put_endpoint(samples.endpoint(container, each))
 
     await store.transact(prepare)
-    parts: Any = SimpleNamespace(store=store, network=network)
     with pytest.raises(HawseError, match="EIO"):
         await starting._undo_network(parts, container)
-    assert len(network.asked) == 2, "a start that is undone pulls all its cables"
+    assert len(asked) == 2, "a start that is undone pulls all its cables"
 
-    parts.network = Failing()
+    asked.clear()
     with pytest.raises(HawseError, match="EIO"):
         await repairs.unplug(parts, container.id)
     (left,) = await store.read(lambda tx: tx.endpoints(container.id))
-    assert left.network == parts.network.asked[0]
+    assert left.network == asked[0]
     assert len(await store.read(lambda tx: tx.last_events("", "network.disconnected"))) == 1

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import socket
-from types import SimpleNamespace
 
 import pytest
 from msgspec.structs import replace
 
 from hawse.supervisor.core.errors import Conflict, NotFound
 from hawse.supervisor.core.model import State
-from hawse.supervisor.engine import Engine
-from hawse.supervisor.runtime.attaching import Attachments
 from hawse.supervisor.runtime.client import AttachOptions
 
 
@@ -27,20 +24,13 @@ class Run:
 
 
 class World:
-    """An engine of which only attaching works, a client, and a container that is in `state` when it is looked at again."""
+    """A client of a container that it has seen."""
 
-    def __init__(self, container, shim, state) -> None:
-        self.seen, self.state = container, state
-        self.shims = {} if shim is None else {container.id: shim}
-        self.attachments = Attachments()
-        self.engine = object.__new__(Engine)
-        self.engine.parts = SimpleNamespace(shims=self.shims, attachments=self.attachments)
-        self.engine.container = self.look
-
-    async def look(self, _ref):
-        if self.state is None:
-            raise NotFound("gone")
-        return replace(self.seen, state=self.state)
+    def __init__(self, engine, container, shim) -> None:
+        self.engine, self.seen = engine, container
+        self.attachments = engine.parts.live.attachments
+        if shim is not None:
+            engine.parts.live.shims[container.id] = shim
 
     async def attach(self):
         ours, theirs = socket.socketpair()
@@ -55,20 +45,28 @@ class World:
 
 
 @pytest.fixture
-def world(samples):
-    return lambda seen, shim, state=None: World(replace(samples.container(1), state=seen), shim, state or seen)
+def world(engine, samples):
+    async def make(seen, shim, state="as seen"):
+        """`state`: what it is in when it is looked at again; None when it is gone."""
+        container = replace(samples.container(1), state=seen)
+        if state is not None:
+            now = container if state == "as seen" else replace(container, state=state)
+            await engine.store.transact(lambda tx: tx.put(now))
+        return World(engine, container, shim)
+
+    return make
 
 
 @pytest.mark.parametrize("seen", [State.CREATED, State.EXITED, State.RESTARTING])
 async def test_who_saw_it_not_running_waits_for_the_next_run(world, seen):
-    here = world(seen, None)
+    here = await world(seen, None)
     await here.attach()
     assert await here.next_run() == [b"client"]
 
 
 async def test_who_has_heard_of_the_exit_waits_for_the_next_run_though_the_last_ones_shim_is_still_there(world):
     last = Run(has_ended=True)
-    here = world(State.EXITED, last)
+    here = await world(State.EXITED, last)
     await here.attach()
     assert last.clients == []
     assert await here.next_run() == [b"client"]
@@ -77,14 +75,14 @@ async def test_who_has_heard_of_the_exit_waits_for_the_next_run_though_the_last_
 @pytest.mark.parametrize("has_ended", [False, True])
 async def test_who_saw_it_running_belongs_to_that_run_to_its_end(world, has_ended):
     run = Run(has_ended)
-    here = world(State.RUNNING, run)
+    here = await world(State.RUNNING, run)
     await here.attach()
     assert run.clients == [b"client"]
     assert await here.next_run() == []
 
 
 async def test_who_saw_it_running_does_not_wait_for_another_run(world):
-    here = world(State.RUNNING, None, State.EXITED)
+    here = await world(State.RUNNING, None, State.EXITED)
     await here.attach()
     assert await here.next_run() == []
 
@@ -92,7 +90,7 @@ async def test_who_saw_it_running_does_not_wait_for_another_run(world):
 @pytest.mark.parametrize("seen", [State.STARTING, State.EXITED])
 async def test_a_start_that_is_under_way_takes_the_client_along(world, seen):
     run = Run()
-    here = world(seen, run, State.STARTING)
+    here = await world(seen, run, State.STARTING)
     await here.attach()
     assert run.clients == [b"client"]
     assert await here.next_run() == []
@@ -100,8 +98,7 @@ async def test_a_start_that_is_under_way_takes_the_client_along(world, seen):
 
 @pytest.mark.parametrize(("state", "error"), [(None, NotFound), (State.REMOVING, Conflict)])
 async def test_who_waits_for_what_is_being_removed_is_told(world, state, error):
-    here = world(State.EXITED, None)
-    here.state = state
+    here = await world(State.EXITED, None, state)
     with pytest.raises(error):
         await here.attach()
     assert await here.next_run() == []

@@ -11,8 +11,6 @@ import sqlite3
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from random import Random
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +18,7 @@ import pytest
 from hawse.supervisor.images.images import Images
 from hawse.supervisor.lifecycle.volumes import Volumes
 from hawse.supervisor.linux import syscalls
-from hawse.supervisor.process.config import Config
+from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime import seccomp
 from hawse.supervisor.store.store import Store
 
@@ -71,18 +69,11 @@ async def test_an_image(tmp_path: Path, store: Store, clock: Clock, watch: Any) 
     assert layers(tmp_path) == []
 
 
-async def test_a_volume(tmp_path: Path, store: Store, clock: Clock, watch: Any) -> None:
-    parts: Any = SimpleNamespace(
-        store=store,
-        clock=clock,
-        random=Random(1),
-        config=Config(root=tmp_path),
-        volume_dir=lambda name: tmp_path / "volumes" / name,
-    )
+async def test_a_volume(tmp_path: Path, parts: Parts, watch: Any) -> None:
     volumes = Volumes(parts)
     volumes.make()
     await volumes.create("data", {})
-    (parts.volume_dir("data") / "file").write_text("precious")
+    (parts.places.volume("data") / "file").write_text("precious")
     seen = watch(lambda: [path.read_text() for path in (tmp_path / "trash").rglob("file")])
     await volumes.remove("data")
     assert seen == [("fdatasync", ["precious"])], "put back, should the record of its removal not have come so far"
