@@ -20,6 +20,8 @@ from hawse.cli.selftest.waiting import PATIENCE, USUAL_PATIENCE
 PRIVILEGED = ("netns", "system")
 TESTS = Path(__file__).parent
 
+pytest.register_assert_rewrite("tests.unit.api.engine_contract")  # which two tiers have tests from
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(

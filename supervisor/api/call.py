@@ -7,22 +7,20 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from hawse.supervisor.api import wire
 from hawse.supervisor.api.connection import Connection
+from hawse.supervisor.api.engine_api import EngineApi
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.model import encode_hook
 from hawse.supervisor.docker.body import Body, parse
 from hawse.supervisor.docker.filters import Filters
 from hawse.supervisor.docker.filters import parse as parse_filters
 from hawse.supervisor.docker.query import Query
-
-if TYPE_CHECKING:
-    from hawse.supervisor.engine import Engine
 
 BODY_LIMIT = 8 << 20
 """Bytes of a JSON body; archives are streamed and have no limit of ours."""
@@ -44,7 +42,7 @@ class Call:
     """A request and everything its handler may use."""
 
     request: web.BaseRequest
-    engine: Engine
+    engine: EngineApi
     params: Mapping[str, str]
     query: Query
     version: tuple[int, int]

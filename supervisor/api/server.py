@@ -16,7 +16,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -24,14 +24,12 @@ from aiohttp import web
 from hawse.supervisor.api import wire
 from hawse.supervisor.api.call import HEADERS, Call, encode
 from hawse.supervisor.api.connection import Api
+from hawse.supervisor.api.engine_api import EngineApi
 from hawse.supervisor.api.router import Router
 from hawse.supervisor.core.errors import Gone, HawseError, KernelError, Unavailable, UserError
 from hawse.supervisor.docker.query import Query
 from hawse.supervisor.linux.peer import Peer
 from hawse.supervisor.process.config import Config
-
-if TYPE_CHECKING:
-    from hawse.supervisor.engine import Engine
 
 log = structlog.get_logger()
 
@@ -42,7 +40,7 @@ _FIRST_PASSED_FD = 3  # sd_listen_fds(3)
 _LEAVE_PATH: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
 
-def make_app(engine: Engine, config: Config) -> Api:
+def make_app(engine: EngineApi, config: Config) -> Api:
     """The server for one engine; `serve` runs it."""
     router = Router()
     counter = itertools.count(1)

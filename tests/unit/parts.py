@@ -6,19 +6,22 @@ do what only a kernel can, puts one method of it in another's place with `monkey
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import socket
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
 import anyio
 
+from hawse.supervisor.core.model import Endpoint, Network, Obstacle
 from hawse.supervisor.engine import Engine
 from hawse.supervisor.images.images import Images
 from hawse.supervisor.lifecycle.execs import Execs
 from hawse.supervisor.linux.cgroup_hierarchy import Hierarchy
 from hawse.supervisor.network.core import NetworkCore
 from hawse.supervisor.network.drivers.registry import Registry
+from hawse.supervisor.network.subnets import LiveRoute
 from hawse.supervisor.parts import Live, Parts
 from hawse.supervisor.process.config import Config
 from hawse.supervisor.process.reload import Settings
@@ -32,6 +35,35 @@ class NoSpawner(Spawner):
 
     def __init__(self) -> None:
         pass
+
+
+class NoCables(NetworkCore):
+    """Its drivers plan as they always do; nothing is made of it, and nothing is in the way."""
+
+    async def live_routes(self) -> list[LiveRoute]:
+        return []
+
+    async def obstacles(self, networks: Sequence[Network]) -> dict[str, tuple[Obstacle, ...]]:
+        return {}
+
+    async def ensure(self, network: Network) -> None: ...
+
+    async def remove(self, network: Network) -> None: ...
+
+    async def raise_loopback(self, netlink: socket.socket) -> None: ...
+
+    async def plug(
+        self, network: Network, endpoint: Endpoint, netlink: socket.socket, pid: int, took: dict[str, int] | None = None
+    ) -> Endpoint:
+        return endpoint
+
+    async def unplug(self, network: Network, endpoint: Endpoint, *, grace: float = 0) -> None: ...
+
+    async def attach(self, network: Network, endpoint: Endpoint) -> None: ...
+
+    async def publish(self, endpoint: Endpoint) -> None: ...
+
+    async def lead(self, network: Network, endpoint: Endpoint, netlink: socket.socket) -> None: ...
 
 
 async def make_parts(root: Path, store: Store, clock: Callable[[], int]) -> Parts:
@@ -48,7 +80,7 @@ async def make_parts(root: Path, store: Store, clock: Callable[[], int]) -> Part
     return Parts(
         settings=Settings(config=config),
         store=store,
-        network=NetworkCore(instance=config.instance, table=config.table, tag=config.tag, drivers=Registry),
+        network=NoCables(instance=config.instance, table=config.table, tag=config.tag, drivers=Registry),
         spawner=NoSpawner(),
         images=await Images.open(root, store, clock),
         cgroups=Hierarchy(name="hawse", v2=None),

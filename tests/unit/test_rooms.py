@@ -30,6 +30,7 @@ FLOORS = (  # from the roof down; a room imports what is on the floors below its
     "supervisor.api.endpoints",
     "supervisor.api.hijack supervisor.api.upload",
     "supervisor.api.call",
+    "supervisor.api.engine_api",
     "supervisor.serving",
     "supervisor.engine supervisor.api.connection",
     "supervisor.reconcile",

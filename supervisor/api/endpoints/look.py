@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from hawse.supervisor.api.engine_api import EngineApi
 from hawse.supervisor.core.health import History
 from hawse.supervisor.core.model import Container, ContainerId, Endpoint, ImageId
 from hawse.supervisor.docker.view_container import Surroundings
 from hawse.supervisor.lifecycle import network_files
 from hawse.supervisor.linux.diskusage import sizes as measured
 from hawse.supervisor.store.tx import Tx
-
-if TYPE_CHECKING:
-    from hawse.supervisor.engine import Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +20,7 @@ class Seen:
     endpoints: tuple[Endpoint, ...]
 
 
-async def one(engine: Engine, ref: str) -> Seen:
+async def one(engine: EngineApi, ref: str) -> Seen:
     """By id, unique id prefix or name.  Raises NotFound."""
 
     def read(tx: Tx) -> Seen:
@@ -33,7 +30,7 @@ async def one(engine: Engine, ref: str) -> Seen:
     return await engine.store.read(read)
 
 
-async def every(engine: Engine) -> list[Seen]:
+async def every(engine: EngineApi) -> list[Seen]:
     """All containers but those that remove themselves and have ended, oldest first."""
 
     def read(tx: Tx) -> list[Seen]:
@@ -48,7 +45,7 @@ async def every(engine: Engine) -> list[Seen]:
 
 
 async def surroundings(
-    engine: Engine, container: Container | None = None, size: tuple[int, int] | None = None
+    engine: EngineApi, container: Container | None = None, size: tuple[int, int] | None = None
 ) -> Surroundings:
     """For one container's inspect, or for the lines of a list."""
     networks = await engine.networks.all()
@@ -66,7 +63,7 @@ async def surroundings(
     )
 
 
-async def sizes(engine: Engine, seen: list[Seen]) -> list[tuple[int, int]]:
+async def sizes(engine: EngineApi, seen: list[Seen]) -> list[tuple[int, int]]:
     """For each container, bytes that it wrote and bytes of its whole root."""
     written = await measured([engine.parts.places.of(s.container.id).upper for s in seen])
     images = {i.id: i.size for i in await engine.store.read(lambda tx: tx.images())}

@@ -6,20 +6,18 @@ import os
 import platform
 from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 
 from hawse.supervisor.api import wire
 from hawse.supervisor.api.call import HEADERS, Call
+from hawse.supervisor.api.engine_api import EngineApi
 from hawse.supervisor.core.errors import NotFound
 from hawse.supervisor.core.model import State
 from hawse.supervisor.linux import apparmor
 from hawse.supervisor.network.drivers.registry import BUILTIN
 from hawse.supervisor.store.tx import Tx
-
-if TYPE_CHECKING:
-    from hawse.supervisor.engine import Engine
 
 _PING = {
     **HEADERS,
@@ -61,7 +59,7 @@ async def version(call: Call) -> web.StreamResponse:
     return call.json(view)
 
 
-async def counts(engine: Engine) -> dict[str, int]:
+async def counts(engine: EngineApi) -> dict[str, int]:
     """Return how much of everything there is."""
 
     def read(tx: Tx) -> tuple[Counter[State], int, int, int]:
@@ -87,7 +85,7 @@ async def plugin(call: Call) -> web.StreamResponse:
     raise NotFound(f'plugin "{call.params["name"]}" not found')
 
 
-def obstacles(engine: Engine) -> list[str]:
+def obstacles(engine: EngineApi) -> list[str]:
     """Other programs' rules that cut networks, as last seen, with the remedies."""
     return [
         f"network {network}: {told.what}: dropped by {told.by}; remedy: {told.remedy}"

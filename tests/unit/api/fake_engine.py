@@ -12,15 +12,15 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from ipaddress import IPv4Address, IPv4Network
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 from msgspec.structs import replace
 
+from hawse.handlers import connect, disconnect
 from hawse.supervisor.api import wire
-from hawse.supervisor.core import events, machine
-from hawse.supervisor.core.errors import Conflict, Forbidden, NotFound, NotModified, StartError
+from hawse.supervisor.core import events, machine, names
+from hawse.supervisor.core.errors import Conflict, NotFound, NotModified, StartError
+from hawse.supervisor.core.events import Event
 from hawse.supervisor.core.health import History
 from hawse.supervisor.core.model import (
     Container,
@@ -31,22 +31,23 @@ from hawse.supervisor.core.model import (
     Exit,
     Image,
     ImageId,
-    Network,
-    NetworkName,
-    Obstacle,
     ProcessIdentity,
     State,
 )
+from hawse.supervisor.dispatch.dispatcher import Dispatcher
+from hawse.supervisor.hooks.hooks import Hooks
 from hawse.supervisor.journal.subscriptions import Subscriptions
 from hawse.supervisor.journal.tally import Sample, Tally
+from hawse.supervisor.lifecycle import cabling, creating
 from hawse.supervisor.lifecycle.execs import Exec, ExecConfig
+from hawse.supervisor.lifecycle.networks import Networks
 from hawse.supervisor.lifecycle.transitions import move
 from hawse.supervisor.lifecycle.volumes import Volumes
 from hawse.supervisor.linux.features import Feature
-from hawse.supervisor.parts import Parts
+from hawse.supervisor.parts import Context, Parts, Verbs
+from hawse.supervisor.reconcile.lookout import Lookout
 from hawse.supervisor.reconcile.plan import Action
-from hawse.supervisor.runtime.client import AttachOptions
-from hawse.supervisor.store.store import Store
+from hawse.supervisor.runtime.client import AttachOptions, Shim
 from hawse.supervisor.store.tx import Tx
 
 BUSYBOX = Image(
@@ -54,11 +55,11 @@ BUSYBOX = Image(
 )
 
 
-class NoHooks:
-    """An engine that has no hooks: none to list, and nobody answers to a name."""
+NOT_FOUND = 'exec: "nope": executable file not found in $PATH: unknown'
 
-    async def listed(self) -> list[Any]:
-        return []
+
+class FakeHooks(Hooks):
+    """None; but one has run."""
 
     def samples(self) -> tuple[list[Sample], list[Sample]]:
         return (
@@ -66,40 +67,28 @@ class NoHooks:
             [("_sum", {"hook": "10-a"}, 0.5), ("_count", {"hook": "10-a"}, 2)],
         )
 
-    async def runs(self, hook: str, limit: int) -> list[Any]:
-        return []
 
-    async def test(self, event: str, ref: str, only: str) -> list[Any]:
-        return []
+class Plugged:
+    """As much of a shim as a cable needs."""
 
-    async def retry(self, hook: str, seq: int | None) -> int:
-        raise NotFound(f"No such hook: {hook}")
-
-    async def replay(self, hook: str, cursor: str) -> None:
-        raise NotFound(f"No such hook: {hook}")
-
-    async def switch(self, hook: str, *, on: bool) -> None:
-        raise NotFound(f"No such hook: {hook}")
-
-
-async def _nothing() -> dict[str, tuple[Obstacle, ...]]:
-    return {}
+    pid, netlink = 1, object()
 
 
 class FakeEngine:
     def __init__(self, parts: Parts) -> None:
         self.parts, self.store, self.images = parts, parts.store, parts.images
-        self.networks = FakeNetworks(parts.store)
-        self.lookout = SimpleNamespace(found={}, look=_nothing)
+        self.context = Context(parts=parts, engine=cast(Verbs, self))
+        self.networks = Networks(parts)
+        self.volumes = Volumes(parts)
+        self.volumes.make()
+        self.subscriptions = Subscriptions(parts.store)
+        self.tally = Tally()
+        self.dispatcher = Dispatcher(parts.store, (connect.HANDLER,), self.context)
+        self.hooks = FakeHooks(parts, self.dispatcher)
+        self.lookout = Lookout(parts)
         self.execs = FakeExecs(self)
         self.health = FakeHealth()
         self.rehearsal = FakeRehearsal()
-        self.subscriptions = Subscriptions(parts.store)
-        self.tally = Tally()
-        self.hooks = NoHooks()
-        self.dispatcher = SimpleNamespace(lag=lambda: {"record": 0})
-        self.volumes = Volumes(parts)
-        self.volumes.make()
         self.attached: list[tuple[str, bytes, AttachOptions]] = []
         self.sizes: list[tuple[str, int, int]] = []
         self.tasks: set[asyncio.Task[None]] = set()
@@ -116,18 +105,21 @@ class FakeEngine:
 
     async def create(self, config: ContainerConfig, name: str = "") -> Container:
         self.made += 1
+        name = names.check_container_name(name) if name else f"made_{self.made}"
+        config, plugged = await creating._resolve_networks(self.parts, self.networks, config)
         container = Container(
             id=ContainerId(f"{self.made:x}".rjust(4, "c").ljust(64, "0")),
-            name=name or f"made_{self.made}",
+            name=name,
             config=config,
             state=State.CREATED,
             created_at=time.time_ns(),
         )
 
         def claim(tx: Tx) -> None:
-            if tx.container_named(container.name):
-                raise Conflict(f'Conflict. The container name "/{name}" is already in use')
+            creating._claim_name(self.parts.random, tx, name)
             tx.put(container)
+            for request in config.endpoints:
+                creating.lease(tx, container.id, request, plugged[request.network])
             tx.append(events.ContainerCreated(container=container))
 
         await self.store.transact(claim)
@@ -135,19 +127,23 @@ class FakeEngine:
 
     async def start(self, ref: str) -> Container:
         container = await self.container(ref)
-        if container.state is State.RUNNING:
-            raise NotModified("already running")
+        if container.state in (State.RUNNING, State.PAUSED):
+            raise NotModified(f"container {container.name} is already running")
+        await self._move(container.id, machine.StartRequested())
         if container.config.cmd[:1] == ("nope",):
-            raise StartError('exec: "nope": executable file not found in $PATH: unknown', stage="exec", exit_code=127)
+            error = StartError(NOT_FOUND, stage="exec", exit_code=127)
+            await self._move(container.id, machine.StartFailed(stage="exec", error=str(error), exit_code=127))
+            raise error
+        self.parts.live.shims[container.id] = cast(Shim, Plugged())
+        await self.dispatcher.gate(events.PreConnect(container=container, pid=Plugged.pid))
         identity = ProcessIdentity(pid=1, start_time=1, boot_id="b")
         started = machine.Started(process=identity, shim=identity, endpoints=(), stages={"total": 1})
-        await self._move(container.id, machine.StartRequested())
         return await self._move(container.id, started)
 
     async def stop(self, ref: str, timeout: int | None = None, signal: str | None = None) -> None:
         container = await self.container(ref)
         if not container.state.is_alive:
-            raise NotModified("not running")
+            raise NotModified(f"container {container.name} is not running")
         await self.end(container.id, 143)
 
     async def kill(self, ref: str, signal: int) -> None:
@@ -166,15 +162,24 @@ class FakeEngine:
         await self.start(ref)
 
     async def pause(self, ref: str) -> None:
-        await self._move((await self.container(ref)).id, machine.Paused())
+        container = await self.container(ref)
+        if container.state is State.PAUSED:
+            raise Conflict(f"container {container.id} is already paused")
+        await self._running(ref)
+        await self._move(container.id, machine.Paused())
 
     async def unpause(self, ref: str) -> None:
-        await self._move((await self.container(ref)).id, machine.Resumed())
+        container = await self.container(ref)
+        if container.state is not State.PAUSED:
+            raise Conflict(f"container {container.id} is not paused")
+        await self._move(container.id, machine.Resumed())
 
     async def rename(self, ref: str, name: str) -> None:
+        name = names.check_container_name(name)
         container = await self.container(ref)
 
         def rename(tx: Tx) -> None:
+            creating._claim_name(self.parts.random, tx, name)
             tx.put(replace(container, name=name))
             tx.append(events.ContainerRenamed(container=replace(container, name=name), old_name=container.name))
 
@@ -184,22 +189,22 @@ class FakeEngine:
         return []
 
     async def connect(self, ref: str, network_ref: str, request: EndpointRequest) -> None:
-        container, network = await self.container(ref), await self.networks.find(network_ref)
-        if any(r.network == network.name for r in container.config.endpoints):
-            raise Forbidden(f"endpoint with name {container.name} already exists in network {network.name}")
-        endpoints = (*container.config.endpoints, replace(request, network=network.name))
-        await self.store.transact(
-            lambda tx: tx.put(replace(container, config=replace(container.config, endpoints=endpoints)))
-        )
+        network, container = await self.networks.find(network_ref), await self.container(ref)
+        await cabling.connect(self.parts, self.dispatcher, container, network, request)
 
     async def disconnect(self, ref: str, network_ref: str) -> None:
-        container, network = await self.container(ref), await self.networks.find(network_ref)
+        network, container = await self.networks.find(network_ref), await self.container(ref)
         left = tuple(r for r in container.config.endpoints if r.network != network.name)
         if left == container.config.endpoints:
             raise Conflict(f"container {container.id} is not connected to network {network.name}")
-        await self.store.transact(
-            lambda tx: tx.put(replace(container, config=replace(container.config, endpoints=left)))
-        )
+        alone = replace(container, config=replace(container.config, endpoints=left))
+
+        def leave(tx: Tx) -> Event:
+            tx.put(alone)
+            tx.release_leases(container.id, network.name)
+            return tx.append(events.NetworkLeft(container=alone, endpoints=(), network=network.name))
+
+        await disconnect.handle(await self.store.transact(leave), self.context)
 
     async def commit(self, ref: str, *, pause: bool = True, **given: Any) -> Image:
         container = await self.container(ref)
@@ -215,7 +220,7 @@ class FakeEngine:
         container = await self.container(ref)
         if container.state.is_alive:
             if not force:
-                raise Conflict(f'cannot remove container "/{container.name}": container is running')
+                raise Conflict(f'cannot remove container "/{container.name}": container is {container.state}')
             await self.end(container.id, 137)
 
         def forget(tx: Tx) -> None:
@@ -227,6 +232,11 @@ class FakeEngine:
     async def end(self, container_id: str, code: int) -> None:
         """The pretended program ends."""
         await self._move(container_id, machine.Exited(exit=Exit(code=code, finished_at=time.time_ns()), endpoints=()))
+        del self.parts.live.shims[ContainerId(container_id)]
+        (exited,) = await self.store.read(
+            lambda tx: tx.last_events(f"container/{container_id}", "container.exited", limit=1)
+        )
+        await disconnect.handle(exited, self.context)
 
     @asynccontextmanager
     async def waiting(self, ref: str, condition: str) -> AsyncIterator[Callable[[], Awaitable[Exit]]]:
@@ -238,7 +248,7 @@ class FakeEngine:
         async def wait() -> Exit:
             if condition == "not-running" and not container.state.is_alive:
                 return container.exit or Exit(code=0)
-            async with aclosing(coming) as found:  # type: ignore[type-var]
+            async with aclosing(coming) as found:
                 async for event in found:
                     assert isinstance(event.fact, events.ContainerFact)
                     return event.fact.container.exit or Exit(code=0)
@@ -247,11 +257,20 @@ class FakeEngine:
         yield wait
 
     async def attach(self, seen: Container, fd: int, prefix: bytes, options: AttachOptions) -> None:
+        container = await self.container(seen.id)
+        if container.state in (State.PAUSED, State.REMOVING, State.DEAD):
+            raise Conflict(f"container {container.name} is {container.state}, it cannot be attached to")
         self.attached.append((seen.id, prefix, options))
         self._serve(fd, prefix, options.framed)
 
     async def resize(self, ref: str, rows: int, cols: int) -> None:
-        self.sizes.append(((await self.container(ref)).id, rows, cols))
+        self.sizes.append(((await self._running(ref)).id, rows, cols))
+
+    async def _running(self, ref: str) -> Container:
+        container = await self.container(ref)
+        if container.state is not State.RUNNING:
+            raise Conflict(f"container {container.id} is not running")
+        return container
 
     def _serve(self, fd: int, prefix: bytes, framed: bool) -> None:
         """Say everything back on stdout, and hang up at the end of the input: `cat`."""
@@ -276,51 +295,6 @@ async def _cat(sock: socket.socket, prefix: bytes, framed: bool) -> None:
             data = await loop.sock_recv(sock, 65536)
             if not data:
                 return
-
-
-class FakeNetworks:
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    async def all(self) -> list[Network]:
-        host = Network(id="1" * 64, name=NetworkName("host"), driver="host", created_at=0)
-        return [*await self._store.read(lambda tx: tx.networks()), host]
-
-    async def find(self, ref: str) -> Network:
-        return await self._store.read(lambda tx: tx.find_network(ref))
-
-    async def create(self, name: str, **given: Any) -> Network:
-        subnet = IPv4Network(given["subnet"] or "10.9.0.0/24", strict=False)
-        network = Network(
-            id=name.encode().hex().ljust(64, "0"),
-            name=NetworkName(name),
-            driver=given["driver"],
-            created_at=time.time_ns(),
-            subnet=subnet,
-            gateway=IPv4Address(given["gateway"]) if given["gateway"] else next(subnet.hosts()),
-            device=name,
-            labels=given["labels"],
-            internal=given["internal"],
-        )
-
-        def claim(tx: Tx) -> None:
-            tx.put_network(network)
-            tx.append(events.NetworkCreated(network=network))
-
-        await self._store.transact(claim)
-        return network
-
-    async def remove(self, ref: str) -> Network:
-        if ref == "bridge":
-            raise Forbidden("bridge is a pre-defined network and cannot be removed")
-        network = await self.find(ref)
-
-        def forget(tx: Tx) -> None:
-            tx.delete_network(network.name)
-            tx.append(events.NetworkRemoved(network=network))
-
-        await self._store.transact(forget)
-        return network
 
 
 class FakeRehearsal:
@@ -364,15 +338,17 @@ class FakeExecs:
 
     async def running(self, ref: str) -> Container:
         container = await self._engine.container(ref)
-        if container.state is not State.RUNNING:
-            raise Conflict(f"container {container.id} is not running")
-        return container
+        if container.state is State.PAUSED:
+            raise Conflict(f"container {container.name} is paused, unpause the container before exec")
+        return await self._engine._running(ref)
 
     async def start(self, exec_id: str, fd: int | None, prefix: bytes) -> Exec:
         found = self.find(exec_id)
+        if found.code is not None:
+            raise Conflict(f"exec {exec_id} has already been started")
         if found.config.argv[0] == "nope":
             found.code = 127
-            raise StartError('exec: "nope": executable file not found in $PATH', stage="exec", exit_code=127)
+            raise StartError(NOT_FOUND, stage="exec", exit_code=127)
         found.code = 0
         if fd is not None:
             self._engine._serve(fd, prefix, not found.config.tty)

@@ -59,9 +59,9 @@ async def test_a_program_that_is_not_found_is_a_400_with_the_reason(api: Api) ->
 
 async def test_create_answers_warnings_and_the_name_clash(api: Api) -> None:
     body = {"Image": "busybox", "Cmd": ["x"], "HostConfig": {"BlkioWeight": 300}}
-    status, answer = await api.json("POST", "/containers/create?name=a", body)
+    status, answer = await api.json("POST", "/containers/create?name=one", body)
     assert status == 201 and "Block I/O weight" in answer["Warnings"][0]
-    status, answer = await api.json("POST", "/containers/create?name=a", body)
+    status, answer = await api.json("POST", "/containers/create?name=one", body)
     assert status == 409 and "already in use" in answer["message"]
 
 
@@ -116,7 +116,7 @@ async def test_networks_by_docker_py(api: Api) -> None:
         assert [n.name for n in client.networks.list(names=["testbr"])] == ["testbr"]
         assert client.networks.list(filters={"label": "x=z"}) == []
         assert made.attrs["IPAM"]["Config"] == [{"Subnet": "10.10.10.0/24", "Gateway": "10.10.10.1"}]
-        assert {n.name for n in client.networks.list(filters={"type": "builtin"})} == {"host"}
+        assert {n.name for n in client.networks.list(filters={"type": "builtin"})} == {"bridge", "host", "none"}
         made.remove()
         with pytest.raises(docker.errors.NotFound, match="testbr"):
             client.networks.get("testbr")
@@ -125,8 +125,8 @@ async def test_networks_by_docker_py(api: Api) -> None:
 
 
 async def test_connect_and_disconnect_by_docker_py(api: Api) -> None:
-    ref = await api.created()
-    await api.json("POST", "/networks/create", {"Name": "testbr"})
+    ref = await api.created(HostConfig={"NetworkMode": "bridge"})
+    await api.json("POST", "/networks/create", {"Name": "testbr", "IPAM": {"Config": [{"Subnet": "10.9.0.0/24"}]}})
 
     def use(client: docker.DockerClient) -> None:
         network = client.networks.get("testbr")

@@ -87,7 +87,7 @@ async def test_an_unexpected_error_is_a_500_that_names_the_request(
 async def test_two_daemons_do_not_share_a_socket(api: Api) -> None:
     config = api.engine.parts.config
     with pytest.raises(Unavailable, match="another daemon answers"):
-        async with serve(make_app(api.engine, config), config):  # type: ignore[arg-type]
+        async with serve(make_app(api.engine, config), config):
             pass
     assert (await api.request("GET", "/_ping"))[0] == 200
 
@@ -97,19 +97,19 @@ async def test_a_socket_that_a_crash_left_is_replaced_and_anything_else_is_not(p
     left = socket.socket(socket.AF_UNIX)
     left.bind(str(config.socket_path))
     left.close()
-    async with serve(make_app(engine, config), config):  # type: ignore[arg-type]
+    async with serve(make_app(engine, config), config):
         assert (await Api(engine, config.socket_path).request("GET", "/_ping"))[0] == 200
     assert not config.socket_path.exists()
     config.socket_path.write_text("precious")
     with pytest.raises(Unavailable, match="not a socket"):
-        async with serve(make_app(engine, config), config):  # type: ignore[arg-type]
+        async with serve(make_app(engine, config), config):
             pass
     assert config.socket_path.read_text() == "precious"
 
 
 async def test_an_unknown_group_is_refused_at_the_start(parts: Parts) -> None:
     with pytest.raises(UserError, match="no-such-group"):
-        make_app(FakeEngine(parts), Config(group="no-such-group"))  # type: ignore[arg-type]
+        make_app(FakeEngine(parts), Config(group="no-such-group"))
 
 
 def test_every_route_is_found_by_its_own_path() -> None:
@@ -147,7 +147,7 @@ async def test_the_server_ends_although_streams_are_open(parts: Parts, monkeypat
     monkeypatch.setattr(server, "SHUTDOWN_GRACE", 1000)
     engine, config = FakeEngine(parts), parts.config
     with anyio.fail_after(60):
-        async with serve(make_app(engine, config), config):  # type: ignore[arg-type]
+        async with serve(make_app(engine, config), config):
             reader, writer = await Api(engine, config.socket_path).send("GET", "/events")
             await head(reader)
     writer.close()
