@@ -7,6 +7,7 @@ shared, as on a machine that systemd has booted.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import socket
@@ -236,3 +237,22 @@ def unframe(data: bytes, stream: int) -> bytes:
             out += data[at + 8 : at + 8 + size]
         at += 8 + size
     return out
+
+
+async def receive_until(sock: socket.socket, text: bytes) -> bytes:
+    data = b""
+    async with asyncio.timeout(PATIENCE):
+        while text not in data:
+            piece = await asyncio.get_running_loop().sock_recv(sock, 65536)
+            assert piece, f"ended after {data!r}"
+            data += piece
+    return data
+
+
+def runs(pid: int, program: bytes) -> bool:
+    """Whether a descendant executes that program by now, and so is in the foreground of its shell's terminal."""
+    with contextlib.suppress(OSError):
+        for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+            if Path(f"/proc/{child}/cmdline").read_bytes().startswith(program) or runs(child, program):
+                return True
+    return False

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,7 @@ from hawse.supervisor.network import names
 from hawse.supervisor.network.core import NetworkCore
 from hawse.supervisor.network.drivers.registry import Registry
 from hawse.supervisor.runtime import launcher
+from tests.netns.boxes import Boxes
 
 CLONE_NEWNET = 0x4000_0000
 HOST, CLIENT = "192.0.2.1", "192.0.2.2"
@@ -204,6 +206,12 @@ class World:
 def patient_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     """A spawner comes up with its first container: where all programs are slow, for longer than a daemon lets it."""
     monkeypatch.setattr(launcher, "SPAWN_TIMEOUT", max(launcher.SPAWN_TIMEOUT, PATIENCE / 2))
+
+
+@pytest.fixture
+async def boxes(tmp_path: Path) -> AsyncIterator[Boxes]:
+    async with Boxes(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

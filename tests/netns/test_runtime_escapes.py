@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,12 +16,6 @@ from tests.netns.boxes import UID_BASE, Box, Boxes
 
 DESCRIPTORS = range(3, 32)
 USERNS = pytest.mark.parametrize("uid_base", [UID_BASE, None], ids=["userns", "host"])
-
-
-@pytest.fixture
-async def boxes(tmp_path: Path) -> AsyncIterator[Boxes]:
-    async with Boxes(tmp_path) as made:
-        yield made
 
 
 @pytest.fixture

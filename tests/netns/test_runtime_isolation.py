@@ -7,7 +7,6 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,12 +17,6 @@ from hawse.supervisor.linux import syscalls
 from hawse.supervisor.runtime import boot
 from hawse.supervisor.shim.specs import MountSpec
 from tests.netns.boxes import UID_BASE, Boxes, eventually
-
-
-@pytest.fixture
-async def boxes(tmp_path: Path) -> AsyncIterator[Boxes]:
-    async with Boxes(tmp_path) as made:
-        yield made
 
 
 def status(text: str, field: str) -> str:
