@@ -63,36 +63,40 @@ def main(fd: int, scratch: str, shims: str) -> None:
 
 def serve(daemon: Socket, shims: str) -> None:
     while True:
-        read, write = os.pipe()
         try:
-            pid = fork(daemon, shims)
-        except OSError as e:
-            os.close(read)
-            os.close(write)
-            if not refuse(daemon, e):
-                return
-            continue
-        if pid == 0:
-            os.close(read)
-            _signal.signal(SIGCHLD, SIG_DFL)
-            os.dup2(1, 2)  # what it inherited as standard error ends with the daemon
-            waiting.main(daemon, write)
-        os.close(write)
-        # b"" is a shim that was killed while it waited.
-        word = os.read(read, 1)
-        os.close(read)
+            word = one(daemon, shims)
+        except OSError:  # ahead of time: there may be room by when somebody asks
+            try:
+                daemon.recv(1, MSG_PEEK)
+                word = one(daemon, shims)
+            except OSError as e:
+                if not refuse(daemon, e):
+                    return
+                continue
         faults.point("spawner.taken")
         if word == waiting.NO_DAEMON:
             return
 
 
-def fork(daemon: Socket, shims: str) -> int:
-    """Fork one; one that fails ahead of time is tried again when somebody asks: there may be room by then.  Raises OSError."""
+def one(daemon: Socket, shims: str) -> bytes:
+    """Fork a shim and wait until it has its job, or was killed; returns its word.  Raises OSError when there is no room."""
+    read, write = os.pipe()
     try:
-        return cgroup_shims.fork_into(shims)
-    except OSError:
-        daemon.recv(1, MSG_PEEK)
-        return cgroup_shims.fork_into(shims)
+        if cgroup_shims.fork_into(shims) == 0:
+            os.close(read)
+            _signal.signal(SIGCHLD, SIG_DFL)
+            os.dup2(1, 2)  # what it inherited as standard error ends with the daemon
+            waiting.main(daemon, write)
+        os.close(write)
+        write = -1
+        word = os.read(read, 2)
+    finally:
+        os.close(read)
+        if write >= 0:
+            os.close(write)
+    if word[:1] == waiting.NO_ROOM:
+        raise OSError(word[1], os.strerror(word[1]))
+    return word
 
 
 def refuse(daemon: Socket, error: OSError) -> bool:

@@ -14,8 +14,8 @@ from hawse.supervisor.shim import midwife, protocol
 from hawse.supervisor.shim.protocol import Socket
 from hawse.supervisor.shim.shim import Shim
 
-TAKEN, NO_DAEMON = b"t", b"n"
-"""What a shim that has waited says to the spawner: it has its job; or there will be none any more."""
+TAKEN, NO_DAEMON, NO_ROOM = b"t", b"n", b"r"
+"""What a shim says to the spawner: it has its job; there will be none any more; or it could fork no midwife, and the errno."""
 
 
 def main(jobs: Socket, spawner: int) -> NoReturn:
@@ -29,7 +29,11 @@ def main(jobs: Socket, spawner: int) -> NoReturn:
         _set_name(b"hawse-shim")
         link, theirs = protocol.socketpair()
         channel, inits = protocol.socketpair()
-        midwife_pid = os.fork()
+        try:
+            midwife_pid = os.fork()
+        except OSError as e:
+            os.write(spawner, NO_ROOM + bytes((e.errno or 0,)))
+            os._exit(1)
         if midwife_pid == 0:
             midwife.main(theirs, channel, inits)
         theirs.close()
