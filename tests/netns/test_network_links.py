@@ -142,8 +142,8 @@ async def test_the_cable_is_pulled_though_firewall_and_conntrack_fail(
         raise KernelError(what, errno.EIO)
 
     with monkeypatch.context() as broken:
-        broken.setattr(Nft, "run", partial(fail, "firewall"))
-        broken.setattr(Flows, "forget_address", partial(fail, "conntrack"))
+        broken.setattr(Nft, "run", staticmethod(partial(fail, "firewall")))
+        broken.setattr(Flows, "forget_address", staticmethod(partial(fail, "conntrack")))
         with pytest.raises(ExceptionGroup) as failed:
             await world.core.unplug(network, endpoint, grace=0)
     assert [str(e).partition(":")[0] for e in failed.value.exceptions] == ["firewall", "conntrack"]
