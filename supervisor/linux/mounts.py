@@ -62,18 +62,20 @@ def open_tree(path: str, dirfd: int = AT_FDCWD, *, recursive: bool = False, prop
 
 def set_propagation(mount: int, propagation: int, *, recursive: bool, target: str = "") -> None:
     """MS_PRIVATE, MS_SLAVE or MS_SHARED for the mount of a descriptor, and those below it if `recursive`."""
-    _set(mount, 0, propagation, 0, recursive, target)
+    _set(mount, struct.pack("=4Q", 0, 0, propagation, 0), recursive, target)
 
 
-def set_attributes(mount: int, attributes: int, *, userns: int = -1, recursive: bool = False, target: str = "") -> None:
-    """Add MOUNT_ATTR_* to the mount of a descriptor; with `userns` also map its ids into that user namespace."""
+def set_attributes(
+    mount: int, attributes: int, *, clear: int = 0, userns: int = -1, recursive: bool = False, target: str = ""
+) -> None:
+    """Add MOUNT_ATTR_* to the mount of a descriptor and take `clear` away; with `userns` also map its ids into that one."""
     if userns >= 0:
         attributes |= MOUNT_ATTR_IDMAP
-    _set(mount, attributes, 0, max(userns, 0), recursive, target)
+    _set(mount, struct.pack("=4Q", attributes, clear, 0, max(userns, 0)), recursive, target)
 
 
-def _set(mount: int, attributes: int, propagation: int, userns: int, recursive: bool, target: str) -> None:
-    value = struct.pack("=4Q", attributes, 0, propagation, userns)
+def _set(mount: int, value: bytes, recursive: bool, target: str) -> None:
+    """`value` is a struct mount_attr (mount_setattr(2))."""
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     syscall("mount_setattr", _NR_MOUNT_SETATTR, mount, b"", flags, value, len(value), target=target)
 

@@ -25,10 +25,10 @@ from hawse.supervisor import faults
 from hawse.supervisor.linux import syscalls, userns
 from hawse.supervisor.shim import init, protocol, specs
 from hawse.supervisor.shim.offspring import keep_only, tell_failure
-from hawse.supervisor.shim.plan import Plan, plan
+from hawse.supervisor.shim.plan import AnySource, Plan, plan
 from hawse.supervisor.shim.program import Failure, read_filter
 from hawse.supervisor.shim.protocol import Socket
-from hawse.supervisor.shim.sources import Source, SysfsSource
+from hawse.supervisor.shim.sources import SysfsSource
 from hawse.supervisor.shim.specs import ShimSpec
 
 
@@ -177,7 +177,7 @@ def own_directories(spec: ShimSpec) -> None:
             os.chown(path, spec.uid_base, spec.uid_base)
 
 
-def _open(source: Source | SysfsSource, userns: int) -> int:
+def _open(source: AnySource, userns: int) -> int:
     try:
         return source.open(userns)
     except OSError as e:

@@ -188,7 +188,7 @@ class Sysctl:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mask:
-    """Hide a path if it exists: a directory behind an empty one, a file behind the host's verified /dev/null."""
+    """Hide a path if it exists: a directory behind an empty one, a file behind our /dev/null."""
 
     path: str
     null: int  # index of the source of /dev/null, by now attached and so good for copies

@@ -16,6 +16,7 @@ from hawse.supervisor.linux.mounts import (
     MOUNT_ATTR_RDONLY,
     MOUNT_ATTR_STRICTATIME,
 )
+from hawse.supervisor.shim.devicenodes import ANY, DeviceNode
 from hawse.supervisor.shim.operations import (
     HARDENED,
     NODES,
@@ -41,6 +42,7 @@ LINKS = {
     "/dev/core": "/proc/kcore",
 }
 TTY_GROUP = 5
+AnySource = Source | SysfsSource | DeviceNode
 TMPFS_FLAGS = {
     "ro": MOUNT_ATTR_RDONLY,
     "nosuid": MOUNT_ATTR_NOSUID,
@@ -55,7 +57,7 @@ TMPFS_OPTIONS = ("size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "huge")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     layers: int  # the first sources are the overlay's lower layers, top first
-    sources: tuple[Source | SysfsSource, ...]
+    sources: tuple[AnySource, ...]
     operations: tuple[Operation, ...]
 
     def describe(self) -> str:
@@ -64,18 +66,15 @@ class Plan:
 
 def plan(spec: ShimSpec) -> Plan:
     """Pure.  Raises ValueError for a mount that no container may have."""
-    sources: list[Source | SysfsSource] = [
+    sources: list[AnySource] = [
         Source(path=path, attributes=MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV, idmap=True) for path in spec.rootfs.lower
     ]
 
-    def source(value: Source | SysfsSource) -> int:
+    def source(value: AnySource) -> int:
         sources.append(value)
         return len(sources) - 1
 
-    nodes = {
-        name: source(Source(path=f"/dev/{name}", attributes=MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, device=number))
-        for name, number in NODES.items()
-    }
+    nodes = {name: source(_device(spec, f"/dev/{name}", name, number)) for name, number in NODES.items()}
     write_protect = 0 if spec.privileged else MOUNT_ATTR_RDONLY
     operations: list[Operation] = [NewFilesystem(kind="proc", target="/proc", attributes=HARDENED, exact=True)]
     operations += [Sysctl(key=key, value=value) for key, value in spec.sysctls.items()]
@@ -93,9 +92,8 @@ def plan(spec: ShimSpec) -> Plan:
     if spec.cgroup_v1 and not spec.cgroup_v2 and not spec.privileged:
         operations.append(ReadOnly(path=CGROUP, remount=True))
     operations += _dev(spec, nodes)
-    for path, target in spec.devices:
-        clone = source(Source(path=path, attributes=MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, idmap=True, device=(0, 0)))
-        operations.append(Bind(source=clone, target=target))
+    for number, (path, target) in enumerate(spec.devices):
+        operations.append(Bind(source=source(_device(spec, path, str(number), ANY)), target=target))
     for mount in sorted(spec.mounts, key=lambda m: len(_components(m.target))):
         _check_target(mount.target)
         if mount.type == "tmpfs":
@@ -149,6 +147,11 @@ def _dev(spec: ShimSpec, nodes: dict[str, int]) -> Iterator[Operation]:
         yield Symlink(path=path, goal=goal)
     if spec.privileged:
         yield HostDevices()
+
+
+def _device(spec: ShimSpec, path: str, name: str, device: tuple[int, int]) -> DeviceNode:
+    node = f"{spec.run_dir}/dev/{name}"
+    return DeviceNode(path=path, node=node, device=device, uid_base=spec.uid_base, uid_count=spec.uid_count)
 
 
 def _tmpfs(mount: MountSpec) -> NewFilesystem:

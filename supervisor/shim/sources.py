@@ -1,4 +1,4 @@
-"""Detached mounts that only the host's root can make: layers, bind mounts, device nodes, with the container's ids mapped in.
+"""Detached mounts that only the host's root can make: layers and bind mounts, with the container's ids mapped in.
 
 The midwife opens them in the plan's order and passes the descriptors to init.  Stdlib only: the child side imports it.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from dataclasses import dataclass
 
 from hawse.supervisor.linux import mountinfo, mounts
@@ -25,7 +24,6 @@ class Source:
     attributes: int
     recursive: bool = False
     idmap: bool = False
-    device: tuple[int, int] | None = None  # (major, minor) that it must be (CVE-2025-31133); (0, 0) = any device
     propagation: str = "rprivate"  # or private, (r)slave, (r)shared
 
     def describe(self) -> str:
@@ -35,8 +33,6 @@ class Source:
         """Raises OSError with a hint where the file system cannot map ids."""
         place = os.open(self.path, os.O_PATH | os.O_CLOEXEC)
         try:
-            if self.device is not None:
-                self._check_device(os.fstat(place))
             mount = self._copy(place)
         finally:
             os.close(place)
@@ -73,16 +69,9 @@ class Source:
                     return mounts.set_attributes(mount, 0, userns=userns, target=self.path)
                 except OSError as again:
                     e = again
-            if self.device is None:
-                raise OSError(
-                    e.errno, f"{self.path}: its file system does not support id-mapped mounts; {HOST_USERNS}"
-                ) from None
-
-    def _check_device(self, status: os.stat_result) -> None:
-        kind = stat.S_ISCHR(status.st_mode) or (self.device == (0, 0) and stat.S_ISBLK(status.st_mode))
-        found = (os.major(status.st_rdev), os.minor(status.st_rdev))
-        if not kind or self.device not in ((0, 0), found):
-            raise OSError(errno.ENODEV, f"{self.path} is not the device it should be")
+            raise OSError(
+                e.errno, f"{self.path}: its file system does not support id-mapped mounts; {HOST_USERNS}"
+            ) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

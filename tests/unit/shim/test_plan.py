@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from hawse.supervisor.linux.mounts import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY
+from hawse.supervisor.shim.devicenodes import DeviceNode
 from hawse.supervisor.shim.operations import Bind, Mask, NewFilesystem, ReadOnly
-from hawse.supervisor.shim.plan import plan
+from hawse.supervisor.shim.plan import AnySource, plan
 from hawse.supervisor.shim.sources import Source, SysfsSource
 from hawse.supervisor.shim.specs import MountSpec, ProcessSpec, RootfsSpec, ShimSpec
 
@@ -40,7 +41,7 @@ def filesystems(**changes: Any) -> dict[str, NewFilesystem]:
     return {step.target: step for step in plan(replace(SPEC, **changes)).operations if isinstance(step, NewFilesystem)}
 
 
-def source_of(spec: ShimSpec, target: str) -> Source | SysfsSource:
+def source_of(spec: ShimSpec, target: str) -> AnySource:
     made = plan(spec)
     return next(made.sources[s.source] for s in made.operations if isinstance(s, Bind) and s.target == target)
 
@@ -74,9 +75,7 @@ def test_system_directories_must_not_be_links() -> None:
 def test_binds_have_no_devices_unless_privileged() -> None:
     mount = MountSpec(type="bind", source="/host", target="/x", read_only=True)
     usual = source_of(replace(SPEC, mounts=[mount]), "/x")
-    assert usual == Source(
-        path="/host", attributes=MOUNT_ATTR_NODEV | MOUNT_ATTR_RDONLY, recursive=True, idmap=True, device=None
-    )
+    assert usual == Source(path="/host", attributes=MOUNT_ATTR_NODEV | MOUNT_ATTR_RDONLY, recursive=True, idmap=True)
     privileged = source_of(replace(SPEC, mounts=[mount], privileged=True, uid_base=None), "/x")
     assert privileged.attributes == MOUNT_ATTR_RDONLY
 
@@ -101,10 +100,12 @@ def test_cgroups_of_both_versions() -> None:
 
 def test_device_nodes_are_what_they_should_be() -> None:
     made = plan(SPEC)
-    nodes = {s.path: s.device for s in made.sources if isinstance(s, Source) and s.device}
+    nodes = {s.path: s.device for s in made.sources if isinstance(s, DeviceNode)}
     assert nodes["/dev/null"] == (1, 3)
     assert set(nodes) == {f"/dev/{n}" for n in ("null", "zero", "full", "random", "urandom", "tty")}
-    assert made.sources[next(s.null for s in made.operations if isinstance(s, Mask))].describe() == "clone /dev/null"
+    assert (
+        made.sources[next(s.null for s in made.operations if isinstance(s, Mask))].describe() == "device node /dev/null"
+    )
 
 
 @pytest.mark.parametrize(
