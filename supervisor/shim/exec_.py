@@ -2,7 +2,9 @@
 
 The child is forked into the container's pid namespace and enters the others by one setns(2) through init's pidfd.  Until
 it executes the program it is not dumpable: nobody inside can trace it, or reach its descriptors or its executable
-(CVE-2016-9962, CVE-2019-5736).  Stdlib only.
+(CVE-2016-9962, CVE-2019-5736).  That does not hold off root of the host with CAP_SYS_PTRACE, which a container without a
+user namespace can have.  Where there is none, then, the child stays out of the pid namespace, where nobody inside can name
+it, until it has dropped its rights; the program is executed by a sibling that it forks into it.  Stdlib only.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from hawse.supervisor.shim.offspring import expect, failed, keep_only, receive, 
 from hawse.supervisor.shim.program import Failure, Program, confine, read_filter
 from hawse.supervisor.shim.protocol import Socket
 from hawse.supervisor.shim.pump import Pump
-from hawse.supervisor.shim.reaping import reap
+from hawse.supervisor.shim.reaping import has_ended, reap
 from hawse.supervisor.shim.specs import ProcessSpec, ShimSpec
 
 DRAIN_LIMIT = 1.0
@@ -55,8 +57,9 @@ class Exec:
         ours, theirs = protocol.socketpair()
         cgroup = os.open(spec.cgroup_v2, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if spec.cgroup_v2 else -1
         try:
-            # For children only; the shim itself stays where it is.
-            syscalls.setns(init_pidfd, syscalls.CLONE_NEWPID)
+            if spec.uid_base is not None:
+                # For children only; the shim itself stays where it is.
+                syscalls.setns(init_pidfd, syscalls.CLONE_NEWPID)
             self.pid, self._pidfd = syscalls.clone3(0, cgroup)
             if self.pid == 0:
                 child(spec, process, seccomp, theirs, init_pidfd)
@@ -86,10 +89,20 @@ class Exec:
                 self._on_channel_end()
             case "stdio":
                 self.pump.open(fds)
+            case "sibling":
+                self._watch_sibling(message["pid"], fds[0])
             case "executing":
                 self._executing = True
             case "failed":
                 self._failure = failed(message)
+
+    def _watch_sibling(self, pid: int, pidfd: int) -> None:
+        """The first child ends now, and the rest is told of its sibling."""
+        os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+        self._loop.forget(self._pidfd)
+        os.close(self._pidfd)
+        self.pid, self._pidfd = pid, pidfd
+        self._loop.watch(pidfd, READ, lambda _: self._on_end())
 
     def _on_channel_end(self) -> None:
         """The socket closes by exec, or by death."""
@@ -104,11 +117,15 @@ class Exec:
 
     def _on_end(self) -> None:
         """It is dead; what it said before that is in the socket."""
-        ended = reap(self._pidfd)
-        if ended is None:
+        if not has_ended(self._pidfd):
             return
-        while self._channel is not None:
+        first = self._pidfd
+        while self._channel is not None and self._pidfd == first:
             self._on_message()
+        if self._pidfd != first:
+            return  # it was its sibling's turn, and that one is watched now
+        ended = reap(self._pidfd)
+        assert ended is not None
         self._loop.forget(self._pidfd)
         os.close(self._pidfd)
         if self.is_running:
@@ -147,7 +164,7 @@ def _run(spec: ShimSpec, process: ProcessSpec, seccomp: bytes, channel: Socket, 
     join(spec.cgroup_v1)
     flags = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWCGROUP
     flags |= syscalls.CLONE_NEWNET if spec.net != "host" else 0
-    flags |= syscalls.CLONE_NEWUSER if spec.uid_base is not None else 0
+    flags |= syscalls.CLONE_NEWUSER if spec.uid_base is not None else syscalls.CLONE_NEWPID
     confine(process.apparmor)
     syscalls.setns(init_pidfd, flags)
     os.close(init_pidfd)
@@ -164,6 +181,18 @@ def _run(spec: ShimSpec, process: ProcessSpec, seccomp: bytes, channel: Socket, 
     # Not before its limits are set.
     expect(channel, "go")
     program.restrict(streams)
+    if spec.uid_base is None:
+        _go_inside(channel)
+    program.seal()
     streams.install()
     protocol.send(channel, {"ev": "executing"})
     program.execute()
+
+
+def _go_inside(channel: Socket) -> None:
+    """Returns in a sibling, which is in the container's pid namespace."""
+    pid, pidfd = syscalls.fork_sibling()
+    if pid:
+        protocol.send(channel, {"ev": "sibling", "pid": pid}, (pidfd,))
+        os._exit(0)
+    tie_to_parent(channel)

@@ -102,6 +102,7 @@ class Init:
 
     def _go(self, program: Program, streams: Stdio, stages: dict[str, int]) -> None:
         program.restrict(streams)
+        program.seal()
         protocol.send(self.channel, {"ev": "ready", **stages}, streams.outside)
         for fd in streams.outside:
             os.close(fd)

@@ -1,7 +1,7 @@
 """From root in a container's namespaces to the user's program: who, where, with what, and exec.
 
 Shared by init and exec.  The order matters and is kept here alone: `Program.prepare` finds everything out while still
-privileged, `restrict` gives the privileges up, `execute` does not return.  Stdlib only.
+privileged, `restrict` gives the privileges up, `seal` shuts out others, `execute` does not return.  Stdlib only.
 """
 
 from __future__ import annotations
@@ -94,17 +94,24 @@ class Program:
             os.setresuid(who.uid, who.uid, who.uid)
             step = "drop capabilities"
             capabilities.limit(allowed)
-            # Only now: every change of credentials clears the first and may set the second.
-            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            prctl(PR_SET_DUMPABLE, 0)
-            step = "install the seccomp filter"
-            if self.seccomp and self.spec.no_new_privileges:
-                install_seccomp(self.seccomp)
         except OSError as e:
             text = f"{step}: {os.strerror(e.errno or 0)}"
             if e.errno == errno.EINVAL and step.startswith(("set groups", "change to")):
                 text += " (is it outside of the container's id range? see --userns host)"
             raise Failure("exec", text, e.errno or 0) from None
+
+    def seal(self) -> None:
+        """After `restrict`, in the process that will execute.  Raises Failure."""
+        # Only now: every change of credentials clears the first and may set the second, and a fork clears the first.
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        prctl(PR_SET_DUMPABLE, 0)
+        if self.seccomp and self.spec.no_new_privileges:
+            try:
+                install_seccomp(self.seccomp)
+            except OSError as e:
+                raise Failure(
+                    "exec", f"install the seccomp filter: {os.strerror(e.errno or 0)}", e.errno or 0
+                ) from None
 
     def execute(self) -> NoReturn:
         """Raises Failure."""

@@ -40,6 +40,11 @@ def as_dict(record: ExitRecord) -> dict[str, Any]:
     }
 
 
+def has_ended(pidfd: int) -> bool:
+    """Whether a child waits to be reaped.  Raises ChildProcessError, reaped before."""
+    return os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
 def reap(pidfd: int) -> tuple[int, int | None] | None:
     """(exit code, signal) of a child that has ended; None when it still runs.  Raises ChildProcessError, reaped before."""
     result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
