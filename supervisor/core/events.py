@@ -424,7 +424,7 @@ class Event(Record, frozen=True, kw_only=True):
 
 
 def encode_fact(fact: Fact) -> bytes:
-    """A fact as the JSON the journal keeps beside its type."""
+    """A fact as the JSON the journal keeps beside its type.  Of the environment it has the names."""
     return encode(for_readers(fact))
 
 
@@ -438,10 +438,21 @@ def decode_fact(type_: str, data: bytes | str) -> Fact:
 
 
 def for_readers(fact: F) -> F:
-    """The same with the fields that readers know from before."""
+    """The same with the fields that readers know from before, and without the values of variables, which hold secrets."""
     if isinstance(fact, ContainerFact):
-        return replace(fact, container=wishfields.shown(fact.container))
+        container = wishfields.shown(fact.container)
+        if container.config.env:
+            container = replace(container, config=replace(container.config, env=names_only(container.config.env)))
+        return replace(fact, container=container)
+    if isinstance(fact, ImageFact) and fact.image.config.env:
+        config = replace(fact.image.config, env=names_only(fact.image.config.env))
+        return replace(fact, image=replace(fact.image, config=config))
     return fact
+
+
+def names_only(env: tuple[str, ...]) -> tuple[str, ...]:
+    """Of "NAME=value", what events keep: they live longer than a container, and go to hooks, webhooks and other readers."""
+    return tuple(item.partition("=")[0] for item in env)
 
 
 def _has_no_wish(data: bytes | str) -> bool:

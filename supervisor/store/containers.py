@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from hawse.supervisor.core.errors import Conflict, NotFound, UserError
+from hawse.supervisor.core.events import names_only
 from hawse.supervisor.core.model import Container, ContainerId, decoder, encode
 from hawse.supervisor.store.session import Session, near
 
@@ -65,14 +68,15 @@ class ContainerRows(Session):
     def delete_container(self, container_id: str) -> None:
         """The row becomes a tombstone; leases, ports and the id range go with it.  Gone is success.
 
+        A tombstone has no values of variables: whoever removes a container removes its secrets.
         An endpoint that is still there refuses it (Bug): the record is deleted last, after the disconnect.
         """
-        self._do(
-            """INSERT INTO tombstones (id, name, removed_at, json)
-               SELECT id, name, ?, json FROM containers WHERE id = ?""",
-            self._clock(),
-            container_id,
-        )
+        if (container := self.container(container_id)) is not None:
+            kept = replace(container, config=replace(container.config, env=names_only(container.config.env)))
+            self._do(
+                "INSERT INTO tombstones (id, name, removed_at, json) VALUES (?, ?, ?, ?)",
+                *(container.id, container.name, self._clock(), encode(kept).decode()),
+            )
         self.release_id_range(container_id)
         self._do("DELETE FROM containers WHERE id = ?", container_id)
 

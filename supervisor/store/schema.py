@@ -9,7 +9,10 @@ from __future__ import annotations
 import sqlite3
 import uuid
 
+import msgspec
+
 from hawse.supervisor.core.errors import Unavailable
+from hawse.supervisor.core.events import names_only
 from hawse.supervisor.core.wishfields import renewed
 
 MIGRATIONS = (
@@ -171,6 +174,12 @@ MIGRATIONS = (
     UPDATE containers SET json = renewed(json);
     UPDATE tombstones SET json = renewed(json);
     """,
+    """
+    -- Values of the environment are in no event and no tombstone any more.
+    UPDATE tombstones SET json = names_only(json, '');
+    UPDATE events SET json = names_only(json, 'container') WHERE subject BETWEEN 'container/' AND 'container0';
+    UPDATE events SET json = names_only(json, 'image') WHERE subject BETWEEN 'image/' AND 'image0';
+    """,
 )
 
 
@@ -188,6 +197,7 @@ def migrate(connection: sqlite3.Connection) -> None:
     if version == len(MIGRATIONS):
         return
     connection.create_function("renewed", 1, renewed, deterministic=True)
+    connection.create_function("names_only", 2, _names_only, deterministic=True)
     connection.execute("BEGIN IMMEDIATE")
     try:
         for script in MIGRATIONS[version:]:
@@ -201,6 +211,16 @@ def migrate(connection: sqlite3.Connection) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _names_only(text: str, part: str) -> str:
+    """A row for the migration; `part` is which part of it has the configuration, "" for the row itself."""
+    row = msgspec.json.decode(text)
+    config = (row.get(part, {}) if part else row).get("config", {})
+    if not config.get("env"):
+        return text
+    config["env"] = names_only(config["env"])
+    return msgspec.json.encode(row).decode()
 
 
 def statements(script: str) -> list[str]:

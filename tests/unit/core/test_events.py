@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from hawse.supervisor.core import events
 from hawse.supervisor.core.events import FACT_TYPES, Event, cloudevent, decode_fact, encode_fact, rfc3339
-from hawse.supervisor.core.model import Record
+from hawse.supervisor.core.model import ContainerConfig, Exit, ImageConfig, Record
+from tests.unit.conftest import Samples
 
 TEXT = st.text(max_size=8)
 INT = st.integers(-(2**63), 2**63 - 1)
@@ -141,3 +142,21 @@ def test_the_envelope_is_a_cloudevent(samples):
 )
 def test_times_as_docker_writes_them(ns, text):
     assert rfc3339(ns) == text
+
+
+@pytest.mark.parametrize("cls", FACT_TYPES.values(), ids=FACT_TYPES)
+def test_no_event_has_the_value_of_a_variable(cls: type[events.Fact], samples: Samples) -> None:
+    secret = "hunter2=x"
+    container = samples.container(config=ContainerConfig(image="i", env=(f"TOKEN={secret}", "EMPTY=")))
+    image = samples.image(config=ImageConfig(env=(f"TOKEN={secret}",)))
+    network = samples.network()
+    given: dict[str, typing.Any] = {"container": container, "image": image, "network": network, "exit": Exit(code=0)}
+    given["endpoint"] = samples.endpoint(container, network)
+    required = {field.name: given.get(field.name, ()) for field in msgspec.structs.fields(cls) if field.required}
+    if not {"container", "image"} & required.keys():
+        return
+    fact = cls(**required)
+    event = Event(epoch="e", seq=1, time=1, fact=fact)
+    told = encode_fact(fact) + msgspec.json.encode(cloudevent(event, "node"))
+    assert secret.encode() not in told
+    assert told.count(b'"TOKEN"') == 2
