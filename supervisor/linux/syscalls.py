@@ -7,6 +7,7 @@ Constants have the kernel's names.  Numbers from 424 on are the same on every ar
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 from typing import Any
@@ -25,6 +26,7 @@ CLONE_NEWUTS = 0x04000000
 CLONE_PARENT = 0x00008000
 CLONE_PIDFD = 0x00001000
 CLOSE_RANGE_CLOEXEC = 4
+KEYCTL_JOIN_SESSION_KEYRING = 1
 PR_CAPBSET_DROP = 24
 PR_SET_DUMPABLE = 4
 PR_SET_NAME = 15
@@ -44,6 +46,7 @@ _ARM = os.uname().machine == "aarch64"
 _NR_CAPGET = 90 if _ARM else 125
 _NR_CAPSET = 91 if _ARM else 126
 _NR_CLONE = 220 if _ARM else 56
+_NR_KEYCTL = 219 if _ARM else 250
 _NR_PIVOT_ROOT = 41 if _ARM else 155
 _NR_RENAMEAT2 = 276 if _ARM else 316
 _NR_SECCOMP = 277 if _ARM else 317
@@ -173,6 +176,15 @@ def capset(effective: int, permitted: int, inheritable: int) -> None:
     header = struct.pack("=Ii", _LINUX_CAPABILITY_VERSION_3, 0)
     data = struct.pack("=6I", *(s & 0xFFFFFFFF for s in sets), *(s >> 32 for s in sets))
     syscall("capset", _NR_CAPSET, header, data)
+
+
+def new_session_keyring() -> None:
+    """Leave the session keyring that was inherited for a new one, without a name (keyctl(2)).  A kernel may have no keys."""
+    try:
+        syscall("keyctl", _NR_KEYCTL, KEYCTL_JOIN_SESSION_KEYRING, 0)
+    except OSError as e:
+        if e.errno != errno.ENOSYS:
+            raise
 
 
 def install_seccomp(program: bytes) -> None:

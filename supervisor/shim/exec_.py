@@ -161,6 +161,7 @@ def child(spec: ShimSpec, process: ProcessSpec, seccomp: bytes, channel: Socket,
 def _run(spec: ShimSpec, process: ProcessSpec, seccomp: bytes, channel: Socket, init_pidfd: int) -> None:
     os.umask(0o022)
     syscalls.prctl(syscalls.PR_SET_NAME, b"hawse-exec")
+    syscalls.new_session_keyring()
     join(spec.cgroup_v1)
     flags = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWCGROUP
     flags |= syscalls.CLONE_NEWNET if spec.net != "host" else 0

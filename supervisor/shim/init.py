@@ -62,6 +62,7 @@ class Init:
         spec, channel = self.spec, self.channel
         os.umask(0o022)
         syscalls.prctl(syscalls.PR_SET_NAME, b"hawse-init")
+        syscalls.new_session_keyring()  # whoever possesses a keyring reads it, whatever namespaces he is in
         if spec.net == "new":
             with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE) as netlink:
                 protocol.send(channel, {"ev": "netlink"}, (netlink.fileno(),))

@@ -42,6 +42,8 @@ LINKS = {
     "/dev/core": "/proc/kcore",
 }
 TTY_GROUP = 5
+MOST_TERMINALS = 512
+"""Of one container; the machine has 3072 for all of them (kernel.pty.max less kernel.pty.reserve)."""
 AnySource = Source | SysfsSource | DeviceNode
 TMPFS_FLAGS = {
     "ro": MOUNT_ATTR_RDONLY,
@@ -138,7 +140,7 @@ def _dev(spec: ShimSpec, nodes: dict[str, int]) -> Iterator[Operation]:
         kind="devpts",
         target="/dev/pts",
         attributes=MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
-        options=(("ptmxmode", "0666"), ("mode", "0620"), *group),
+        options=(("ptmxmode", "0666"), ("mode", "0620"), ("max", str(MOST_TERMINALS)), *group),
     )
     options = (("mode", "1777"), ("size", str(spec.shm_size)))
     yield NewFilesystem(kind="tmpfs", target="/dev/shm", attributes=HARDENED, options=options)
