@@ -39,7 +39,7 @@ ALLOWED = """
     io_pgetevents_time64 io_setup io_submit _newselect poll ppoll ppoll_time64 pselect6 pselect6_time64 select
 
     accept accept4 bind connect getpeername getsockname getsockopt listen recv recvfrom recvmmsg recvmmsg_time64 recvmsg
-    send sendmmsg sendmsg sendto setsockopt shutdown socketcall socketpair
+    send sendmmsg sendmsg sendto setsockopt shutdown socketpair
 
     ipc mq_getsetattr mq_notify mq_open mq_timedreceive mq_timedreceive_time64 mq_timedsend mq_timedsend_time64 mq_unlink
     msgctl msgget msgrcv msgsnd semctl semget semop semtimedop semtimedop_time64 shmat shmctl shmdt shmget
@@ -84,13 +84,16 @@ WITH_CAPABILITY = {
     "CAP_SYS_TTY_CONFIG": "vhangup",
 }
 AF_ALG, AF_VSOCK = 38, 40  # reach the kernel's crypto and the hypervisor
+FAMILIES = 64  # of addresses that are looked at; the kernel has 46
+LOW_WORD = 0xFFFF_FFFF
+"""What the kernel takes of a register for an int: a filter that compares all of it lets AF_VSOCK | 1 << 32 pass."""
 NEW_NAMESPACES = 0x7E02_0000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
 PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)  # PER_LINUX, PER_LINUX32, UNAME26, both, "what is it?"
 
 _SECCOMP_RET_ERRNO = 0x0005_0000
 _BPF_LD_ABS, _BPF_JGE, _BPF_RET = 0x20, 0x35, 0x06
 _X32_BIT = 0x4000_0000
-_VERSION = 1
+_VERSION = 2
 
 
 def default_profile(root: Path, capabilities: Iterable[str] = ()) -> str:
@@ -136,10 +139,13 @@ def compile_profile(capabilities: Iterable[str]) -> bytes:
         rules.add_rule(lib.ALLOW, known["clone"], lib.Arg(0, lib.MASKED_EQ, NEW_NAMESPACES, 0))
         # Its flags are behind a pointer, where no filter can look; the C library takes this for an old kernel.
         rules.add_rule(lib.ERRNO(errno.ENOSYS), known["clone3"])
-    for condition in (lib.Arg(0, lib.LT, AF_ALG), lib.Arg(0, lib.EQ, AF_ALG + 1), lib.Arg(0, lib.GT, AF_VSOCK)):
-        rules.add_rule(lib.ALLOW, known["socket"], condition)
+    # Has its family behind a pointer as well; 32-bit programs call socket itself since Linux 4.3.
+    rules.add_rule(lib.ERRNO(errno.ENOSYS), known["socketcall"])
+    for family in range(FAMILIES):
+        if family not in (AF_ALG, AF_VSOCK):
+            rules.add_rule(lib.ALLOW, known["socket"], lib.Arg(0, lib.MASKED_EQ, LOW_WORD, family))
     for personality in PERSONALITIES:
-        rules.add_rule(lib.ALLOW, known["personality"], lib.Arg(0, lib.EQ, personality))
+        rules.add_rule(lib.ALLOW, known["personality"], lib.Arg(0, lib.MASKED_EQ, LOW_WORD, personality))
     with tempfile.TemporaryFile() as f:
         rules.export_bpf(f)
         f.seek(0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +46,26 @@ print(json.dumps({
     "unix": family(1),
     "alg": family(38),
     "vsock": family(40),
+    "vsock in the low word": ask(41 if X else 198, 40 | 1 << 32, 1, 0),
+    "alg in the low word": ask(41 if X else 198, 38 | 1 << 32, 5, 0),
+    "unix in the low word": ask(41 if X else 198, 1 | 1 << 32, 1, 0),
+    "personality odd in the low word": ask(135 if X else 92, 0x0040000 | 1 << 32),
 }))
+"""
+# socketcall(SYS_SOCKET, {AF_VSOCK, SOCK_STREAM, 0}), as a 32-bit program calls the kernel
+SOCKETCALL = """
+import ctypes, mmap, struct, sys
+from hawse.supervisor.linux import syscalls
+MAP_32BIT = 0x40
+page = mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_32BIT, mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+address = ctypes.addressof(ctypes.c_char.from_buffer(page))
+code = b"\\x53\\xb8" + struct.pack("<I", 102) + b"\\xbb" + struct.pack("<I", 1) + b"\\xb9" + struct.pack("<I", address + 64)
+page[:64] = (code + b"\\xcd\\x80\\x5b\\xc3").ljust(64, b"\\x90")
+page[64:76] = struct.pack("<3I", 40, 1, 0)
+if sys.argv[1:]:
+    syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+    syscalls.install_seccomp(open(sys.argv[1], "rb").read())
+print(ctypes.CFUNCTYPE(ctypes.c_int)(address)())
 """
 
 
@@ -69,7 +90,20 @@ def test_the_default_profile(tmp_path: Path) -> None:
         "unix": "ok",
         "alg": "EPERM",
         "vsock": "EPERM",
+        "vsock in the low word": "EPERM",
+        "alg in the low word": "EPERM",
+        "unix in the low word": "ok",
+        "personality odd in the low word": "EPERM",
     }
+
+
+def test_a_family_behind_a_pointer(tmp_path: Path) -> None:
+    def call(*filters: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-c", SOCKETCALL, *filters], capture_output=True, text=True, check=False)
+
+    if os.uname().machine != "x86_64" or call().returncode:
+        pytest.skip("this machine runs no 32-bit programs of the i386 kind")
+    assert call(seccomp.default_profile(tmp_path)).stdout.split() == [str(-errno.ENOSYS)]
 
 
 def test_a_capability_brings_its_calls(tmp_path: Path) -> None:
