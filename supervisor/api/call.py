@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import anyio
 import msgspec
 from aiohttp import web
 
@@ -24,6 +25,7 @@ from hawse.supervisor.docker.query import Query
 
 BODY_LIMIT = 8 << 20
 """Bytes of a JSON body; archives are streamed and have no limit of ours."""
+BODY_DEADLINE = 60.0
 
 MULTIPLEXED_SINCE = (1, 42)
 
@@ -70,11 +72,14 @@ class Call:
     async def body(self) -> Body:
         """The JSON body.  Raises UserError."""
         data = bytearray()
-        async for chunk in self.request.content.iter_any():
-            data += chunk
-            if len(data) > BODY_LIMIT:
-                raise UserError(f"the request body is larger than {BODY_LIMIT >> 20} MiB")
-        return parse(bytes(data))
+        with anyio.move_on_after(BODY_DEADLINE):
+            async for chunk in self.request.content.iter_any():
+                data += chunk
+                if len(data) > BODY_LIMIT:
+                    raise UserError(f"the request body is larger than {BODY_LIMIT >> 20} MiB")
+            return parse(bytes(data))
+        self.connection.keep_alive(False)
+        raise UserError(f"the request body did not come within {BODY_DEADLINE:.0f} seconds")
 
     def json(self, view: Any, status: int = 200) -> web.Response:
         return web.Response(body=encode(view), status=status, headers={**HEADERS, "Content-Type": wire.JSON})

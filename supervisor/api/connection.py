@@ -6,6 +6,9 @@ to the HTTP parser, and everything after is held until the handler either takes 
 normally (then it is parsed as the next request).  Nothing the client sent is lost or misread, with or without an Upgrade
 header.
 
+Deadlines.  A head, and what may end in a hijack as a whole, has HEAD_DEADLINE seconds from the start of the connection, or
+of the request: half a request for ever would be a descriptor for ever.
+
 Refusing.  Whoever is neither root nor in the configured group gets a 403 before a byte of theirs is read.
 """
 
@@ -20,12 +23,14 @@ from typing import Any
 
 import anyio
 from aiohttp import ClientConnectionResetError, web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
 from hawse.supervisor.linux.peer import Peer, credentials
 
 HELD_LIMIT = 256 * 1024
 """Bytes held for a hijacker before the socket's own back-pressure takes over."""
+HEAD_DEADLINE = 60.0
 _HEAD_LIMIT = 64 * 1024
 _BODY_LIMIT = 1 << 20
 _HIJACKABLE = re.compile(rb"POST (?:http://[^/ ]*)?(?:/v[0-9.]+)?/(?:containers/[^/ ?]+/attach|exec/[^/ ?]+/start)[ ?]")
@@ -38,7 +43,18 @@ _REFUSAL = b'{"message":"permission denied: only root and members of the configu
 class Connection(RequestHandler):
     """`allowed` decides by the peer's credentials; None lets everybody in (the socket's mode already does not)."""
 
-    __slots__ = ("_allowed", "_collected", "_fresh", "_held", "_lost", "_refused", "_taken", "peer")
+    __slots__ = (
+        "_allowed",
+        "_collected",
+        "_deadline",
+        "_ended",
+        "_fresh",
+        "_held",
+        "_lost",
+        "_refused",
+        "_taken",
+        "peer",
+    )
 
     def __init__(self, manager: web.Server, allowed: Callable[[Peer], bool] | None, **options: Any) -> None:
         super().__init__(manager, **options)
@@ -46,6 +62,8 @@ class Connection(RequestHandler):
         self._fresh = True  # between two requests: what comes next is the start of one
         self._collected = b""  # the start of a request that may become a hijack, until it is complete
         self._held: bytearray | None = None  # what came after it
+        self._deadline: asyncio.TimerHandle | None = None
+        self._ended = False  # the client will send no more
         self._taken = False
         self._refused = False
         self._lost: Callable[[], None] | None = None
@@ -63,16 +81,29 @@ class Connection(RequestHandler):
             transport.close()
             return
         super().connection_made(transport)
+        self._expect()
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        self.heard()
         if not self._refused:
             super().connection_lost(exc)
         if self._lost is not None:
             self._lost()
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
-        # A hijacker that has already said everything it has to say (printf … | nc) keeps its reading side.
-        return True if self._held is not None or self._collected else None
+        # A hijacker that has already said everything it has to say (printf … | nc) keeps its reading side.  Half a request
+        # will never be a whole one.
+        self._ended = True
+        return True if self._held is not None else None
+
+    def _expect(self) -> None:
+        self._deadline = asyncio.get_running_loop().call_later(HEAD_DEADLINE, self.force_close)
+
+    def heard(self) -> None:
+        """The request is at its handler: what it takes from now on is the handler's affair."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -86,6 +117,8 @@ class Connection(RequestHandler):
         if not self._fresh:
             super().data_received(data)
             return
+        if self._deadline is None:
+            self._expect()
         self._collected += data
         size = self._request_size(self._collected)
         if size is None:
@@ -107,13 +140,29 @@ class Connection(RequestHandler):
             return resp, True  # the socket is somebody else's; True ends aiohttp's loop for this connection
         finished = await super().finish_response(request, resp, start_time)
         held, self._held = self._held, None
+        if request.content.exception() is not None:
+            self.force_close()  # a body that cannot be read has no end behind which the next request could begin
         self._fresh = request.content.at_eof()
         if held is not None:
             if len(held) >= HELD_LIMIT and self.transport is not None:
                 self.transport.resume_reading()
             if held:
                 self.data_received(bytes(held))
+            elif self._ended:
+                self.force_close()  # nobody would tell us that the other half is closed as well
         return finished
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """What aiohttp would log with a traceback, and is nobody's mistake here: a client that left, or speaks no HTTP."""
+        if isinstance(exc, ConnectionError):
+            raise exc
+        if isinstance(exc, HttpProcessingError):
+            answer = web.json_response({"message": f"bad request: {exc.message}"}, status=status)
+            answer.force_close()
+            return answer
+        return super().handle_error(request, status, exc, message)
 
     def close(self) -> None:
         """The server ends: a stream would otherwise go on for ever."""
@@ -185,7 +234,12 @@ class Api(web.Server):
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         allowed: Callable[[Peer], bool] | None = None,
     ) -> None:
-        super().__init__(handler, access_log=None)
+        async def heard(request: web.BaseRequest) -> web.StreamResponse:
+            assert isinstance(request.protocol, Connection)
+            request.protocol.heard()
+            return await handler(request)
+
+        super().__init__(heard, access_log=None)
         self._allowed = allowed
 
     def __call__(self) -> Connection:

@@ -20,6 +20,7 @@ from typing import Any
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from hawse.supervisor.api import wire
 from hawse.supervisor.api.call import HEADERS, Call, encode
@@ -85,6 +86,8 @@ def _failed(call: Call, error: Exception) -> web.StreamResponse:
     """The answer for an error; when the answer had begun, the connection is broken off so that the client notices."""
     if isinstance(error, web.HTTPException):
         error = UserError(error.reason or "bad request")
+    if isinstance(error, web.RequestPayloadError | HttpProcessingError):
+        error = UserError(f"the request body cannot be read: {error}")
     if not isinstance(error, HawseError):
         log.error(
             "api_request_failed",

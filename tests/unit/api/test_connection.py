@@ -13,6 +13,7 @@ import anyio
 import pytest
 from aiohttp import web
 
+from hawse.supervisor.api import connection
 from hawse.supervisor.api.connection import HELD_LIMIT, Api, Connection
 from hawse.supervisor.linux.peer import Peer, credentials
 
@@ -241,3 +242,88 @@ def test_the_kernel_says_who_the_peer_is() -> None:
         peer = credentials(left)
     assert (peer.pid, peer.uid) == (os.getpid(), os.geteuid())
     assert {os.getegid(), *os.getgroups()} == peer.gids
+
+
+async def ok(request: web.BaseRequest) -> web.StreamResponse:
+    await request.read()
+    return web.Response(text="ok")
+
+
+HALVES = {
+    "nothing": b"",
+    "a line": b"POST /exec/a/start HTTP/1.1\r\n",
+    "a head": b"POST /exec/a/start HTTP/1.1\r\nHost: d\r\n",
+    "an ordinary head": b"GET /_ping HTTP/1.1\r\nHost: d\r\n",
+    "a body": b"POST /containers/a/attach HTTP/1.1\r\nHost: d\r\nContent-Length: 5\r\n\r\n{",
+}
+
+
+@pytest.mark.parametrize("half", HALVES.values(), ids=HALVES)
+async def test_half_a_request_ends_with_its_client(tmp_path: Path, half: bytes) -> None:
+    async with served(tmp_path / "s", ok) as api:
+        for way in ("close", "shutdown"):
+            reader, writer = await client(tmp_path / "s")
+            writer.write(half)
+            await writer.drain()
+            if way == "shutdown":
+                writer.write_eof()
+                await reader.read()
+            writer.close()
+        with anyio.fail_after(60):
+            while api.connections:
+                await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("half", HALVES.values(), ids=HALVES)
+async def test_half_a_request_has_a_deadline(tmp_path: Path, half: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "HEAD_DEADLINE", 0.05)
+    async with served(tmp_path / "s", ok):
+        reader, writer = await client(tmp_path / "s")
+        writer.write(half)
+        with anyio.fail_after(60):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_whole_request_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "HEAD_DEADLINE", 0.05)
+
+    async def slow(request: web.BaseRequest) -> web.StreamResponse:
+        await asyncio.sleep(0.2)
+        return web.Response(text="ok")
+
+    async with served(tmp_path / "s", slow):
+        reader, writer = await client(tmp_path / "s")
+        for _ in range(2):
+            writer.write(b"GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n")
+            assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
+            assert await reader.readexactly(2) == b"ok"
+        writer.close()
+
+
+async def test_a_client_that_leaves_a_stream_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def stream(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b"x" * 65536)
+
+    async with served(tmp_path / "s", stream) as api:
+        reader, writer = await client(tmp_path / "s")
+        writer.write(b"GET /events HTTP/1.1\r\nHost: d\r\n\r\n")
+        await reader.readexactly(1000)
+        writer.transport.abort()
+        with anyio.fail_after(60):
+            while api.connections:
+                await asyncio.sleep(0.005)
+    assert caplog.text == ""
+
+
+async def test_what_is_no_http_is_refused_without_a_traceback(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with served(tmp_path / "s", ok):
+        reader, writer = await client(tmp_path / "s")
+        writer.write(b"\x16\x03\x01 hello\r\n\r\n")
+        assert b" 400 " in await reader.readuntil(b"\r\n")
+        assert b'{"message": "bad request: ' in await reader.read()
+        writer.close()
+    assert caplog.text == ""

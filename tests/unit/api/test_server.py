@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from importlib import import_module
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hawse.supervisor.api import endpoints, native, server, wire
+from hawse.supervisor.api import call, endpoints, native, server, wire
 from hawse.supervisor.api.document import document
 from hawse.supervisor.api.router import Router
 from hawse.supervisor.api.routes import ROUTES
@@ -188,3 +189,38 @@ async def test_nothing_that_is_sent_gives_a_500(
     path = route.path.replace("{ref}", ref).replace("{name}", ref)
     status, _, answer = await api.request(route.method, f"{path}?{urlencode(query)}", body)
     assert status < 500 or status == 501, (route.path, answer)
+
+
+GZIP = {"Content-Encoding": "gzip", "Content-Length": "5"}
+CHUNKED = {"Transfer-Encoding": "chunked"}
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "body"),
+    [
+        ("/containers/create", GZIP, b"plain"),
+        ("/containers/create", CHUNKED, b"no number\r\n{}\r\n0\r\n\r\n"),
+        ("/images/create?fromSrc=-&repo=x", CHUNKED, b"zz\r\n{}\r\n0\r\n\r\n"),
+    ],
+)
+async def test_a_body_that_is_not_what_its_head_says_is_a_bad_request(
+    api: Api, path: str, headers: dict[str, str], body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader, writer = await asyncio.open_unix_connection(str(api.path))
+    lines = [f"POST {path} HTTP/1.1", "Host: docker", *(f"{k}: {v}" for k, v in headers.items())]
+    writer.write("\r\n".join([*lines, "", ""]).encode() + body)
+    status, _ = await head(reader)
+    assert status == 400
+    assert "message" in json.loads((await reader.read()) or b"{}")
+    writer.close()
+    assert caplog.text == ""
+
+
+async def test_a_body_has_a_deadline(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(call, "BODY_DEADLINE", 0.05)
+    reader, writer = await asyncio.open_unix_connection(str(api.path))
+    writer.write(b"POST /containers/create HTTP/1.1\r\nHost: d\r\nContent-Length: 100\r\n\r\n{")
+    status, fields = await head(reader)
+    answer = json.loads(await reader.readexactly(int(fields["content-length"])))
+    assert status == 400 and "did not come within" in answer["message"]
+    writer.close()
