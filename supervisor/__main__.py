@@ -29,6 +29,8 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import TextIO
 
 import anyio
 import anyio.abc
@@ -204,7 +206,7 @@ def _only_one(config: Config) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         for directory, mode in ((config.root, 0o710), (config.run_dir, 0o755)):
             directory.mkdir(mode=mode, parents=True, exist_ok=True)
-            lock = held.enter_context((directory / "daemon.lock").open("a+"))
+            lock = held.enter_context(_open_lock(directory / "daemon.lock"))
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -217,6 +219,13 @@ def _only_one(config: Config) -> Iterator[None]:
             lock.write(f"{os.getpid()}\n")
             lock.flush()
         yield
+
+
+def _open_lock(path: Path) -> TextIO:
+    """For root alone: whoever may open a file may lock it, and so keep every daemon from starting."""
+    lock = os.fdopen(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "a+")
+    os.fchmod(lock.fileno(), 0o600)  # one of before may be open to all
+    return lock
 
 
 async def _spawner_lives(spawner: Spawner) -> None:

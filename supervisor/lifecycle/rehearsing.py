@@ -191,8 +191,8 @@ class Rehearsal:
 def _write_root(paths: Paths) -> ContainerConfig:
     """A root with a program that is looked for, and never run."""
     root = paths.state / "image"
-    for directory in (root, paths.run):
-        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    for directory, mode in ((root, 0o755), (paths.run, 0o700)):
+        directory.mkdir(mode=mode, parents=True, exist_ok=True)
     paths.state.chmod(0o710)
     (root / "program").touch(mode=0o755)
     for file in (paths.hosts, paths.hostname, paths.resolv_conf):

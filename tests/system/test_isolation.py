@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -185,6 +187,29 @@ def test_files_on_the_host_are_closed_to_others(lab: Lab) -> None:
     assert lab.root.stat().st_mode & 0o007 == 0
     socket = lab.inside / "run/hawse/hawse.sock"
     assert socket.stat().st_mode & 0o007 == 0
+
+
+def test_no_file_of_the_daemon_is_for_others(lab: Lab) -> None:
+    """Whoever may open daemon.lock may lock it, and keep every daemon from starting."""
+    open_to_others = [
+        path
+        for top in (lab.root, lab.inside / "run/hawse")
+        for path in reachable(top)
+        if path.lstat().st_mode & 0o007 and not path.is_dir() and not path.is_symlink()
+    ]
+    assert open_to_others == []
+    for top in (lab.root, lab.inside / "run/hawse"):
+        assert (top / "daemon.lock").stat().st_mode & 0o777 == 0o600
+
+
+def reachable(top: Path) -> Iterator[Path]:
+    """What others can get to below `top`, if they get there."""
+    if not top.stat().st_mode & 0o001:
+        return
+    for path in top.iterdir():
+        yield path
+        if path.is_dir() and not path.is_symlink():
+            yield from reachable(path)
 
 
 def test_shim_sockets_are_paths_for_root_only(lab: Lab) -> None:
