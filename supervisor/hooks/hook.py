@@ -36,6 +36,7 @@ _KEYS = frozenset(
         "user",
     )
 )
+VARIABLE_LIMIT, VARIABLES_LIMIT = 32 * 1024, 256 * 1024  # bytes of one variable, and of all
 _NOT_A_NAME = re.compile(r"[^A-Z0-9]")
 
 
@@ -192,7 +193,11 @@ def endpoints_of(fact: ContainerFact) -> tuple[Endpoint, ...]:
 
 
 def variables(fact: Fact | Question) -> dict[str, str]:
-    """HAWSE_* for a hook, of what the fact knows.  Values are data: none is ever a path or an option of ours."""
+    """HAWSE_* for a hook, of what the fact knows.  Values are data: none is ever a path or an option of ours.
+
+    What is too long is left out: with one string of 128 KiB, or a quarter of the stack in all, nothing can be executed
+    (execve(2)), and so a label would keep every hook from being told.  The document has it all.
+    """
     found: dict[str, str] = {}
     if isinstance(fact, NetworkFact):
         found["NETWORK"] = fact.network.name
@@ -214,4 +219,10 @@ def variables(fact: Fact | Question) -> dict[str, str]:
             found["EXIT_CODE"] = str(ended.code)
         for key, value in container.config.labels.items():
             found.setdefault(f"LABEL_{_NOT_A_NAME.sub('_', key.upper())}", value)
-    return {f"HAWSE_{key}": value for key, value in found.items() if "\0" not in value}
+    kept, room = {}, VARIABLES_LIMIT
+    for key, value in found.items():
+        size = len((key + value).encode(errors="surrogateescape"))
+        if "\0" not in value and size <= min(room, VARIABLE_LIMIT):
+            kept[f"HAWSE_{key}"] = value
+            room -= size
+    return kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -141,3 +142,12 @@ def test_the_administrator_masks_the_vendor(tmp_path: Path) -> None:
     assert [hook.name for hook in found.hooks] == ["on-container.started.d/20-b"]
     assert list(found.problems) == ["nonsense.d"]
     assert Forbidden.status == 403
+
+
+def test_a_label_of_any_length_keeps_no_hook_from_being_told() -> None:
+    """More than MAX_ARG_STRLEN in one, more than a quarter of the stack in all: execve(2) answers E2BIG."""
+    labels = {"long": "x" * (128 * 1024), **{f"many{n}": "y" * 20_000 for n in range(300)}, "odd": "\udcff"}
+    found = variables(ContainerStarted(container=container(labels=labels)))
+    assert "HAWSE_LABEL_LONG" not in found
+    assert found["HAWSE_NAME"] and found["HAWSE_LABEL_MANY0"] == "y" * 20_000
+    assert subprocess.run(["/bin/true"], env=found, check=False).returncode == 0
