@@ -6,6 +6,7 @@ descriptor.  Stdlib only: the child side imports it.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -33,6 +34,11 @@ class Root:
         self.fd = fd
         self.sources = sources
         self._empty = -1
+        self._proc = -1  # the device number of the container's /proc
+
+    def keep_free(self, proc: int) -> None:
+        """Nothing of the user's may be mounted in this file system, however its target leads there (CVE-2019-16884)."""
+        self._proc = os.fstat(proc).st_dev
 
     def attach(self, mount: int, target: str, *, exact: bool = False) -> None:
         """Attach `mount` at `target`, made if missing.  `exact`: a symlink on the way is refused."""
@@ -46,9 +52,18 @@ class Root:
         if place < 0:
             place = rooted.ensure(self.fd, target, directory=directory)
         try:
+            self._check(place, target)
             mounts.attach(mount, place, target)
         finally:
             os.close(place)
+
+    def _check(self, place: int, target: str) -> None:
+        """The plan has judged what the target says; this is where the links of the image lead."""
+        there, root = os.fstat(place), os.fstat(self.fd)
+        if there.st_dev == self._proc:
+            raise OSError(errno.EACCES, f"mount target {target}: nothing may be mounted inside /proc")
+        if (there.st_dev, there.st_ino) == (root.st_dev, root.st_ino):
+            raise OSError(errno.EACCES, f"mount target {target}: destination can't be '/'")
 
     def existing(self, path: str) -> int | None:
         try:
@@ -124,6 +139,8 @@ class NewFilesystem:
             mount = fs.mount(self.attributes)
         try:
             root.attach(mount, self.target, exact=self.exact)
+            if self.kind == "proc":
+                root.keep_free(mount)
         finally:
             os.close(mount)
 

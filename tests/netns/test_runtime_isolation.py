@@ -235,6 +235,15 @@ async def test_targets_that_nobody_may_mount_on(boxes: Boxes, target: str) -> No
         await boxes.run("true", mounts=[MountSpec(type="tmpfs", target=target)])
 
 
+@pytest.mark.parametrize("kind", ["bind", "tmpfs"])
+@pytest.mark.parametrize("goal", ["/proc", "/proc/sys", "/proc/self/../sys/kernel", "/"])
+async def test_nor_by_a_link_of_the_image(boxes: Boxes, goal: str, kind: str) -> None:
+    (boxes.lower / "link").symlink_to(goal)
+    source = str(boxes.path) if kind == "bind" else ""
+    with pytest.raises(StartError, match="mount target /link: "):
+        await boxes.run("true", mounts=[MountSpec(type=kind, source=source, target="/link")])
+
+
 async def test_a_symlink_of_the_image_never_leads_outside(boxes: Boxes) -> None:
     """CVE-2025-31133, CVE-2026-41579, GHSA-vp62-88p7-qqf5: mount targets that point at the host."""
     outside = boxes.path / "outside"
