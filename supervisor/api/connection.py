@@ -155,7 +155,7 @@ class Connection(RequestHandler):
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """What aiohttp would log with a traceback, and is nobody's mistake here: a client that left, or speaks no HTTP."""
+        """Log no traceback, as aiohttp would, of what is nobody's mistake here: a client that left, or speaks no HTTP."""
         if isinstance(exc, ConnectionError):
             raise exc
         if isinstance(exc, HttpProcessingError):

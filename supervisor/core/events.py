@@ -451,7 +451,7 @@ def for_readers(fact: F) -> F:
 
 
 def names_only(env: tuple[str, ...]) -> tuple[str, ...]:
-    """Of "NAME=value", what events keep: they live longer than a container, and go to hooks, webhooks and other readers."""
+    """Return the names of "NAME=value": events live longer than a container, and go to hooks, webhooks and other readers."""
     return tuple(item.partition("=")[0] for item in env)
 
 

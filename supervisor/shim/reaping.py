@@ -41,7 +41,7 @@ def as_dict(record: ExitRecord) -> dict[str, Any]:
 
 
 def has_ended(pidfd: int) -> bool:
-    """Whether a child waits to be reaped.  Raises ChildProcessError, reaped before."""
+    """Tell whether a child waits to be reaped.  Raises ChildProcessError, reaped before."""
     return os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
