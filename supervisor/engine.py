@@ -40,6 +40,7 @@ from hawse.supervisor.lifecycle import cabling, creating, ending, leaving, start
 from hawse.supervisor.lifecycle.execs import Execs
 from hawse.supervisor.lifecycle.networks import Networks
 from hawse.supervisor.lifecycle.rehearsing import Rehearsal
+from hawse.supervisor.lifecycle.running import check_running
 from hawse.supervisor.lifecycle.transitions import serial, step
 from hawse.supervisor.lifecycle.volumes import Volumes
 from hawse.supervisor.linux import threads
@@ -139,7 +140,7 @@ class Engine:
         await stopping.stop(self.parts, self.dispatcher, ref, timeout, signal, by_engine=by_engine, verb=verb)
 
     async def kill(self, ref: str, signal: int) -> None:
-        """Send one signal.  Raises Conflict when it does not run."""
+        """Send one signal; SIGKILL is waited for.  Raises Conflict when it does not run."""
         await stopping.kill(self.parts, ref, signal)
 
     async def restart(self, ref: str, timeout: int | None = None, signal: str | None = None) -> None:
@@ -168,8 +169,7 @@ class Engine:
         async with serial(self.parts, ref) as container:
             if container.state is State.PAUSED:
                 raise Conflict(f"container {container.id} is already paused")
-            if container.state is not State.RUNNING:
-                raise Conflict(f"container {container.id} is not running")
+            check_running(container)
             await threads.run_sync(Cgroup.open(self.parts.cgroups, container.id).freeze)
             faults.point("pause.frozen")
             await step(self.parts, container, machine.Paused())
@@ -270,10 +270,10 @@ class Engine:
             if container.state.is_alive:
                 await stopping.end(self.parts, container)
             async with serial(self.parts, container.id) as container:
+                _check_removable(container, force)  # somebody may have started it meanwhile
                 if not container.state.is_alive:
                     await ending.remove(self.parts, container, volumes=volumes)
                     return
-                _check_removable(container, force)  # somebody has started it meanwhile
         raise Conflict(f"container {container.name} is started again each time it is ended for its removal")
 
     async def remove_ended(self, container_id: ContainerId) -> None:
@@ -410,8 +410,11 @@ class Engine:
 
 
 def _check_removable(container: Container, force: bool) -> None:
-    if container.state.is_alive and not force:
-        raise Conflict(
-            f'cannot remove container "/{container.name}": container is {container.state}: '
-            "stop the container before removing or force remove"
-        )
+    """What waits for its restart counts as running, as with docker."""
+    if force or not (container.state.is_alive or container.state is State.RESTARTING):
+        return
+    first = "unpause and then stop" if container.state is State.PAUSED else "stop"
+    raise Conflict(
+        f'cannot remove container "/{container.name}": container is {container.public}: '
+        f"{first} the container before removing or force remove"
+    )

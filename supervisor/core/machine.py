@@ -247,7 +247,7 @@ def step(container: Container, stimulus: Stimulus, now: int) -> Step:
                 exit=stimulus.exit,
                 finished_at=stimulus.exit.finished_at or now,
                 oom_kills=max(stimulus.oom_kills, container.oom_kills),
-                health="",
+                health="unhealthy" if container.health else "",  # docker's word for what nobody checks any more
             )
             died = events.ContainerExited(
                 container=ended,

@@ -266,8 +266,13 @@ class ContainerConfig(Record, frozen=True, kw_only=True):
 
     @property
     def published(self) -> tuple[PortBinding, ...]:
-        """Return what is published at a start: the ports asked for, and with --publish-all every other exposed one."""
-        if not (self.publish_all and self.endpoints):
+        """Return what is published at a start: the ports asked for, and with --publish-all every other exposed one.
+
+        Without a network of its own (none, host) there is nothing to publish on.
+        """
+        if not self.endpoints:
+            return ()
+        if not self.publish_all:
             return self.ports
         named = {(binding.container_port, binding.proto) for binding in self.ports}
         exposed = [(int(port), proto) for port, _, proto in (e.partition("/") for e in self.exposed)]

@@ -57,6 +57,8 @@ def container_config(body: Body) -> Decoded:
         own |= {"dns": outer.strings("Dns"), "custom host-to-IP mapping": outer.strings("ExtraHosts")}
         for what in (what for what, given in own.items() if given):
             raise UserError(f"conflicting options: {what} and the container type network mode")
+    if mode == "host" and published:
+        warnings.append("Published ports are discarded when using host network mode")
     security = decode_security.security(outer, warnings)
     policy = host.restart_policy(outer)
     auto_remove = outer.flag("AutoRemove")

@@ -215,5 +215,3 @@ def _check(config: ContainerConfig) -> None:
             )
     if config.rootfs and not os.path.isdir(config.rootfs):
         raise UserError(f"--rootfs {config.rootfs}: no such directory")
-    if config.ports and config.network_mode in BUILTIN and config.network_mode == "none":
-        raise UserError("ports cannot be published with --network none", hint="choose a bridge network")

@@ -16,6 +16,7 @@ from hawse.supervisor.core import events
 from hawse.supervisor.core.capabilities import ALL_CAPABILITIES, capabilities
 from hawse.supervisor.core.errors import Conflict, HawseError, NotFound
 from hawse.supervisor.core.model import Container, ContainerId, State
+from hawse.supervisor.lifecycle.running import check_running
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.runtime.client import AttachOptions
 from hawse.supervisor.runtime.spec import apparmor_profile, environment
@@ -217,8 +218,7 @@ class Execs:
         container = await self._parts.store.read(lambda tx: tx.find(ref))
         if container.state is State.PAUSED:
             raise Conflict(f"container {container.name} is paused, unpause the container before exec")
-        if container.state is not State.RUNNING:
-            raise Conflict(f"container {container.id} is not running")
+        check_running(container)
         return container
 
 

@@ -54,21 +54,29 @@ async def stop(
 
 
 async def kill(parts: Parts, ref: str, signal: int) -> None:
-    """Send one signal; to what waits to be restarted it says, as with docker, not to.  Raises Conflict when it does not run."""
-    async with serial(parts, ref) as container:
-        ends = signal in (signals.SIGKILL, signal_number(container.config.stop_signal))
-        if ends and container.state is State.RESTARTING:
-            await wishes.call_off(parts, container)
-            return
-        if not container.state.is_alive:
-            raise Conflict(f"cannot kill container: {ref}: container {container.id} is not running")
-        if ends:
-            await wishes.ask(parts, container, Verb.KILL, signal)
-            await wishes.kill(parts, container, signal)
-        else:
-            await signalling.record(parts.store, container, signal)
-            if shim := parts.live.shims.get(container.id):
-                shim.kill(signal)
+    """Send one signal; to what waits to be restarted it says, as with docker, not to.
+
+    After SIGKILL it returns when the end is recorded, as docker does: who asks for it may remove the container next.
+    Raises Conflict when it does not run, Unavailable when it does not end.
+    """
+    found = await parts.store.read(lambda tx: tx.find(ref))
+    with signalling.exit_of(parts.live.waits, found) as ended:
+        async with serial(parts, found.id) as container:
+            ends = signal in (signals.SIGKILL, signal_number(container.config.stop_signal))
+            if ends and container.state is State.RESTARTING:
+                await wishes.call_off(parts, container)
+                return
+            if not container.state.is_alive:
+                raise Conflict(f"cannot kill container: {ref}: container {container.id} is not running")
+            if ends:
+                await wishes.ask(parts, container, Verb.KILL, signal)
+                await wishes.kill(parts, container, signal)
+            else:
+                await signalling.record(parts.store, container, signal)
+                if shim := parts.live.shims.get(container.id):
+                    shim.kill(signal)
+        if signal == signals.SIGKILL:
+            await signalling.wait_killed(container, ended)
 
 
 async def end(parts: Parts, container: Container) -> None:

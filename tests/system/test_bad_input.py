@@ -58,7 +58,6 @@ def refused(lab: Lab, *args: str, code: int = 125) -> str:
         (["--cap-add", "FLY"], ["FLY"]),
         (["-e", "=value"], ["=value"]),
         (["--hostname", "-bad-"], ["-bad-"]),
-        (["--network", "none", "-p", "80:80"], ["none"]),
         (["--ip", "10.1.2.3"], ["10.1.2.3"]),
         (["--ip", "10.1.2"], ["10.1.2"]),
         (["--no-such-flag"], ["--no-such-flag"]),

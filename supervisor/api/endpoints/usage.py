@@ -15,9 +15,10 @@ from hawse.supervisor.api import wire
 from hawse.supervisor.api.call import Call
 from hawse.supervisor.api.endpoints import look
 from hawse.supervisor.api.endpoints.look import Seen
-from hawse.supervisor.core.errors import Conflict, NotFound, UserError
+from hawse.supervisor.core.errors import NotFound, UserError
 from hawse.supervisor.core.events import rfc3339
 from hawse.supervisor.core.model import ID_RANGE, Container
+from hawse.supervisor.lifecycle.running import check_running
 from hawse.supervisor.linux import threads
 from hawse.supervisor.linux.cgroup import Cgroup
 from hawse.supervisor.linux.cgroup_stats import Stats
@@ -35,8 +36,7 @@ async def top(call: Call) -> web.StreamResponse:
     """GET /containers/X/top?ps_args=: pids are the host's, users the container's own."""
     columns = _columns(call.query.text("ps_args"))
     container = await call.engine.container(call.ref)
-    if not container.state.is_running:
-        raise Conflict(f"container {container.id} is not running")
+    check_running(container)
     pids = Cgroup.open(call.engine.parts.cgroups, container.id).pids()
     now = time.time()
     found = await threads.run_sync(processes, pids)  # may be very many, and to read of one may take long
