@@ -23,6 +23,10 @@ def body(options: Options, image: str, command: list[str]) -> dict[str, Any]:
     """Raises Failure for what cannot be meant."""
     if options.rm and options.restart not in ("no", ""):
         raise Failure("conflicting options: cannot specify both --restart and --rm")
+    if options.pull not in ("missing", "never"):
+        raise Failure(
+            f'invalid argument "{options.pull}" for "--pull" flag: missing or never, since images come from `hawse import`'
+        )
     bindings = ports.published(options.publish)
     binds, anonymous = mounts.split_volumes(options.volume)
     attached = attached_streams(options)
@@ -87,13 +91,13 @@ def attached_streams(options: Options) -> frozenset[str]:
 
 
 def environment(options: Options) -> list[str]:
-    """Return that of --env-file, then of --env; a name alone passes on this process's value, or nothing."""
-    wanted = [line for path in options.env_file for line in _lines(path, "environment variable")] + options.env
-    return [
-        entry if "=" in entry else f"{entry}={os.environ[entry]}"
-        for entry in wanted
-        if "=" in entry or entry in os.environ
-    ]
+    """Return that of --env-file, then of --env; a name alone passes on this process's value.
+
+    Where this process has none, --env takes the image's away, and a line of a file says nothing: as with docker.
+    """
+    filed = [line for path in options.env_file for line in _lines(path, "environment variable")]
+    wanted = [line for line in filed if "=" in line or line in os.environ] + options.env
+    return [f"{entry}={os.environ[entry]}" if entry in os.environ else entry for entry in wanted]
 
 
 def key_values(pairs: list[str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ IDENTITY = (
     Flag("cidfile", help="Write the container's id to this file"),
     Flag("rootfs", help="Use a directory as the root instead of an image, copy-on-write ('/' is this host)"),
     Flag("pull", help="missing or never: images come from `hawse import`", default="missing", hidden=True),
-    Flag("platform", help="Accepted for compatibility", hidden=True),
+    Flag("platform", help="Refuse an image of another than this, such as linux/amd64"),
     Flag("quiet", "q", "bool", "Accepted for compatibility", hidden=True),
 )
 PROCESS = (
@@ -46,7 +46,7 @@ NETWORK = (
     Flag("dns", kind="list", help="Ask this resolver"),
     Flag("dns-search", kind="list", help="Search in this domain"),
     Flag("dns-option", kind="list", help="Set a resolver option", aliases=("dns-opt",)),
-    Flag("link", kind="list", help="Not supported: use --network-alias", hidden=True),
+    Flag("link", kind="list", help="Find another container by one more name, NAME[:ALIAS]"),
 )
 FILES = (
     Flag("volume", "v", "list", "Mount SOURCE:TARGET[:ro], a host path or a volume's name"),

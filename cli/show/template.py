@@ -226,14 +226,24 @@ _CONSTANTS: dict[str, Any] = {"true": True, "false": False, "nil": None}
 def _field(value: Any, path: str) -> Any:
     for name in filter(None, path.split(".")):
         if isinstance(value, Mapping):
-            if name not in value:
+            key = name if name in value else _as_in_go(name, value)
+            if key is None:
                 raise _wrong(f'map has no entry for key "{name}"')
-            value = value[name]
+            value = value[key]
         elif value is None:
             raise _wrong(f"nil pointer evaluating {path}")
         else:
             raise _wrong(f"can't evaluate field {name} in type {type(value).__name__}")
     return value
+
+
+def _as_in_go(name: str, fields: Mapping[Any, Any]) -> str | None:
+    """Docker's templates call many a field otherwise than its JSON does: .ID is Id, .APIVersion is ApiVersion."""
+    if not name[:1].isupper():
+        return None
+    return next(
+        (key for key in fields if isinstance(key, str) and key.lower() == name.lower() and key[:1].isupper()), None
+    )
 
 
 def _items(value: Any) -> Iterator[tuple[Any, Any]]:

@@ -7,7 +7,7 @@ import time
 
 from hawse.cli.context import Context
 from hawse.cli.flags.flags import Command, Flag, Options
-from hawse.cli.show.table import aligned
+from hawse.cli.show.table import aligned, show
 from hawse.cli.show.units import duration, ellipsis, short_id, size
 
 TYPE_CHECKING = False
@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 
 def _df(context: Context, options: Options, _: list[str]) -> int:
     found = context.client.get("/system/df")
-    if options.format == "json":
+    if options.verbose and options.format == "json":
         print(json.dumps(found, ensure_ascii=False))
+        return 0
+    if options.verbose and options.format:  # as with docker: one text for all of it, not one for each row
+        from hawse.cli.show.template import Template
+
+        print(Template(options.format).render(found))
         return 0
     images, containers, volumes = (found.get(k) or [] for k in ("Images", "Containers", "Volumes"))
     if options.verbose:
@@ -28,20 +33,35 @@ def _df(context: Context, options: Options, _: list[str]) -> int:
     running = [c for c in containers if c.get("State") in ("running", "paused", "restarting")]
     mounted = [v for v in volumes if _usage_of(v, "RefCount") > 0]
     rows = [
-        ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"],
         _usage("Images", images, used, lambda i: i["Size"]),
         _usage("Containers", containers, running, lambda c: c.get("SizeRw") or 0),
         _usage("Local Volumes", volumes, mounted, lambda v: _usage_of(v, "Size")),
     ]
-    print("\n".join(aligned(rows)))
+    show(rows, _HEADINGS, tuple(_HEADINGS), options.format)
     return 0
 
 
-def _usage(kind: str, all_: list[Any], active: list[Any], bytes_of: Any) -> list[str]:
+_HEADINGS = {
+    "Type": "TYPE",
+    "TotalCount": "TOTAL",
+    "Active": "ACTIVE",
+    "Size": "SIZE",
+    "Reclaimable": "RECLAIMABLE",
+}
+
+
+def _usage(kind: str, all_: list[Any], active: list[Any], bytes_of: Any) -> dict[str, str]:
     total = sum(map(bytes_of, all_))
     free = total - sum(map(bytes_of, active))
     share = f" ({free * 100 // total}%)" if total else ""
-    return [kind, str(len(all_)), str(len(active)), size(total), f"{size(free)}{share}"]
+    count, in_use = str(len(all_)), str(len(active))
+    return {
+        "Type": kind,
+        "TotalCount": count,
+        "Active": in_use,
+        "Size": size(total),
+        "Reclaimable": f"{size(free)}{share}",
+    }
 
 
 def _usage_of(volume: dict[str, Any], what: str) -> int:
@@ -87,5 +107,8 @@ def _table(kind: str, rows: list[list[str]]) -> None:
 DF = Command(
     _df,
     most=0,
-    flags=(Flag("format", help="json"), Flag("verbose", "v", "bool", "Show every image, container and volume")),
+    flags=(
+        Flag("format", help="json, table, or a template"),
+        Flag("verbose", "v", "bool", "Show every image, container and volume"),
+    ),
 )

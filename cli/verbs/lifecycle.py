@@ -36,7 +36,7 @@ def _kill(context: Context, options: Options, names: list[str]) -> int:
 
 def _rm(context: Context, options: Options, names: list[str]) -> int:
     """With --force, what is not there is as good as removed (and is told, as Docker does)."""
-    query = {"force": options.force or None, "v": options.volumes or None}
+    query = {"force": options.force or None, "v": options.volumes or None, "link": options.link or None}
     for name in names:
         if not name.strip("/"):
             raise Failure("Container name cannot be empty")

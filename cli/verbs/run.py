@@ -96,7 +96,9 @@ def _create(context: Context, options: Options, body: dict[str, Any]) -> str:
 
 
 def _created(context: Context, options: Options, body: dict[str, Any]) -> str:
-    answer = context.client.post("/containers/create", body, name=options.name or None)
+    answer = context.client.post(
+        "/containers/create", body, name=options.name or None, platform=options.platform or None
+    )
     for warning in answer.get("Warnings") or ():
         print(f"WARNING: {warning}", file=sys.stderr)
     return str(answer["Id"])

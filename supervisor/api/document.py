@@ -31,8 +31,9 @@ def document() -> str:
         "|---|---|---|",
     ]
     lines += (f"| `{r.method} {r.path}` | {'partly' if r.lacks else 'yes'} | {_told(r)} |" for r in served)
-    lines += ["", "## Answered with 501", "", "| endpoint | why |", "|---|---|"]
-    lines += _refusals(absent)
+    for status in sorted({r.status for r in absent}):
+        lines += ["", f"## Answered with {status}", "", "| endpoint | why |", "|---|---|"]
+        lines += _refusals([r for r in absent if r.status == status])
     lines += ["", f"## What Docker lacks: `{NATIVE}`", "", "| endpoint | what it does |", "|---|---|"]
     lines += (f"| `{r.method} {r.path}` | {_told(r)} |" for r in native)
     return "\n".join(lines) + "\n"

@@ -7,7 +7,7 @@ them with and without a /v1.NN in front.  What Docker has and hawse does not is 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -30,14 +30,14 @@ from hawse.supervisor.api.endpoints import (
 from hawse.supervisor.api.native import audit, hooks, metrics, past, records, subscriptions
 from hawse.supervisor.api.native import events as native_events
 from hawse.supervisor.api.wire import NATIVE
-from hawse.supervisor.core.errors import NotImplementedYet
+from hawse.supervisor.core.errors import NotImplementedYet, Unavailable
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`lacks` says what of Docker's endpoint is not served; with `absent` nothing of it is, and why.
+    """`lacks` says what of Docker's endpoint is not served; with `absent` nothing of it is, and why, told with `status`.
 
     The answer of a `passing` one says what goes on at this moment, not that something was changed for good.
     """
@@ -47,6 +47,7 @@ class Route:
     handle: Handler
     lacks: str = ""
     absent: str = ""
+    status: int = 200
     passing: bool = False
 
     @property
@@ -59,10 +60,23 @@ def _absent(why: str, *endpoints: str) -> Iterator[Route]:
     async def refuse(call: Call) -> web.StreamResponse:
         raise NotImplementedYet(f"{call.request.method} {call.request.path}: {why}")
 
+    return _refusals(refuse, why, NotImplementedYet.status, endpoints)
+
+
+def _without_swarm(why: str, *endpoints: str) -> Iterator[Route]:
+    """In docker's words for a daemon that is in no swarm: with them its clients' clean-ups and listings go on."""
+
+    async def refuse(call: Call) -> web.StreamResponse:
+        raise Unavailable(why)
+
+    return _refusals(refuse, why, Unavailable.status, endpoints)
+
+
+def _refusals(refuse: Handler, why: str, status: int, endpoints: Iterable[str]) -> Iterator[Route]:
     for endpoint in endpoints:
         methods, path = endpoint.split()
         for method in methods.split("|"):
-            yield Route(method, path, refuse, absent=why)
+            yield Route(method, path, refuse, absent=why, status=status)
 
 
 ROUTES: tuple[Route, ...] = (
@@ -82,7 +96,7 @@ ROUTES: tuple[Route, ...] = (
         "POST",
         "/containers/create",
         containers.create,
-        lacks="sharing of pid, ipc and uts namespaces, links, volumes-from, device requests, block I/O limits, IPv6",
+        lacks="sharing of pid, ipc and uts namespaces, volumes-from, device requests, IPv6",
     ),
     Route("POST", "/containers/prune", disk.prune_containers),
     Route("GET", "/containers/{ref}/json", containers.inspect),
@@ -182,12 +196,18 @@ ROUTES: tuple[Route, ...] = (
     *_absent("attach with an upgraded connection instead", "GET /containers/{ref}/attach/ws"),
     *_absent("hawse does not checkpoint containers", "GET|POST /containers/{ref}/checkpoints"),
     Route("GET", "/plugins/{name}/json", system.plugin),
-    *_absent("hawse has no plugins", "GET|POST|DELETE /plugins", "GET|POST|DELETE /plugins/{name}"),
-    *_absent(
-        "hawse has no swarm mode",
+    Route("GET", "/plugins", system.plugins),
+    *_absent("hawse has no plugins", "POST|DELETE /plugins", "GET|POST|DELETE /plugins/{name}"),
+    *_absent("hawse has no swarm mode", "POST /swarm/init", "POST /swarm/join"),
+    *_without_swarm("This node is not part of a swarm", "POST /swarm/leave"),
+    *_without_swarm(
+        'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm '
+        "and try again.",
+        "GET /swarm",
+        "GET|POST /swarm/{name}",
         *(
             f"GET|POST|DELETE /{kind}{rest}"
-            for kind in ("swarm", "nodes", "services", "tasks", "secrets", "configs")
+            for kind in ("nodes", "services", "tasks", "secrets", "configs")
             for rest in ("", "/{name}")
         ),
     ),

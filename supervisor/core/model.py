@@ -117,6 +117,7 @@ class MountSpec(Record, frozen=True, kw_only=True):
     nocopy: bool = False  # volume: what the image has at the target is not copied into it
     labels: tuple[str, ...] = ()  # volume: "K=V" for one that is made for this
     own: bool = False  # volume: made for this container without a name, and may go with it
+    listed: bool = False  # asked for in HostConfig.Mounts, where inspect shows it
 
 
 class DeviceLimit(Record, frozen=True, kw_only=True):
@@ -156,6 +157,8 @@ class EndpointRequest(Record, frozen=True, kw_only=True):
     ip: IPv4Address | None = None
     mac: str = ""
     aliases: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()  # "container:alias": names that others have for this container alone
+    driver_opts: dict[str, str] = {}  # shown by inspect; no driver of ours has any
 
 
 class RestartPolicy(Record, frozen=True, kw_only=True):
@@ -250,6 +253,7 @@ class ContainerConfig(Record, frozen=True, kw_only=True):
     device_rules: tuple[str, ...] = ()  # "c 189:* rwm": may be used, wherever their nodes are
     group_add: tuple[str, ...] = ()
     extra_hosts: tuple[str, ...] = ()  # "name:ip"
+    links: tuple[str, ...] = ()  # "container:alias" on the default network: a line in /etc/hosts
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
@@ -257,6 +261,8 @@ class ContainerConfig(Record, frozen=True, kw_only=True):
     log_max_files: int = 3
     log_driver: str = "json-file"  # docker's word for our files; journald: they and the journal; or none
     log_details: dict[str, str] = {}  # --log-opt labels=, env= and tag=: see logfields.py
+    log_options: dict[str, str] = {}  # --log-opt as it was given
+    shown: dict[str, str] = {}  # of HostConfig, what inspect shows as it was asked for and nothing comes of
     hooks: tuple[OwnHook, ...] = ()
 
     @property

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from random import Random
 
 VALID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
+LONGEST = 255
+"""Of a volume's name, which is a directory's (NAME_MAX), and so of all: what one verb takes, no other has to refuse."""
 
 MOODS = (
     "able brisk calm clever cosy daring eager fair fearless fleet gentle glad golden hardy honest jolly keen kind "
@@ -42,5 +44,23 @@ def check_container_name(name: str) -> str:
     """The name without a leading slash.  Raises UserError in docker's words."""
     name = name.removeprefix("/")
     if not VALID.match(name):
-        raise UserError(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+        raise UserError(f"Invalid container name ({name[:80]}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+    _check_length("container", name)
     return name
+
+
+def check_volume_name(name: str) -> None:
+    """Raises UserError in docker's words."""
+    if not VALID.match(name):
+        raise UserError(
+            f'"{name[:80]}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are '
+            "allowed. If you intended to pass a host directory, use absolute path"
+        )
+    _check_length("volume", name)
+
+
+def _check_length(kind: str, name: str) -> None:
+    if len(name) > LONGEST:
+        raise UserError(
+            f"invalid {kind} name: {name[:40]}... has {len(name)} characters", hint=f"at most {LONGEST} are possible"
+        )

@@ -1,7 +1,8 @@
 """Who has which name on which network: what the daemon's name server answers from.  Pure.
 
 A container is found by its name, its hostname, its short id and its aliases, by those who share a network with it, and by
-nobody else.  The network `bridge` has no names, as with docker; a directory is only told of networks that have.
+nobody else; a link is one more name of another container, for one asker.  The network `bridge` has no names, as with docker;
+a directory is only told of networks that have.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class Member:
     hostname: str
     dns: tuple[str, ...]  # --dns: who is asked for other names on its behalf
     cables: dict[NetworkName, Endpoint] = field(default_factory=dict)
+    links: dict[NetworkName, dict[str, str]] = field(default_factory=dict)  # alias → whose it is
 
     def names(self, network: NetworkName) -> frozenset[str]:
         always = (self.name, self.hostname, self.id[:SHORT_ID])
@@ -45,6 +47,7 @@ class Directory:
         self.disconnect(container.id, endpoint.network)
         member = self._members.setdefault(container.id, _member(container))
         member.cables[endpoint.network] = endpoint
+        member.links[endpoint.network] = _links(container, endpoint.network)
         self._enter(member, endpoint)
 
     def disconnect(self, container_id: ContainerId, network: NetworkName) -> None:
@@ -54,6 +57,7 @@ class Directory:
             return
         self._strike(member, member.cables[network])
         del member.cables[network]
+        del member.links[network]
         if not member.cables:
             del self._members[container_id]
 
@@ -96,7 +100,8 @@ class Directory:
         found: dict[IPv4Address, None] = {}
         for network in asker.cables:
             suffix = f".{network.lower()}"
-            for wanted in (name, name.removesuffix(suffix) if name.endswith(suffix) else ""):
+            for asked in (name, name.removesuffix(suffix) if name.endswith(suffix) else ""):
+                wanted = asker.links[network].get(asked, asked)
                 found |= dict.fromkeys(self._names.get((network, wanted), {}).values())
         return list(found)
 
@@ -115,6 +120,11 @@ class Directory:
         """Tell whether other names are asked for on its behalf: not for those that are on internal networks only, or a
         question would carry data out (CVE-2024-29018)."""
         return any(not self.networks[name].internal for name in asker.cables if name in self.networks)
+
+
+def _links(container: Container, network: NetworkName) -> dict[str, str]:
+    given = (link for request in container.config.endpoints if request.network == network for link in request.links)
+    return {alias.lower(): name.lower() for name, _, alias in (link.partition(":") for link in given)}
 
 
 def _member(container: Container) -> Member:

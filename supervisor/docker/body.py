@@ -1,5 +1,6 @@
 """A JSON request body, typed.  Pure: whatever the client sent, reading it gives the wanted type or a UserError that names
-the field, the value and what it must be.  null is the same as absent, and fields nobody asks for are ignored, as in Docker.
+the field, the value and what it must be.  null is the same as absent, fields nobody asks for are ignored, and a field is
+found in whatever case it is written, as in Docker (Go's encoding/json; docker-py sends detachKeys).
 """
 
 from __future__ import annotations
@@ -19,26 +20,43 @@ MAX_SIZE = 65_535  # rows and columns are 16 bits in the kernel
 class Body:
     """One JSON object and where it sits in the request ("HostConfig.RestartPolicy")."""
 
-    __slots__ = ("_path", "_raw")
+    __slots__ = ("_lower", "_path", "_raw")
 
     def __init__(self, raw: dict[str, Any], path: str = "") -> None:
         self._raw = raw
         self._path = path
+        self._lower: dict[str, Any] | None = None
+
+    def _value(self, name: str) -> Any:
+        """An object that is a map (Labels) has keys that differ in case only: what is written as asked for comes first."""
+        if name in self._raw:
+            return self._raw[name]
+        if self._lower is None:
+            self._lower = {key.lower(): value for key, value in self._raw.items()}
+        return self._lower.get(name.lower())
 
     def __contains__(self, name: str) -> bool:
-        return self._raw.get(name) is not None
+        return self._value(name) is not None
+
+    def asks(self, name: str) -> bool:
+        """Tell whether a field has a value that asks for something: clients send 0, "", [] and {} for what is not wanted."""
+        return bool(self._value(name))
+
+    def shown(self, name: str) -> object:
+        """A field's value, whatever it is, for a message."""
+        return self._value(name)
 
     def path(self, name: str) -> str:
         return f"{self._path}.{name}" if self._path else name
 
     def text(self, name: str, default: str = "") -> str:
-        value = self._raw.get(name)
+        value = self._value(name)
         if value is None:
             return default
         return _text(self.path(name), value)
 
     def flag(self, name: str, default: bool = False) -> bool:
-        value = self._raw.get(name)
+        value = self._value(name)
         if value is None:
             return default
         if not isinstance(value, bool):
@@ -46,7 +64,7 @@ class Body:
         return value
 
     def integer(self, name: str, default: int = 0, *, least: int = -(1 << 63), most: int = (1 << 63) - 1) -> int:
-        value = self._raw.get(name)
+        value = self._value(name)
         if value is None:
             return default
         if isinstance(value, float) and value.is_integer():  # JSON has one kind of number
@@ -61,7 +79,7 @@ class Body:
 
     def strings(self, name: str) -> tuple[str, ...]:
         """A list of strings."""
-        value = self._raw.get(name)
+        value = self._value(name)
         if value is None:
             return ()
         if not isinstance(value, list):
@@ -70,7 +88,7 @@ class Body:
 
     def integers(self, name: str, *, least: int, most: int) -> tuple[int, ...]:
         """A list of integers."""
-        value = self._raw.get(name)
+        value = self._value(name)
         if value is None:
             return ()
         if not isinstance(value, list):
@@ -80,7 +98,7 @@ class Body:
 
     def words(self, name: str) -> tuple[str, ...] | None:
         """A list of strings or one string, which is a list of one; None when absent (that differs from empty)."""
-        value = self._raw.get(name)
+        value = self._value(name)
         if value is None:
             return None
         return (self.text(name),) if isinstance(value, str) else self.strings(name)
@@ -95,7 +113,7 @@ class Body:
 
     def body(self, name: str) -> Body:
         """An object; an empty one when absent."""
-        value = self._raw.get(name)
+        value = self._value(name)
         if value is None:
             return Body({}, self.path(name))
         if not isinstance(value, dict):
@@ -104,7 +122,7 @@ class Body:
 
     def bodies(self, name: str) -> Iterator[Body]:
         """A list of objects."""
-        value = self._raw.get(name)
+        value = self._value(name)
         if value is None:
             return
         if not isinstance(value, list):
@@ -133,12 +151,26 @@ def parse(data: bytes) -> Body:
     try:
         raw = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
-        raise UserError(f"invalid JSON in the request body: {e}") from None
+        raw = _not_unicode(data)
+        if raw is None:
+            raise UserError(f"invalid JSON in the request body: {e}") from None
     if raw is None:
         return Body({})
     if not isinstance(raw, dict):
         raise UserError("invalid request body: not a JSON object")
     return Body(raw)
+
+
+def _not_unicode(data: bytes) -> Any:
+    """JSON whose only fault is text that UTF-8 cannot hold: whoever reads that field names it.  None for other faults."""
+
+    def refuse(word: str) -> None:
+        raise ValueError(word)  # NaN and the like are no JSON
+
+    try:
+        return json.loads(data.decode(errors="surrogateescape"), parse_constant=refuse)
+    except (ValueError, RecursionError):
+        return None
 
 
 def invalid(path: str, value: object, remedy: str) -> UserError:

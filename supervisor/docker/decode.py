@@ -10,20 +10,32 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from hawse.supervisor.core.capabilities import capabilities
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.eventnames import event_types
-from hawse.supervisor.core.model import ContainerConfig, EndpointRequest, Healthcheck, NetworkName, OwnHook
+from hawse.supervisor.core.model import (
+    DEFAULT_NETWORK,
+    ContainerConfig,
+    EndpointRequest,
+    Healthcheck,
+    NetworkName,
+    OwnHook,
+)
 from hawse.supervisor.core.signal_names import signal_number
 from hawse.supervisor.docker import decode_host as host
 from hawse.supervisor.docker import decode_mounts as mounts
 from hawse.supervisor.docker import decode_ports as ports
 from hawse.supervisor.docker import decode_security
 from hawse.supervisor.docker.body import Body, console_size, invalid
+from hawse.supervisor.docker.decode_links import links
 
 MAC = re.compile(r"(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}\Z", re.IGNORECASE)
 HOSTNAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,62}[A-Za-z0-9_])?\Z")
 _NO_NETWORKS = ("none", "host")
+_DOCKERS_OWN = "com.docker.network."
+"""What endpoint options begin with that a driver of docker's would do something for; all others are labels."""
 _MAX_SECONDS = 86_400 * 365
 _MAX_NS = 1 << 62
 
@@ -50,6 +62,15 @@ def container_config(body: Body) -> Decoded:
     host.refuse_unsupported(outer, warnings)
     tty, stdin = body.flag("Tty"), body.flag("OpenStdin")
     mode, endpoints = _networks(body, outer)
+    linked = links(outer.strings("Links"))
+    if linked and (mode in _NO_NETWORKS or mode.startswith("container:")):
+        kind = mode.partition(":")[0]
+        raise UserError(
+            f"conflicting options: {kind} type networking can't be used with links. "
+            "This would result in undefined behavior"
+        )
+    if linked and mode != DEFAULT_NETWORK:  # there they are what EndpointsConfig has under that name
+        endpoints = (replace(endpoints[0], links=(*endpoints[0].links, *linked)), *endpoints[1:])
     published = ports.bindings(outer)
     exposed = ports.exposed(body, published)
     if mode.startswith("container:"):
@@ -65,6 +86,7 @@ def container_config(body: Body) -> Decoded:
     if auto_remove and policy.name != "no":
         raise UserError("can't create 'AutoRemove' container with restart policy")
     log = host.logging(outer, warnings)
+    host.warn_of_unused(body, outer, warnings)
     entrypoint, cmd = body.words("Entrypoint"), body.words("Cmd")
     config = ContainerConfig(
         image=image,
@@ -110,6 +132,7 @@ def container_config(body: Body) -> Decoded:
         device_rules=host.device_rules(outer),
         group_add=outer.strings("GroupAdd"),
         extra_hosts=host.extra_hosts(outer),
+        links=linked if mode == DEFAULT_NETWORK else (),
         dns=host.resolvers(outer),
         dns_search=outer.strings("DnsSearch"),
         dns_options=outer.strings("DnsOptions"),
@@ -117,6 +140,8 @@ def container_config(body: Body) -> Decoded:
         log_max_files=log.max_files,
         log_driver=log.driver,
         log_details=log.details,
+        log_options=outer.body("LogConfig").strings_map("Config"),
+        shown=host.shown(outer),
         hooks=_hooks(extension),
     )
     capabilities(config)
@@ -146,7 +171,7 @@ def _networks(body: Body, outer: Body) -> tuple[str, tuple[EndpointRequest, ...]
     mac = _mac("MacAddress", body.text("MacAddress"))
     first = asked.pop(mode, None) or EndpointRequest(network=NetworkName(mode))
     if mac and not first.mac:
-        first = EndpointRequest(network=first.network, ip=first.ip, mac=mac, aliases=first.aliases)
+        first = replace(first, mac=mac)
     return mode, (first, *asked.values())
 
 
@@ -155,13 +180,27 @@ def settings(network: str, given: Body) -> EndpointRequest:
     ipam = given.body("IPAMConfig")
     if ipam.text("IPv6Address"):
         raise invalid(ipam.path("IPv6Address"), ipam.text("IPv6Address"), "absent: hawse's networks are IPv4 only")
-    if given.strings("Links"):
-        raise invalid(given.path("Links"), list(given.strings("Links")), "absent: use aliases")
+    if ipam.strings("LinkLocalIPs"):
+        raise invalid(ipam.path("LinkLocalIPs"), [], "absent: a container has one address on each network")
+    if given.integer("GwPriority"):
+        raise invalid(
+            given.path("GwPriority"), given.integer("GwPriority"), "0: the first network has the default route"
+        )
+    options = given.strings_map("DriverOpts")
+    if ours := next((name for name in options if name.startswith(_DOCKERS_OWN)), None):
+        raise invalid(given.path(f"DriverOpts.{ours}"), options[ours], "absent: hawse's networks have no such option")
+    linked = links(given.strings("Links"))
+    if linked and network in (DEFAULT_NETWORK, "default"):
+        raise UserError(
+            "links are only supported for user-defined networks", hint="HostConfig.Links is for the default one"
+        )
     return EndpointRequest(
         network=NetworkName(network),
         ip=ipam.address("IPv4Address"),
         mac=_mac(given.path("MacAddress"), given.text("MacAddress")),
         aliases=given.strings("Aliases"),
+        links=linked,
+        driver_opts=options,
     )
 
 

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from msgspec.structs import replace
 
 from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.hidden import MASKED, READ_ONLY
 from hawse.supervisor.core.logfields import check_tag
 from hawse.supervisor.core.model import ContainerConfig, Device, DeviceLimit, Resources, RestartPolicy, Ulimit
 from hawse.supervisor.docker.body import Body, invalid
@@ -41,9 +42,8 @@ def refuse_unsupported(outer: Body, warnings: list[str]) -> None:
         value = outer.text(field)
         if value not in accepted:
             raise UserError(f"invalid {outer.path(field)}: {value!r}: hawse does not support {what}")
-    for field in ("VolumesFrom", "Links"):
-        if values := outer.strings(field):
-            raise invalid(outer.path(field), list(values), "absent: not supported")
+    if values := outer.strings("VolumesFrom"):
+        raise invalid(outer.path("VolumesFrom"), list(values), "absent: not supported")
     if list(outer.bodies("DeviceRequests")):
         raise UserError("could not select device driver: hawse has none (HostConfig.DeviceRequests)")
     if outer.text("CgroupParent"):
@@ -66,11 +66,46 @@ def refuse_unsupported(outer: Body, warnings: list[str]) -> None:
         )
     if outer.text("VolumeDriver") not in ("", "local"):
         warnings.append(f"volume driver is not supported and was discarded ({outer.path('VolumeDriver')})")
-    discarded = [field for field in ("MaskedPaths", "ReadonlyPaths") if field in outer]  # an empty list asks for none
+    # An empty list asks for none; what holds anyway is what inspect shows and clients send back.
+    held = (("MaskedPaths", MASKED), ("ReadonlyPaths", READ_ONLY))
+    discarded = [field for field, paths in held if field in outer and outer.strings(field) != paths]
     discarded += ["StorageOpt"] if outer.strings_map("StorageOpt") else []
     warnings += [f"{outer.path(field)} is not supported and was discarded" for field in discarded]
     if (runtime := outer.text("Runtime")) not in ("", "runc", "hawse"):
         raise UserError(f"unknown or invalid runtime name: {runtime}")
+
+
+_UNUSED = (
+    "Annotations",
+    "Cgroup",
+    "CpuCount",
+    "CpuPercent",
+    "CpuRealtimePeriod",
+    "IOMaximumBandwidth",
+    "IOMaximumIOps",
+    "KernelMemoryTCP",
+)
+"""Of HostConfig: for other systems, other runtimes, or what kernels no longer have."""
+_SHOWN = ("ContainerIDFile", "Isolation", "Runtime")
+
+
+def warn_of_unused(body: Body, outer: Body, warnings: list[str]) -> None:
+    """Warn of what changes nothing here, so that nobody believes it does."""
+    unused = [body.path(field) for field in ("OnBuild", "Shell") if body.asks(field)]
+    unused += [outer.path(field) for field in _UNUSED if outer.asks(field)]
+    if (mode := outer.text("IpcMode")) in ("none", "shareable"):
+        unused.append(f"{outer.path('IpcMode')} {mode!r}")
+    networks = body.body("NetworkingConfig").body("EndpointsConfig")
+    for endpoint in map(networks.body, networks):
+        unused += [endpoint.path(f"DriverOpts.{option}") for option in endpoint.strings_map("DriverOpts")]
+    warnings += [f"{field} is not supported and was discarded" for field in unused]
+
+
+def shown(outer: Body) -> dict[str, str]:
+    """What inspect shows as it was given, because clients compare; what it could ask for has been seen to."""
+    given = {field: outer.text(field) for field in _SHOWN}
+    given["VolumeDriver"] = outer.text("VolumeDriver") if outer.text("VolumeDriver") == "local" else ""
+    return {field: text for field, text in given.items() if text and (field, text) != ("Runtime", "hawse")}
 
 
 def resources(outer: Body, within: Resources | None = None) -> Resources:
@@ -164,6 +199,22 @@ def update(config: ContainerConfig, body: Body) -> ContainerConfig:
     return replace(config, resources=limits, restart=policy)
 
 
+_UPDATED = frozenset(
+    "BlkioWeight CpuPeriod CpuQuota CpuShares CpusetCpus CpusetMems Memory MemoryReservation MemorySwap MemorySwappiness "
+    "NanoCpus OomKillDisable PidsLimit RestartPolicy".split()
+)
+
+
+def not_updated(body: Body) -> list[str]:
+    """Warnings of what a container keeps as it was made, whatever an update asks for."""
+    known = {field.lower() for field in _UPDATED}
+    return [
+        f"{field} cannot be updated and was discarded"
+        for field in body
+        if body.asks(field) and field.lower() not in known
+    ]
+
+
 def _cpu_time(outer: Body) -> tuple[float | None, int | None, int | None]:
     """NanoCpus, or the older quota and period; None for what was not given."""
     nano = outer.integer("NanoCpus", 0, least=0, most=10**15)
@@ -248,15 +299,16 @@ def device_rules(outer: Body) -> tuple[str, ...]:
 
 
 def extra_hosts(outer: Body) -> tuple[str, ...]:
-    """`name:address`; host-gateway stands for the address of the network's gateway."""
-    values = outer.strings("ExtraHosts")
-    for index, value in enumerate(values):
-        name, separator, address = value.partition(":")
-        if not separator and "=" in value:
-            name, separator, address = value.partition("=")
-        if not name or (address != "host-gateway" and not _is_address(address.strip("[]"))):
+    """`name:address`, as which `name=address` is kept too; host-gateway stands for the address of the network's gateway."""
+    found = []
+    for index, value in enumerate(outer.strings("ExtraHosts")):
+        name, _, address = value.partition("=" if "=" in value else ":")
+        if address.startswith("[") and address.endswith("]"):
+            address = address[1:-1]
+        if not name or any(c.isspace() for c in name) or (address != "host-gateway" and not _is_address(address)):
             raise UserError(f"invalid IP address in add-host: {address!r}", hint=f"ExtraHosts[{index}], NAME:ADDRESS")
-    return values
+        found.append(f"{name}:{address}")
+    return tuple(found)
 
 
 def resolvers(outer: Body) -> tuple[str, ...]:
@@ -265,6 +317,10 @@ def resolvers(outer: Body) -> tuple[str, ...]:
         if not _is_address(value):
             raise UserError(f"bad DNS address: {value!r}", hint="HostConfig.Dns, an IP address")
     return values
+
+
+_ELSEWHERE = ("awslogs", "etwlogs", "fluentd", "gcplogs", "gelf", "splunk", "syslog")
+"""Docker's drivers that send logs to where hawse does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +339,11 @@ def logging(outer: Body, warnings: list[str]) -> Logging:
     options = outer.body("LogConfig").strings_map("Config")
     if driver == "none":
         return Logging("none", size, files, {})
-    if driver not in ("json-file", "local", "journald"):
+    if driver not in ("json-file", "local", "journald", *_ELSEWHERE):
+        raise UserError(
+            f"logger: no log driver named '{driver[:80]}' is registered"
+        )  # exactly: docker-py's users match it
+    if driver in _ELSEWHERE:
         warnings.append(f"log driver {driver!r} is not supported; logs are kept in files and read with logs")
         return Logging(default.log_driver, size, files, {})
     journald = driver == "journald"

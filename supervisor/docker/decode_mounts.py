@@ -5,11 +5,13 @@ from __future__ import annotations
 import posixpath
 import re
 
+from msgspec.structs import replace
+
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.model import MountSpec
+from hawse.supervisor.core.names import check_volume_name
 from hawse.supervisor.docker.body import Body, invalid
 
-VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}\Z")
 PROPAGATION = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
 _IGNORED = frozenset({"z", "Z", "consistent", "cached", "delegated", "bind", "rbind"})
 """Options that ask for what does not exist here (SELinux labels) or is what happens anyway."""
@@ -21,7 +23,7 @@ def mounts(body: Body, outer: Body) -> tuple[MountSpec, ...]:
     found: dict[str, MountSpec] = {}
     explicit = [
         *(bind(text, f"{outer.path('Binds')}[{i}]") for i, text in enumerate(outer.strings("Binds"))),
-        *(_mount(given) for given in outer.bodies("Mounts")),
+        *(replace(_mount(given), listed=True) for given in outer.bodies("Mounts")),
         *_tmpfs(outer.body("Tmpfs")),
     ]
     for mount in explicit:
@@ -48,7 +50,7 @@ def bind(text: str, path: str) -> MountSpec:
         return MountSpec(
             type="bind", source=posixpath.normpath(source), target=target, read_only=read_only, options=propagation
         )
-    _volume_name(source)
+    check_volume_name(source)
     if propagation:
         raise UserError(f"invalid volume specification: '{text}': {_NO_BIND_OPTIONS}")
     return MountSpec(type="volume", source=source, target=target, read_only=read_only, nocopy=nocopy)
@@ -75,6 +77,8 @@ def _mount(given: Body) -> MountSpec:
     source, read_only = given.text("Source"), given.flag("ReadOnly")
     if kind in ("volume", "tmpfs") and given.body("BindOptions").text("Propagation"):
         raise UserError(_NO_BIND_OPTIONS.replace("volume", kind))
+    if kind in ("bind", "volume", "tmpfs"):
+        _refuse_unsupported(given)
     if kind == "bind":
         if not source.startswith("/"):
             raise UserError(
@@ -90,10 +94,8 @@ def _mount(given: Body) -> MountSpec:
         )
     if kind == "volume":
         if source:
-            _volume_name(source)
+            check_volume_name(source)
         options = given.body("VolumeOptions")
-        if subpath := options.text("Subpath"):
-            raise invalid(given.path("VolumeOptions.Subpath"), subpath, "absent: a part of a volume cannot be mounted")
         if (driver := options.body("DriverConfig").text("Name")) not in ("", "local"):
             raise invalid(given.path("VolumeOptions.DriverConfig.Name"), driver, "local: hawse has no volume plugins")
         return MountSpec(
@@ -115,6 +117,24 @@ def _mount(given: Body) -> MountSpec:
     raise invalid(given.path("Type"), kind, "bind, volume or tmpfs")
 
 
+_UNSUPPORTED = (
+    ("BindOptions", "NonRecursive", "what is mounted below the source is there as well"),
+    ("BindOptions", "ReadOnlyNonRecursive", "what is mounted below a read-only source is read-only as well"),
+    ("VolumeOptions", "Subpath", "a part of a volume cannot be mounted"),
+    ("TmpfsOptions", "Options", "give them with --tmpfs"),
+)
+
+
+def _refuse_unsupported(given: Body) -> None:
+    for place, field, why in _UNSUPPORTED:
+        options = given.body(place)
+        if options.asks(field):
+            raise invalid(options.path(field), options.shown(field), f"absent: {why}")
+    driver = given.body("VolumeOptions").body("DriverConfig")
+    if driver.asks("Options"):
+        raise invalid(driver.path("Options"), {}, "absent: a volume is a directory; mount others with type=bind")
+
+
 def _tmpfs(given: Body) -> list[MountSpec]:
     """{"/run": "size=64m,ro"}.  Flags are checked here because the kernel's own message would not say which mount."""
     found = []
@@ -123,9 +143,7 @@ def _tmpfs(given: Body) -> list[MountSpec]:
         kept = []
         for option in filter(None, options.split(",")):
             name, _, value = option.partition("=")
-            if name in ("size", "nr_inodes", "nr_blocks") and re.fullmatch(r"\d{1,18}[kmgKMG%]?", value):
-                kept.append(f"{name}={value.lower()}")
-            elif (
+            if (name in ("size", "nr_inodes", "nr_blocks") and re.fullmatch(r"\d{1,18}[kmgKMG%]?", value)) or (
                 (name == "mode" and re.fullmatch(r"[0-7]{1,5}", value))
                 or (name in ("uid", "gid") and re.fullmatch(r"\d{1,9}", value))
                 or option in ("exec", "noexec", "suid", "nosuid")  # the last word counts
@@ -155,11 +173,3 @@ def _target(path: str, target: str) -> str:
     if clean == "/":
         raise UserError("invalid volume specification: destination can't be '/'", hint=f"in {path}")
     return clean
-
-
-def _volume_name(name: str) -> None:
-    if not VOLUME_NAME.match(name):
-        raise UserError(
-            f'"{name}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. '
-            "If you intended to pass a host directory, use absolute path"
-        )

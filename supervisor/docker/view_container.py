@@ -43,7 +43,7 @@ def summary(container: Container, endpoints: tuple[Endpoint, ...], around: Surro
         "Status": text.status(container, now),
         "HostConfig": {"NetworkMode": config.network_mode},
         "NetworkSettings": {"Networks": _networks(container, endpoints, around)},
-        "Mounts": [mount(m, around.volumes) for m in config.mounts],
+        "Mounts": _mounts(config, around.volumes),
     }
 
 
@@ -67,9 +67,9 @@ def inspect(container: Container, endpoints: tuple[Endpoint, ...], around: Surro
         "ProcessLabel": "",
         "AppArmorProfile": container.apparmor,
         "ExecIDs": list(around.execs) or None,
-        "HostConfig": host_config(config),
+        "HostConfig": host_config(config, container.name),
         "GraphDriver": {"Name": "overlay2", "Data": None},
-        "Mounts": [mount(m, around.volumes) for m in config.mounts],
+        "Mounts": _mounts(config, around.volumes),
         "Config": _config(container),
         "NetworkSettings": _network_settings(container, endpoints, around),
         "Hawse": {
@@ -116,6 +116,11 @@ def state(container: Container, history: History) -> dict[str, Any]:
 def image_name(config: ContainerConfig) -> str:
     """Return it as the user typed it; a container made from a directory shows the directory."""
     return config.image or config.rootfs
+
+
+def _mounts(config: ContainerConfig, volumes: str) -> list[dict[str, Any]]:
+    """Those that docker calls mount points: what --tmpfs makes is not among them."""
+    return [mount(m, volumes) for m in config.mounts if m.type != "tmpfs" or m.listed]
 
 
 def mount(spec: MountSpec, volumes: str) -> dict[str, Any]:
@@ -229,7 +234,7 @@ def _config(container: Container) -> dict[str, Any]:
         "Env": list(config.env),
         "Cmd": list(config.cmd) or None,
         "Image": image_name(config),
-        "Volumes": {m.target: {} for m in config.mounts if m.type == "volume"} or None,
+        "Volumes": {m.target: {} for m in config.mounts if m.own and not m.listed} or None,
         "WorkingDir": config.workdir,
         "Entrypoint": list(config.entrypoint) or None,
         "OnBuild": None,

@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from hawse.supervisor.core.hidden import MASKED, READ_ONLY
 from hawse.supervisor.core.model import ContainerConfig, DeviceLimit, MountSpec, PortBinding, Resources
 
 
-def host_config(config: ContainerConfig) -> dict[str, Any]:
-    return {
-        "Binds": [_bind(m) for m in config.mounts if m.type != "tmpfs" and m.source] or None,
-        "ContainerIDFile": "",
+def host_config(config: ContainerConfig, name: str = "") -> dict[str, Any]:
+    """`name` is the container's, which docker has in its links."""
+    view = {
+        "Binds": [_bind(m) for m in config.mounts if m.type != "tmpfs" and not (m.own or m.listed)] or None,
+        "ContainerIDFile": config.shown.get("ContainerIDFile", ""),
         "LogConfig": {
             "Type": config.log_driver,
-            "Config": _log_options(config),
+            "Config": config.log_options,
         },
         "NetworkMode": config.network_mode,
         "PortBindings": _port_bindings(config.ports),
         "RestartPolicy": {"Name": config.restart.name, "MaximumRetryCount": config.restart.max_retries},
         "AutoRemove": config.auto_remove,
-        "VolumeDriver": "",
+        "VolumeDriver": config.shown.get("VolumeDriver", ""),
         "VolumesFrom": None,
         "ConsoleSize": list(config.console) or [0, 0],
         "CapAdd": list(config.cap_add) or None,
@@ -33,20 +35,20 @@ def host_config(config: ContainerConfig) -> dict[str, Any]:
         "GroupAdd": list(config.group_add) or None,
         "IpcMode": "private",
         "Cgroup": "",
-        "Links": None,
+        "Links": [_link(link, name) for link in config.links] or None,
         "OomScoreAdj": config.oom_score_adj,
         "PidMode": "",
         "Privileged": config.privileged,
         "PublishAllPorts": config.publish_all,
         "ReadonlyRootfs": config.read_only,
         "SecurityOpt": _security(config),
-        "Tmpfs": {m.target: m.options for m in config.mounts if m.type == "tmpfs"},
+        "Tmpfs": {m.target: _tmpfs(m) for m in config.mounts if m.type == "tmpfs" and not m.listed},
         "UTSMode": "",
         "UsernsMode": config.userns,
         "ShmSize": config.shm_size,
         "Sysctls": config.sysctls,
-        "Runtime": "hawse",
-        "Isolation": "",
+        "Runtime": config.shown.get("Runtime", "hawse"),
+        "Isolation": config.shown.get("Isolation", ""),
         "Devices": [
             {"PathOnHost": d.host_path, "PathInContainer": d.container_path, "CgroupPermissions": d.permissions}
             for d in config.devices
@@ -54,8 +56,20 @@ def host_config(config: ContainerConfig) -> dict[str, Any]:
         "DeviceCgroupRules": list(config.device_rules) or None,
         "Ulimits": [{"Name": u.name, "Soft": u.soft, "Hard": u.hard} for u in config.ulimits],
         "Init": config.init,
+        "MaskedPaths": None if config.privileged else list(MASKED),
+        "ReadonlyPaths": None if config.privileged else list(READ_ONLY),
+        "CgroupParent": "",
+        "DeviceRequests": None,
+        **dict.fromkeys(_NEVER, 0),
         **limits(config.resources),
     }
+    if listed := [_mount(m) for m in config.mounts if m.listed]:
+        view["Mounts"] = listed
+    return view
+
+
+_NEVER = ("CpuRealtimePeriod", "CpuRealtimeRuntime", "CpuCount", "CpuPercent", "IOMaximumIOps", "IOMaximumBandwidth")
+"""Limits that hawse has not; clients look for the fields all the same."""
 
 
 def limits(resources: Resources) -> dict[str, Any]:
@@ -115,9 +129,29 @@ def _host_ports(binding: PortBinding) -> str:
     return f"{binding.host_port}-{binding.host_port_last}" if binding.host_port_last else str(binding.host_port)
 
 
-def _log_options(config: ContainerConfig) -> dict[str, str]:
-    if config.log_driver == "none":
-        return {}
-    cache = "cache-" if config.log_driver == "journald" else ""
-    size, files = str(config.log_max_size), str(config.log_max_files)
-    return {f"{cache}max-size": size, f"{cache}max-file": files, **config.log_details}
+def _link(link: str, parent: str) -> str:
+    name, _, alias = link.partition(":")
+    return f"/{name}:/{parent}/{alias}"
+
+
+def _tmpfs(mount: MountSpec) -> str:
+    return ",".join(filter(None, ("ro" if mount.read_only else "", mount.options)))
+
+
+def _mount(mount: MountSpec) -> dict[str, Any]:
+    """As HostConfig.Mounts had it."""
+    view: dict[str, Any] = {"Type": mount.type, "Target": mount.target}
+    if mount.source and not mount.own:
+        view["Source"] = mount.source
+    if mount.read_only:
+        view["ReadOnly"] = True
+    if mount.type == "bind" and mount.options:
+        view["BindOptions"] = {"Propagation": mount.options}
+    if mount.type == "volume" and (mount.nocopy or mount.labels):
+        labels = dict(label.split("=", 1) for label in mount.labels)
+        view["VolumeOptions"] = {"NoCopy": mount.nocopy, "Labels": labels}
+    if mount.type == "tmpfs" and mount.options:
+        words = dict(word.split("=", 1) for word in mount.options.split(","))
+        size, mode = int(words.get("size", 0)), int(words.get("mode", "0"), 8)
+        view["TmpfsOptions"] = {key: value for key, value in (("SizeBytes", size), ("Mode", mode)) if value}
+    return view

@@ -61,10 +61,10 @@ def endpoint(
     aliases = list(request.aliases) if request and request.aliases else None
     return {
         "IPAMConfig": {"IPv4Address": fixed} if fixed else None,
-        "Links": None,
+        "Links": list(request.links) or None if request else None,
         "Aliases": aliases,
         "MacAddress": plugged.mac if plugged else "",
-        "DriverOpts": None,
+        "DriverOpts": request.driver_opts or None if request else None,
         "GwPriority": 0,
         "NetworkID": network_id,
         "EndpointID": endpoint_id(container_id, network_id) if plugged else "",

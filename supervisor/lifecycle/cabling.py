@@ -18,7 +18,7 @@ from hawse.supervisor.core.model import Container, EndpointRequest, Network, Net
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
 from hawse.supervisor.lifecycle import leaving, network_files
 from hawse.supervisor.lifecycle.creating import lease, tenants
-from hawse.supervisor.lifecycle.networks import BUILTIN, UNPLUG_DEADLINE, plugged, standing
+from hawse.supervisor.lifecycle.networks import BUILTIN, DEFAULT, UNPLUG_DEADLINE, plugged, standing
 from hawse.supervisor.network.teardown import Teardown, undone
 from hawse.supervisor.parts import Parts
 from hawse.supervisor.store.tx import Tx
@@ -38,6 +38,8 @@ async def connect(
     _check(parts, container, network)
     if any(r.network == network.name for r in container.config.endpoints):
         raise Forbidden(f"endpoint with name {container.name} already exists in network {network.name}")
+    if request.links and network.name == DEFAULT:
+        raise UserError("links are only supported for user-defined networks", hint="run --link is for the default one")
     if request.ip and (network.subnet is None or request.ip not in network.subnet):
         raise UserError(f"{request.ip} is not in the subnet {network.subnet} of network {network.name}")
     await _wait_unplugged(parts, container, network)  # a crash, or the deadline, may have cut its disconnect off

@@ -27,7 +27,7 @@ from hawse.supervisor.core.model import (
     State,
 )
 from hawse.supervisor.dispatch.dispatcher import Dispatcher
-from hawse.supervisor.lifecycle import confining, filling, leaving, volumes
+from hawse.supervisor.lifecycle import confining, filling, leaving, links, volumes
 from hawse.supervisor.lifecycle.networks import BUILTIN, Networks, standing
 from hawse.supervisor.linux import journald
 from hawse.supervisor.network import ipam
@@ -45,6 +45,7 @@ async def create(
         await leaving.wait_gone(parts, lambda tx: [c for c in (tx.container_named(name),) if c])
     config, plugged = await _resolve_networks(parts, networks, config)
     _check(config)
+    await parts.store.read(lambda tx: links.check(tx, config))
     container_id = names.container_id(parts.random)
     asked = Container(id=container_id, name=name, config=config, state=State.CREATED, created_at=parts.clock())
     config = (await dispatcher.gate(events.PreCreate(container=asked))).container.config

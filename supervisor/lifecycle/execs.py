@@ -6,7 +6,7 @@ and outlives the daemon; the next one takes it over.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import anyio
 import anyio.abc
@@ -135,8 +135,8 @@ class Execs:
         """Ids of the execs that run in a container."""
         return [e.id for e in self._execs.values() if e.running and e.container_id == container_id]
 
-    async def start(self, exec_id: str, fd: int | None, prefix: bytes, *, tty: bool | None = None) -> Exec:
-        """Run it; `fd` is the client's socket, handed to the shim, or None when detached.
+    async def start(self, exec_id: str, fd: int | None, prefix: bytes, *, framed: bool = False) -> Exec:
+        """Run it; `fd` is the client's socket, handed to the shim, or None when detached.  `framed`: its output to there.
 
         Raises Conflict when it was started before, StartError (126, 127) when it cannot be executed.
         """
@@ -144,14 +144,14 @@ class Execs:
         if found.running or found.code is not None:
             raise Conflict(f"exec {exec_id} has already been started")
         container = await self.running(found.container_id)
-        config = found.config if tty is None else replace(found.config, tty=tty)
+        config = found.config
         attach = None
         if fd is not None:
             attach = AttachOptions(
                 stdin=config.stdin,
                 stdout=config.stdout,
                 stderr=config.stderr,
-                framed=not config.tty,
+                framed=framed,
                 detach_keys=config.detach_keys,
             )
         if (shim := self._parts.live.shims.get(container.id)) is None:  # it has ended since we looked

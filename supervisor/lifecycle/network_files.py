@@ -16,6 +16,7 @@ import structlog
 from msgspec.structs import replace
 
 from hawse.supervisor.core.model import Container
+from hawse.supervisor.lifecycle import links
 from hawse.supervisor.lifecycle.networks import BUILTIN
 from hawse.supervisor.lifecycle.rootview import in_thread
 from hawse.supervisor.parts import Live, Parts
@@ -51,15 +52,16 @@ def named(tx: Tx, container: Container) -> Container:
 
 
 async def write(parts: Parts, container: Container) -> None:
-    """For a start: as it has to be, whatever an earlier run left."""
+    """For a start: as it has to be, whatever an earlier run left.  Raises StartError for a link that leads nowhere."""
     paths, config = parts.places.of(container.id), container.config
     if config.network_mode.startswith(_SHARED):
         return
     hostname = _hostname(container)
     addresses, gateway = await parts.store.read(lambda tx: _addressed(tx, container))
+    linked = await parts.store.read(lambda tx: links.host_lines(tx, container))
     texts = {
         paths.hostname: f"{hostname}\n",
-        paths.hosts: etc_files.hosts(config, hostname, addresses, gateway),
+        paths.hosts: etc_files.hosts(config, hostname, addresses, gateway, linked),
         paths.resolv_conf: _resolv_conf(container, _name_server(parts.live, container)),
     }
 

@@ -7,6 +7,7 @@ before the transaction counts has the directory put back (`settle`); after that 
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import secrets
@@ -20,9 +21,9 @@ from msgspec.structs import replace
 
 from hawse.supervisor import faults
 from hawse.supervisor.core import events
-from hawse.supervisor.core.errors import Conflict, HawseError, KernelError, NotFound, UserError
+from hawse.supervisor.core.errors import Conflict, HawseError, KernelError, NotFound
 from hawse.supervisor.core.model import Container, ContainerConfig, Volume
-from hawse.supervisor.core.names import VALID
+from hawse.supervisor.core.names import check_volume_name
 from hawse.supervisor.lifecycle import filling, leaving
 from hawse.supervisor.linux import threads
 from hawse.supervisor.linux.diskusage import apparent_size
@@ -50,11 +51,8 @@ class Volumes:
     async def create(self, name: str, labels: dict[str, str]) -> Volume:
         """Create one, or return the one of that name that exists already, as with docker.  Raises UserError."""
         parts = self._parts
-        if name and not VALID.match(name):
-            raise UserError(
-                f'create {name}: "{name}" includes invalid characters for a local volume name, only '
-                '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed'
-            )
+        if name:
+            check_volume_name(name)
         volume = Volume(
             name=name or _invented(parts.random), created_at=parts.clock(), labels=labels, anonymous=not name
         )
@@ -252,8 +250,10 @@ def _stamp(volume: Volume) -> str:
 def _move(path: Path, place: Path) -> None:
     try:
         os.rename(path, place)
-    except FileNotFoundError:
-        pass  # it was never made: gone is success
+    except OSError as e:
+        if e.errno not in (errno.ENOENT, errno.ENAMETOOLONG):
+            raise
+        # It was never made: gone is success.  Names that no directory can have were taken in before they had a limit.
 
 
 def _delete(places: Collection[Path]) -> int:

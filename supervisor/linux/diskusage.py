@@ -26,7 +26,9 @@ def apparent_size(root: Path) -> int:
     waiting = ["."]
     try:
         top = os.open(root, _DIRECTORY)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+    except OSError as e:
+        if e.errno not in _PASSED_OVER:
+            raise
         return 0
     try:
         while waiting:

@@ -26,6 +26,7 @@ class Process:
     ppid: int
     uid: int
     state: str
+    name: str
     command: str
     terminal: int  # device number, 0 = none
     cpu: float
@@ -81,6 +82,7 @@ def _process(pid: int, boot: float, longest: int) -> Process | None:
         ppid=int(fields[1]),
         uid=uid,
         state=fields[0].decode(),
+        name=name.decode(errors="replace"),
         command=(argv or b"[" + name + b"]").decode(errors="replace"),
         terminal=int(fields[4]),
         cpu=(int(fields[11]) + int(fields[12])) / TICK,

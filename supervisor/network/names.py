@@ -17,8 +17,8 @@ IFNAME_MAX = 15  # IFNAMSIZ without the zero
 NETWORK_MAX = 50  # a network's name stands in element comments, which the kernel keeps to 128 bytes
 DIGITS = 12
 
-_IFNAME = re.compile(r"[a-zA-Z0-9_.-]{1,15}\Z")  # of what a network's name can have, all is allowed in a device's
-_NETWORK = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
+_IFNAME = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,14}\Z")
+_NETWORK = re.compile(r"[a-zA-Z0-9_]([a-zA-Z0-9_. -]*[a-zA-Z0-9_.-])?\Z")
 _RESERVED = frozenset({"all", "default", "lo"})  # /proc/sys/net/ipv4/conf/all is not a device
 
 
@@ -33,7 +33,7 @@ def check_network(name: str) -> str:
     """Raises UserError for a network name that cannot be one."""
     if not _NETWORK.match(name):
         raise UserError(
-            f"invalid network name {name!r}", hint="two or more of [a-zA-Z0-9_.-], beginning with a letter or digit"
+            f"invalid network name {name!r}", hint="[a-zA-Z0-9_], then more of them and of [ .-], no space at the end"
         )
     if len(name) > NETWORK_MAX:
         raise UserError(f"network name {name} has {len(name)} characters; at most {NETWORK_MAX} are possible")

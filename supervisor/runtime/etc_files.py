@@ -11,8 +11,14 @@ FALLBACK_NAMESERVERS = ("8.8.8.8", "8.8.4.4")  # docker's, when the host only ha
 LOOPBACK = ("127.", "::1")
 
 
-def hosts(config: ContainerConfig, hostname: str, addresses: Iterable[str], host_gateway: str = "") -> str:
-    """localhost, --add-host entries (`host-gateway` is the gateway's address), then the container itself."""
+def hosts(
+    config: ContainerConfig,
+    hostname: str,
+    addresses: Iterable[str],
+    host_gateway: str = "",
+    linked: Iterable[tuple[str, str]] = (),
+) -> str:
+    """localhost, --add-host entries (`host-gateway` is the gateway's address), links, then the container itself."""
     lines = [
         "127.0.0.1\tlocalhost",
         "::1\tlocalhost ip6-localhost ip6-loopback",
@@ -24,6 +30,7 @@ def hosts(config: ContainerConfig, hostname: str, addresses: Iterable[str], host
     for entry in config.extra_hosts:
         name, _, address = entry.partition(":")
         lines.append(f"{host_gateway if address == 'host-gateway' else address}\t{name}")
+    lines += [f"{address}\t{names}" for address, names in linked]
     lines += [f"{address}\t{_own_names(config, hostname)}" for address in addresses]
     return "\n".join(lines) + "\n"
 

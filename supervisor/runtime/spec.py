@@ -9,25 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hawse.supervisor.core.capabilities import capabilities
+from hawse.supervisor.core.hidden import MASKED, READ_ONLY
 from hawse.supervisor.core.logfields import journal_fields
 from hawse.supervisor.core.model import ID_RANGE, Container, ContainerConfig
 from hawse.supervisor.shim.specs import DEFAULT_PATH, MountSpec, ProcessSpec, RootfsSpec, ShimSpec
-
-MASKED = (
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-)
-READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

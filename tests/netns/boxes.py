@@ -20,12 +20,12 @@ import pytest
 
 from hawse.cli.selftest.waiting import PATIENCE
 from hawse.supervisor.core.capabilities import DEFAULT_CAPABILITIES
+from hawse.supervisor.core.hidden import MASKED, READ_ONLY
 from hawse.supervisor.core.model import ContainerId
 from hawse.supervisor.runtime import boot
 from hawse.supervisor.runtime.client import AttachOptions, Shim
 from hawse.supervisor.runtime.exitrecord import ExitInfo
 from hawse.supervisor.runtime.launcher import Spawner
-from hawse.supervisor.runtime.spec import MASKED, READ_ONLY
 from hawse.supervisor.shim.specs import ProcessSpec, RootfsSpec, ShimSpec
 
 UID_BASE = 3_000_000

@@ -1,4 +1,4 @@
-"""What scripts and docker's clients meet in a container's life: where they branch on a state, a status or a phrase, it is docker's."""
+"""What scripts and docker's clients meet: where they branch on a state, a status or a phrase, it is docker's."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ ABSENT = "Error response from daemon: No such container: nosuch\n"
             "Invalid container name (a/b), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed",
         ),
         ("run --pid host busybox true", 125, "hawse does not support sharing the pid namespace"),
-        ("service ls", 1, "hawse has no swarm mode"),
+        ("service ls", 1, "This node is not a swarm manager."),
         ("save busybox", 1, "hawse does not read or write image archives yet"),
     ],
 )

@@ -8,12 +8,13 @@ from msgspec.structs import replace
 from hawse.supervisor.api.call import Call
 from hawse.supervisor.api.endpoints import look
 from hawse.supervisor.api.endpoints.look import Seen
-from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.core.errors import NotFound, UserError
 from hawse.supervisor.core.model import ContainerConfig, Resources, State
 from hawse.supervisor.core.signal_names import signal_number
 from hawse.supervisor.docker import decode_host, view_container
 from hawse.supervisor.docker.decode import container_config
 from hawse.supervisor.docker.filters import Filters
+from hawse.supervisor.docker.platform import fits
 from hawse.supervisor.docker.text import exit_code
 from hawse.supervisor.images.configure import configure
 from hawse.supervisor.linux import cgroup_io, cgroup_limits
@@ -34,6 +35,7 @@ async def listing(call: Call) -> web.StreamResponse:
     everything = call.query.flag("all") or limit > 0 or bool(wanted.get("status") or wanted.get("exited"))
     seen = await look.every(call.engine)
     bounds = await _bounds(call, wanted)
+    ancestors = await _ancestors(call, wanted)
     around = await look.surroundings(call.engine)
     now = call.engine.parts.clock()
     chosen = [
@@ -41,6 +43,7 @@ async def listing(call: Call) -> web.StreamResponse:
         for s in reversed(seen)
         if (everything or s.container.public.is_running or s.container.public is State.RESTARTING)
         and bounds[0] < s.container.created_at < bounds[1]
+        and (ancestors is None or s.container.config.image_id in ancestors)
         and _matches(s, wanted)
     ]
     if limit > 0:
@@ -59,10 +62,29 @@ async def _bounds(call: Call, wanted: Filters) -> tuple[int, int]:
     return max(since, default=-1), min(before, default=1 << 63)
 
 
+async def _ancestors(call: Call, wanted: Filters) -> set[str] | None:
+    """The filter ancestor=X: the image that X names now, and those made of it; None without the filter.
+
+    What names no image chooses nothing, as with docker.
+    """
+    names = wanted.get("ancestor")
+    if not names:
+        return None
+    images = await call.engine.store.read(lambda tx: tx.images())
+    found: set[str] = set()
+    for name in names:
+        try:
+            found.add((await call.engine.images.resolve(name)).id)
+        except UserError:
+            continue
+    while more := {image.id for image in images if image.parent in found} - found:
+        found |= more
+    return found
+
+
 def _matches(seen: Seen, wanted: Filters) -> bool:
     container, config = seen.container, seen.container.config
     networks: list[str] = [r.network for r in config.endpoints] or [config.network_mode]
-    image = config.image
     published = [f"{b.host_port}/{b.proto}" for e in seen.endpoints for b in e.ports]
     volumes = [text for m in config.mounts for text in (m.source, m.target) if text]
     return (
@@ -73,17 +95,11 @@ def _matches(seen: Seen, wanted: Filters) -> bool:
         and wanted.exact("health", container.health or "none")
         and wanted.exact("network", *networks)
         and wanted.exact("volume", *volumes)
-        and wanted.exact("ancestor", image, image.partition(":")[0], *_image_ids(config.image_id or ""))
         and wanted.exact("exited", *([str(exit_code(container))] if container.exit else []))
         and _ports(wanted, "publish", published)
         and _ports(wanted, "expose", list(config.exposed))
         and wanted.exact("is-task", "false")
     )
-
-
-def _image_ids(image_id: str) -> tuple[str, ...]:
-    digest = image_id.removeprefix("sha256:")
-    return (image_id, digest, digest[:12])
 
 
 def _ports(wanted: Filters, key: str, ports: list[str]) -> bool:
@@ -107,8 +123,16 @@ async def create(call: Call) -> web.StreamResponse:
     decoded = container_config(await call.body())
     resources, discarded = _supported(call, decoded.config.resources)
     image = None if decoded.config.rootfs else await call.engine.images.resolve(decoded.config.image)
+    if image is not None and not fits(platform := call.query.text("platform"), image.architecture):
+        raise UserError(
+            f"image with reference {decoded.config.image} was found but its platform (linux/{image.architecture}) does not "
+            f"match the specified platform ({platform[:80]})"
+        )
     config = configure(replace(decoded.config, resources=resources), image)
-    container = await call.engine.create(config, call.query.text("name"))
+    try:
+        container = await call.engine.create(config, call.query.text("name"))
+    except NotFound as e:  # a network, say: of a 404 docker's client believes that it is the image, and pulls
+        raise UserError(e.message, hint=e.hint) from e
     return call.json({"Id": container.id, "Warnings": [*decoded.warnings, *discarded]}, 201)
 
 
@@ -187,7 +211,7 @@ async def rename(call: Call) -> web.StreamResponse:
 async def update(call: Call) -> web.StreamResponse:
     """POST /containers/X/update: limits and restart policy."""
     body = await call.body()
-    warnings: list[str] = []
+    warnings = decode_host.not_updated(body)
 
     def change(config: ContainerConfig) -> ContainerConfig:
         updated = decode_host.update(config, body)
@@ -202,7 +226,7 @@ async def update(call: Call) -> web.StreamResponse:
 async def remove(call: Call) -> web.StreamResponse:
     """DELETE /containers/X: force ends it first, v takes its anonymous volumes along."""
     if call.query.flag("link"):
-        raise UserError("links are not supported", hint="remove the container, or disconnect it from a network")
+        raise UserError("a link cannot be removed by itself", hint="make the container anew without it")
     await call.engine.remove(call.ref, force=call.query.flag("force"), volumes=call.query.flag("v"))
     return call.nothing()
 

@@ -59,10 +59,11 @@ async def start(call: Call) -> web.StreamResponse:
     if body.flag("Detach"):
         await execs.start(found.id, None, b"")
         return call.nothing(200)
-    async with hijack.taken(call, tty=found.config.tty) as client:
+    # As docker: how it is told is the request's to say, whatever kind of terminal the program has.
+    async with hijack.taken(call, tty=body.flag("Tty")) as client:
         await client.heard()
         try:
-            await execs.start(found.id, client.fd, client.prefix)
+            await execs.start(found.id, client.fd, client.prefix, framed=client.framed)
         except HawseError as e:
             await client.tell(str(e))
     return call.handed_over()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import platform
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from hawse.supervisor.api import upload, wire
 from hawse.supervisor.api.call import Call
@@ -14,6 +17,7 @@ from hawse.supervisor.core.errors import Conflict, NotFound, NotImplementedYet, 
 from hawse.supervisor.core.model import Image
 from hawse.supervisor.docker import view_image
 from hawse.supervisor.docker.filters import Filters
+from hawse.supervisor.docker.platform import ARCHITECTURES, fits
 from hawse.supervisor.docker.query import parse_timestamp
 from hawse.supervisor.images.naming import Removal
 from hawse.supervisor.images.reference import joined
@@ -36,18 +40,34 @@ async def listing(call: Call) -> web.StreamResponse:
         and image.created_at < _until(call, wanted)
         and _matches(image, wanted)
     ]
-    return call.json([view_image.summary(image, users.count(image.id)) for image in chosen])
+    patterns = wanted.get("reference")
+    named = [replace(image, tags=_called(image, patterns)) if patterns else image for image in chosen]
+    return call.json([view_image.summary(image, users.count(image.id)) for image in named])
 
 
 def _matches(image: Image, wanted: Filters) -> bool:
     dangling = wanted.flag("dangling")
-    names = [name for tag in image.tags for name in (tag, tag.rpartition(":")[0])]
     patterns = wanted.get("reference")
     return (
         (dangling is None or dangling == (not image.tags))
         and wanted.labels(image.config.labels)
-        and (not patterns or any(fnmatchcase(name, pattern) for name in names for pattern in patterns))
+        and (not patterns or bool(_called(image, patterns)))
     )
+
+
+def _called(image: Image, patterns: Sequence[str]) -> tuple[str, ...]:
+    """Those of its names that are asked for: what else it is called is none of the answer, which may go to `rmi`."""
+    return tuple(tag for tag in image.tags if any(_fits(tag, pattern) for pattern in patterns))
+
+
+def _fits(tag: str, pattern: str) -> bool:
+    """With the tag or without it; as in Go's path.Match, a star ends at a slash."""
+    parts = pattern.replace("[^", "[!").split("/")
+    for name in (tag, tag.rpartition(":")[0]):
+        pieces = name.split("/")
+        if len(pieces) == len(parts) and all(map(fnmatchcase, pieces, parts)):
+            return True
+    return False
 
 
 def _until(call: Call, wanted: Filters) -> int:
@@ -65,6 +85,9 @@ async def create(call: Call) -> web.StreamResponse:
         )
     if source != "-":
         raise UserError(f"invalid fromSrc: {source!r}", hint='"-", with the archive in the body')
+    machine = platform.machine()
+    if not fits(asked := call.query.text("platform"), ARCHITECTURES.get(machine, machine)):
+        raise UserError(f"invalid platform: {asked[:80]!r}", hint=f"an archive is of this machine's, linux/{machine}")
     image = await call.engine.images.import_(
         upload.file(call.request.content),
         tag=joined(call.query.text("repo"), call.query.text("tag")),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from aiohttp import web
 
 from hawse.supervisor.api.call import Call
@@ -44,32 +47,55 @@ def _matches(network: Network, wanted: Filters, used: bool) -> bool:
 
 async def create(call: Call) -> web.StreamResponse:
     """POST /networks/create: a bridge; without a subnet a free one is chosen."""
-    body = await call.body()
+    asked = decode(await call.body())
+    network = await call.engine.networks.create(**asked.settings)
+    return call.json({"Id": network.id, "Warning": asked.warning}, 201)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Arguments of Networks.create, and what will not be done (for the answer's Warning)."""
+
+    settings: dict[str, Any]
+    warning: str
+
+
+def decode(body: Body) -> Asked:
+    """Read the body of POST /networks/create.  Raises UserError."""
     subnet, gateway, ip_range = _ipam(body.body("IPAM"))
     if body.flag("EnableIPv6"):
         raise invalid("EnableIPv6", True, "false: hawse's networks are IPv4 only")
+    if not body.flag("EnableIPv4", default=True):
+        raise invalid("EnableIPv4", False, "true: hawse's networks are IPv4 only")
     for field in ("Ingress", "ConfigOnly"):
         if body.flag(field):
             raise invalid(field, True, "false: hawse has no swarm mode")
-    if "Internal" in body and body.text("Scope") not in ("", "local"):
+    if body.body("ConfigFrom").text("Network"):
+        raise invalid(
+            "ConfigFrom.Network", body.body("ConfigFrom").text("Network"), "absent: give the settings themselves"
+        )
+    if body.text("Scope") not in ("", "local"):
         raise invalid("Scope", body.text("Scope"), "local")
-    network = await call.engine.networks.create(
-        body.text("Name"),
-        driver=body.text("Driver") or "bridge",
-        subnet=subnet,
-        gateway=gateway,
-        ip_range=ip_range,
-        internal=body.flag("Internal"),
-        labels=body.strings_map("Labels"),
-        options=body.strings_map("Options"),
-    )
-    return call.json({"Id": network.id, "Warning": ""}, 201)
+    attachable = "Attachable is of swarm's networks and was discarded" if body.flag("Attachable") else ""
+    settings = {
+        "name": body.text("Name"),
+        "driver": body.text("Driver") or "bridge",
+        "subnet": subnet,
+        "gateway": gateway,
+        "ip_range": ip_range,
+        "internal": body.flag("Internal"),
+        "labels": body.strings_map("Labels"),
+        "options": body.strings_map("Options"),
+    }
+    return Asked(settings, attachable)
 
 
 def _ipam(ipam: Body) -> tuple[str, str, str]:
     """Subnet, gateway and address range.  One IPv4 subnet at most."""
     if ipam.text("Driver") not in ("", "default"):
         raise invalid(ipam.path("Driver"), ipam.text("Driver"), "default")
+    if options := ipam.strings_map("Options"):
+        raise invalid(ipam.path("Options"), options, "absent: there are none")
     pools = list(ipam.bodies("Config"))
     if len(pools) > 1:
         raise invalid(ipam.path("Config"), [], "one subnet at most")

@@ -80,6 +80,11 @@ async def counts(engine: EngineApi) -> dict[str, int]:
     }
 
 
+async def plugins(call: Call) -> web.StreamResponse:
+    """GET /plugins: there are none."""
+    return call.json([])
+
+
 async def plugin(call: Call) -> web.StreamResponse:
     """GET /plugins/X/json: there is none; Docker's client asks when it looks for an object of any kind."""
     raise NotFound(f'plugin "{call.params["name"]}" not found')

@@ -41,14 +41,17 @@ async def top(call: Call) -> web.StreamResponse:
     now = time.time()
     found = await threads.run_sync(processes, pids)  # may be very many, and to read of one may take long
     lines = [[_cell(column, p, container, now) for column in columns] for p in found]
-    return call.json({"Titles": list(columns), "Processes": lines})
+    titles = ["COMMAND" if column == "COMM" else column for column in columns]  # ps(1) has one heading for both
+    return call.json({"Titles": titles, "Processes": lines})
 
 
 def _columns(arguments: str) -> tuple[str, ...]:
-    """ps(1)'s usual forms: -ef, aux, -o LIST."""
+    """ps(1)'s usual forms: -ef, aux, -o LIST, which may stand behind -e and the like, and be given in several parts."""
     words = arguments.replace(",", " ").split()
-    if words and words[0] in ("-o", "o", "-eo", "axo"):
-        columns = tuple(_ALIASES.get(word.lower(), word.upper()) for word in words[1:])
+    while len(words) > 1 and words[0] in _EVERYBODY and words[1] in _LISTS:
+        del words[0]
+    if words and words[0] in _LISTS:
+        columns = tuple(_ALIASES.get(word.lower(), word.upper()) for word in words if word not in _LISTS)
         if unknown := next((c for c in columns if c not in _CELLS), None):
             raise UserError(f"invalid ps_args: no column {unknown}", hint=f"known: {', '.join(sorted(_CELLS))}")
         if columns:
@@ -58,10 +61,13 @@ def _columns(arguments: str) -> tuple[str, ...]:
     return found
 
 
+_LISTS = ("-o", "o", "-eo", "-Ao", "axo")
+_EVERYBODY = ("-e", "-A", "a", "x", "ax")
 _ALIASES = {
     "args": "COMMAND",
     "cmd": "CMD",
-    "comm": "COMMAND",
+    "command": "COMMAND",
+    "ucmd": "COMM",
     "pcpu": "%CPU",
     "pmem": "%MEM",
     "stime": "STIME",
@@ -118,6 +124,7 @@ _CELLS: dict[str, Callable[[Process, Container, float], str]] = {
     "TIME": _clock,
     "CMD": lambda p, *_: p.command,
     "COMMAND": lambda p, *_: p.command,
+    "COMM": lambda p, *_: p.name,
 }
 
 

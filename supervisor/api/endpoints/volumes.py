@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
@@ -9,7 +10,7 @@ from aiohttp import web
 from hawse.supervisor.api.call import Call
 from hawse.supervisor.core.events import rfc3339
 from hawse.supervisor.core.model import Volume
-from hawse.supervisor.docker.body import invalid
+from hawse.supervisor.docker.body import Body, invalid
 from hawse.supervisor.docker.filters import Filters
 
 FILTERS = frozenset("dangling driver label name".split())
@@ -35,13 +36,28 @@ async def listing(call: Call) -> web.StreamResponse:
 
 async def create(call: Call) -> web.StreamResponse:
     """POST /volumes/create: one of that name that exists already is the answer."""
-    body = await call.body()
+    asked = decode(await call.body())
+    volume = await call.engine.volumes.create(asked.name, asked.labels)
+    return call.json(view(call, volume), 201)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A volume as it was asked for."""
+
+    name: str
+    labels: dict[str, str]
+
+
+def decode(body: Body) -> Asked:
+    """Read the body of POST /volumes/create.  Raises UserError."""
     if body.text("Driver") not in ("", "local"):
         raise invalid("Driver", body.text("Driver"), "local: hawse has no volume plugins")
     if options := body.strings_map("DriverOpts"):
         raise invalid("DriverOpts", options, "absent: a volume is a directory; mount others with --mount type=bind")
-    volume = await call.engine.volumes.create(body.text("Name"), body.strings_map("Labels"))
-    return call.json(view(call, volume), 201)
+    if body.asks("ClusterVolumeSpec"):
+        raise invalid("ClusterVolumeSpec", {}, "absent: hawse has no swarm mode")
+    return Asked(body.text("Name"), body.strings_map("Labels"))
 
 
 async def inspect(call: Call) -> web.StreamResponse:
@@ -62,7 +78,7 @@ async def prune(call: Call) -> web.StreamResponse:
     volumes = await call.engine.volumes.unused(lambda v: (everything or v.anonymous) and kept(wanted, v.labels))
     names = [v.name for v in volumes]
     freed = await call.engine.volumes.discard(names)
-    return call.json({"VolumesDeleted": names or None, "SpaceReclaimed": freed})
+    return call.json({"VolumesDeleted": names, "SpaceReclaimed": freed})
 
 
 def kept(wanted: Filters, labels: dict[str, str]) -> bool:

@@ -342,7 +342,7 @@ class FakeExecs:
             raise Conflict(f"container {container.name} is paused, unpause the container before exec")
         return await self._engine._running(ref)
 
-    async def start(self, exec_id: str, fd: int | None, prefix: bytes) -> Exec:
+    async def start(self, exec_id: str, fd: int | None, prefix: bytes, *, framed: bool = False) -> Exec:
         found = self.find(exec_id)
         if found.code is not None:
             raise Conflict(f"exec {exec_id} has already been started")
@@ -351,7 +351,7 @@ class FakeExecs:
             raise StartError(NOT_FOUND, stage="exec", exit_code=127)
         found.code = 0
         if fd is not None:
-            self._engine._serve(fd, prefix, not found.config.tty)
+            self._engine._serve(fd, prefix, framed)
         return found
 
     async def resize(self, exec_id: str, rows: int, cols: int) -> None:

@@ -7,7 +7,9 @@ import docker.errors
 import pytest
 
 from hawse.supervisor.api import wire
+from hawse.supervisor.core.errors import NotFound
 from tests.unit.api.client import Api
+from tests.unit.api.fake_engine import BUSYBOX
 
 
 async def test_docker_py_lives_through_a_container_s_life(api: Api) -> None:
@@ -159,3 +161,62 @@ async def test_info_and_version_by_docker_py(api: Api) -> None:
         assert (info["ContainersRunning"], info["ServerVersion"], info["OSType"]) == (1, wire.VERSION, "linux")
 
     await api.docker(use)
+
+
+async def test_what_a_create_does_not_find_is_no_missing_image(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a 404 docker's client believes that it is the image, and pulls."""
+
+    async def create(*_: object) -> None:
+        raise NotFound("network nonesuch not found", hint="see")
+
+    monkeypatch.setattr(api.engine, "create", create)
+    body = {"Image": "busybox", "Cmd": ["x"], "HostConfig": {"NetworkMode": "nonesuch"}}
+    status, answer = await api.json("POST", "/containers/create", body)
+    assert (status, answer["message"]) == (400, "network nonesuch not found (see)")
+    assert (await api.json("POST", "/containers/create", {"Image": "nonesuch", "Cmd": ["x"]}))[0] == 404
+
+
+async def test_an_ancestor_is_the_image_whatever_it_is_called(api: Api) -> None:
+    ref = await api.created()
+    await api.json("POST", "/images/busybox/tag?repo=aa/bb&tag=1")
+    for name in ("busybox", "busybox:latest", "aa/bb:1", BUSYBOX.id, BUSYBOX.id[7:19]):
+        _, found = await api.json("GET", f'/containers/json?filters={{"ancestor":["{name}"]}}')
+        assert [c["Id"] for c in found] == [ref], name
+    for name in ("aa/bb", "busybox:1", "nonesuch"):
+        assert (await api.json("GET", f'/containers/json?filters={{"ancestor":["{name}"]}}'))[1] == [], name
+
+
+async def test_the_images_of_a_reference_have_no_other_names(api: Api) -> None:
+    """`images REPO` may be the list that goes to `rmi`."""
+    await api.json("POST", "/images/busybox/tag?repo=aa/bb&tag=1")
+
+    async def called(pattern: str) -> list[list[str]]:
+        _, found = await api.json("GET", f'/images/json?filters={{"reference":["{pattern}"]}}')
+        return [image["RepoTags"] for image in found]
+
+    assert await called("aa/bb") == await called("aa/b?:1") == await called("*/bb") == [["aa/bb:1"]]
+    assert await called("busybox") == await called("*") == [["busybox:latest"]]
+    assert await called("bb") == await called("busybox:1") == []
+
+
+async def test_fields_of_a_request_in_another_case(api: Api) -> None:
+    status, answer = await api.json("POST", "/containers/create", {"image": "busybox", "CMD": ["x"], "tty": True})
+    assert status == 201
+    assert (await api.engine.container(answer["Id"])).config.tty
+
+
+async def test_an_update_says_what_it_leaves(api: Api) -> None:
+    ref = await api.created()
+    _, answer = await api.json("POST", f"/containers/{ref}/update", {"CpuShares": 5, "Ulimits": [{"Name": "nofile"}]})
+    assert answer["Warnings"] == ["Ulimits cannot be updated and was discarded"]
+
+
+async def test_another_platform_is_refused(api: Api) -> None:
+    body = {"Image": "busybox", "Cmd": ["x"]}
+    for platform in ("linux", "linux/amd64", "linux/x86_64/v2"):
+        assert (await api.json("POST", f"/containers/create?platform={platform}", body))[0] == 201, platform
+    for platform in ("linux/riscv64", "windows/amd64"):
+        status, answer = await api.json("POST", f"/containers/create?platform={platform}", body)
+        assert status == 400 and f"the specified platform ({platform})" in answer["message"]
+    status, answer = await api.json("POST", "/images/create?fromSrc=-&platform=linux/riscv64", b"")
+    assert status == 400 and "linux/riscv64" in answer["message"]

@@ -20,7 +20,7 @@ from aiohttp import web
 from hawse.supervisor.api import upload
 from hawse.supervisor.api.endpoints.usage import _CELLS, _columns
 from hawse.supervisor.core.errors import Forbidden, KernelError, UserError
-from hawse.supervisor.core.model import Network
+from hawse.supervisor.core.model import Network, Volume
 from hawse.supervisor.linux import procfs
 from hawse.supervisor.linux.diskusage import apparent_size
 from hawse.supervisor.linux.procfs import machine_cpu_ns, processes, traffic
@@ -196,6 +196,8 @@ async def test_top_of_a_container_that_does_not_run(api: Api) -> None:
         ("", ("UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD")),
         ("-o pid,args", ("PID", "COMMAND")),
         ("-eo PID", ("PID",)),
+        ("-o pid,comm", ("PID", "COMM")),
+        ("-e -o pid -o comm,ppid", ("PID", "COMM", "PPID")),
     ],
 )
 def test_columns_of_top(arguments: str, columns: tuple[str, ...]) -> None:
@@ -211,6 +213,7 @@ def test_an_unknown_form_of_ps_is_refused() -> None:
 def test_our_own_process_as_ps_shows_it() -> None:
     (own,) = processes([os.getpid(), 2**22])
     assert (own.pid, own.ppid, own.uid) == (os.getpid(), os.getppid(), os.geteuid())
+    assert own.name == Path("/proc/self/comm").read_text().rstrip("\n")
     assert "pytest" in own.command and own.resident > 1 << 20 and own.threads >= 1
     assert machine_cpu_ns() > 0 and traffic("no-such-device").rx_bytes == 0
     assert set(_columns("aux")) <= set(_CELLS)
@@ -286,3 +289,14 @@ async def test_an_upload_that_is_cut_off_is_an_error_and_not_a_short_file(tmp_pa
         await asyncio.sleep(0.05)
         writer.close()
         assert isinstance(await asyncio.wait_for(outcome, 60), OSError)
+
+
+async def test_a_name_that_no_directory_can_have(api: Api) -> None:
+    """It is refused; a row that an older daemon took in fails no list and can be removed."""
+    status, answer = await api.json("POST", "/volumes/create", {"Name": "v" * 256})
+    assert status == 400 and "256 characters" in answer["message"]
+    assert (await api.json("GET", "/volumes"))[1]["Volumes"] == []
+    await api.engine.store.transact(lambda tx: tx.put_volume(Volume(name="v" * 300, created_at=1)))
+    assert (await api.json("GET", "/system/df"))[0] == 200
+    assert await api.json("POST", "/volumes/prune") == (200, {"VolumesDeleted": [], "SpaceReclaimed": 0})
+    assert (await api.json("DELETE", f"/volumes/{'v' * 300}"))[0] == 204

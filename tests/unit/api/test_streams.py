@@ -225,3 +225,19 @@ async def test_a_client_that_vanishes_leaves_nothing(api: Api, path: str) -> Non
     await writer.wait_closed()
     await eventually(lambda: {t for t in asyncio.all_tasks() if not t.done()} <= before)
     await eventually(lambda: len(os.listdir("/proc/self/fd")) <= fds)
+
+
+@pytest.mark.parametrize("program_s", [True, False], ids=["tty", "pipes"])
+@pytest.mark.parametrize("client_s", [True, False], ids=["raw", "framed"])
+async def test_an_exec_is_framed_as_its_start_asks(api: Api, program_s: bool, client_s: bool) -> None:
+    """docker-py makes one with a terminal and starts it without naming it: then it reads frames."""
+    ref = await api.created()
+    _, made = await api.json("POST", f"/containers/{ref}/exec", {"Cmd": ["cat"], "AttachStdin": True, "Tty": program_s})
+    fields = {"Connection": "Upgrade", "Upgrade": "tcp"}
+    reader, writer = await api.send("POST", f"/v1.47/exec/{made['Id']}/start", {"tty": client_s}, fields)
+    _, headers = await head(reader)
+    assert headers["content-type"] == (wire.RAW_STREAM if client_s else wire.MULTIPLEXED_STREAM)
+    writer.write(b"x")
+    writer.write_eof()
+    assert await reader.read() == (b"x" if client_s else wire.frame(wire.STDOUT, b"x"))
+    writer.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,6 +154,10 @@ def test_system_prune_and_df(daemon: CliDaemon) -> None:
     lines = [line.split() for line in daemon.run("system", "df").out.splitlines()]
     assert lines[1] == ["Images", "2", "1", "5kB", "1kB", "(20%)"]
     assert lines[2] == ["Containers", "1", "0", "10B", "10B", "(100%)"]
+    assert daemon.run("system", "df", "--format", "{{.Type}}: {{.TotalCount}}").out.splitlines()[0] == "Images: 2"
+    first = json.loads(daemon.run("system", "df", "--format", "json").out.splitlines()[0])
+    assert first == {"Type": "Images", "TotalCount": "2", "Active": "1", "Size": "5kB", "Reclaimable": "1kB (20%)"}
+    assert daemon.run("system", "df", "-v", "--format", "{{len .Images}}").out == "2\n"
     image = {"Id": "sha256:" + "a" * 64, "RepoTags": ["busybox:1"], "Created": 0, "Size": 4000, "Containers": 1}
     box = {
         "Id": "b" * 64,

@@ -27,6 +27,7 @@ DATA: dict[str, Any] = {
     [
         ("plain", "plain"),
         ("{{.ID}}", "abc"),
+        ("{{.Id}} {{.State.PID}}", "abc 7"),
         ("{{ .State.Pid }}-{{.ID}}", "7-abc"),
         ("{{json .Args}}", '["x","y"]'),
         ("{{.Args | json}}", '["x","y"]'),

@@ -235,7 +235,7 @@ def test_create_sends_the_whole_container(daemon: CliDaemon, tmp_path: Path) -> 
     host = body.pop("HostConfig")
     assert request.query == {"name": "web"}
     assert (body["Image"], body["Cmd"], body["Entrypoint"]) == ("busybox", ["sh", "-c", "echo --name"], [""])
-    assert body["Env"] == ["FROM_FILE=1", "PASSED=yes", "A=b c", "PASSED=yes"]
+    assert body["Env"] == ["FROM_FILE=1", "PASSED=yes", "A=b c", "PASSED=yes", "ABSENT"]
     assert body["ExposedPorts"] == {"80/tcp": {}} and body["Volumes"] == {"/anon": {}}
     assert body["Labels"] == {"x": "y"} and body["StopTimeout"] == 3
     assert body["Healthcheck"] == {"Test": ["CMD-SHELL", "true"], "Interval": 5 * 10**9}

@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from hawse.supervisor.core.model import Container, ContainerConfig, ContainerId, Endpoint, Network, NetworkName, State
+from hawse.supervisor.core.model import (
+    Container,
+    ContainerConfig,
+    ContainerId,
+    Endpoint,
+    EndpointRequest,
+    Network,
+    NetworkName,
+    State,
+)
 from hawse.supervisor.dns.directory import Directory
 from hawse.supervisor.dns.question import LARGEST_DATAGRAM, Forward, respond
 
@@ -25,11 +34,13 @@ def network(name: NetworkName, third: int, *, internal: bool = False) -> Network
     return Network(id="", name=name, driver="bridge", created_at=0, subnet=subnet, gateway=subnet[1], internal=internal)
 
 
-def plug(directory: Directory, name: str, on: NetworkName, address: str, *aliases: str) -> Container:
+def plug(
+    directory: Directory, name: str, on: NetworkName, address: str, *aliases: str, links: tuple[str, ...] = ()
+) -> Container:
     container = Container(
         id=ContainerId(name.encode().hex().ljust(64, "0")),
         name=name,
-        config=ContainerConfig(dns=("192.0.2.53",)),
+        config=ContainerConfig(dns=("192.0.2.53",), endpoints=(EndpointRequest(network=on, links=links),)),
         state=State.RUNNING,
         created_at=0,
     )
@@ -223,3 +234,15 @@ def test_nothing_is_left_when_all_is_unplugged(steps: list[tuple[str, str, str]]
     for name in ("a", "b", "c", "d", "shared", "new-a", "new-b", "new-c", "new-d"):
         assert there.find(asker, name) == []
     assert there.find(asker, "web") == [IPv4Address("10.0.1.2"), IPv4Address("10.0.2.2")]
+
+
+def test_a_link_is_a_name_for_one_asker_alone() -> None:
+    there = directory()
+    plug(there, "app", BLUE, "10.0.1.3", links=("web:Db", "nobody:gone"))
+    assert addresses(ask(there, "db", source="10.0.1.3")) == ["10.0.1.2"]
+    assert addresses(ask(there, "db.blue", source="10.0.1.3")) == ["10.0.1.2"]
+    assert addresses(ask(there, "web", source="10.0.1.3")) == ["10.0.1.2"]
+    for name, asker in (("db", "10.0.1.2"), ("gone", "10.0.1.3")):
+        assert isinstance(ask(there, name, source=asker), Forward) or not addresses(ask(there, name, source=asker))
+    there.disconnect(plug(there, "app", BLUE, "10.0.1.3").id, BLUE)
+    assert there.asker(BLUE, IPv4Address("10.0.1.3")) is None

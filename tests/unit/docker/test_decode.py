@@ -150,9 +150,9 @@ def test_tmpfs_and_mounts() -> None:
     assert set(config.mounts) == {
         MountSpec(type="tmpfs", target="/run", read_only=True, options="size=64m,mode=1777,noexec"),
         MountSpec(type="tmpfs", target="/tmp", options="exec,suid"),
-        MountSpec(type="bind", source="/b", target="/b", options="rslave"),
-        MountSpec(type="tmpfs", target="/t", options="size=1024,mode=700"),
-        MountSpec(type="volume", target="/v"),
+        MountSpec(type="bind", source="/b", target="/b", options="rslave", listed=True),
+        MountSpec(type="tmpfs", target="/t", options="size=1024,mode=700", listed=True),
+        MountSpec(type="volume", target="/v", listed=True),
     }
 
 
@@ -210,7 +210,12 @@ def test_tmpfs_and_mounts() -> None:
         (host(ExtraHosts=["db"]), ["add-host", "NAME:ADDRESS"]),
         (host(Dns=["eight"]), ["eight"]),
         (host(PidMode="host"), ["HostConfig.PidMode", "pid namespace"]),
-        (host(Links=["db"]), ["HostConfig.Links"]),
+        (host(Links=["db:a:b"]), ["bad format for links", "db:a:b"]),
+        (host(Links=["db"], NetworkMode="host"), ["links", "host type networking"]),
+        (host(Links=["db"], NetworkMode="container:a"), ["links", "container type networking"]),
+        (host(LogConfig={"Type": "bogus"}), ["logger: no log driver named 'bogus' is registered"]),
+        ({"Image": "i", "Cmd": ["echo", "\udcff"]}, ["Cmd[1]", "UTF-8"]),
+        (host(Binds=["v" * 256 + ":/v"]), ["invalid volume name", "256 characters", "255"]),
         (host(Runtime="kata"), ["kata"]),
         (host(UsernsMode="keep-id"), ["UsernsMode"]),
         (host(LogConfig={"Config": {"max-size": "0"}}), ["max-size", "10m"]),
@@ -342,3 +347,78 @@ def test_arbitrary_bytes_give_a_body_or_a_user_error(data: bytes) -> None:
         container_config(body.parse(data))
     except UserError:
         pass
+
+
+def test_fields_are_found_in_whatever_case_they_are_written() -> None:
+    """As Go reads JSON, and so docker's clients may send it; keys of a map are somebody's names and stay as they are."""
+    config = decode(
+        {"IMAGE": "busybox", "labels": {"A": "1", "a": "2"}, "hostconfig": {"memory": 1 << 26, "Binds": []}}
+    )
+    assert config.config.labels == {"A": "1", "a": "2"} and config.config.resources.memory == 1 << 26
+    both = decode({"Image": "busybox", "User": "1", "user": "2"})
+    assert both.config.user == "1"
+
+
+def test_bytes_that_are_no_text_are_named_where_they_stand() -> None:
+    for raw in (b'{"Image": "i", "Cmd": ["a", "\xff"]}', b'{"Image": "i", "Cmd": ["a", "\\udcff"]}'):
+        with pytest.raises(UserError, match=r"invalid Cmd\[1\]"):
+            container_config(body.parse(raw))
+    with pytest.raises(UserError, match="invalid JSON"):
+        body.parse(b'{"Image": NaN, "Cmd": ["\\udcff"]}')
+
+
+def test_links() -> None:
+    on_bridge = decode(host(Links=["db", "/web:/parent/alias"])).config
+    assert on_bridge.links == ("db:db", "web:alias")
+    assert host_config(on_bridge, "box")["Links"] == ["/db:/box/db", "/web:/box/alias"]
+    own = {"NetworkingConfig": {"EndpointsConfig": {"net": {"Links": ["a:b"]}}}}
+    elsewhere = decode({**host(Links=["db:d"], NetworkMode="net"), **own}).config
+    assert elsewhere.links == () and elsewhere.endpoints[0].links == ("a:b", "db:d")
+    with pytest.raises(UserError, match="user-defined"):
+        decode({"Image": "i", "NetworkingConfig": {"EndpointsConfig": {"bridge": {"Links": ["a:b"]}}}})
+
+
+def test_the_names_of_hosts_in_both_forms() -> None:
+    config = decode(host(ExtraHosts=["a=10.0.0.1", "b:10.0.0.2", "c=[fd00::1]", "d:fd00::2", "e=host-gateway"])).config
+    assert config.extra_hosts == ("a:10.0.0.1", "b:10.0.0.2", "c:fd00::1", "d:fd00::2", "e:host-gateway")
+
+
+def test_inspect_shows_what_was_asked_for_where_it_was() -> None:
+    given = {
+        "Binds": ["named:/n"],
+        "Mounts": [
+            {"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"SizeBytes": 1024}},
+            {"Type": "bind", "Source": "/srv", "Target": "/b", "ReadOnly": True},
+        ],
+        "Tmpfs": {"/run": "size=3M"},
+        "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m"}},
+        "Isolation": "default",
+        "Runtime": "runc",
+        "VolumeDriver": "local",
+        "ContainerIDFile": "/tmp/id",
+    }
+    view = host_config(decode(host(**given)).config)
+    assert {field: view[field] for field in given} == given
+    assert host_config(decode(host()).config)["LogConfig"] == {"Type": "json-file", "Config": {}}
+
+
+def test_published_ports_are_discarded_with_the_host_s_network() -> None:
+    ports = {"80/tcp": [{"HostPort": "80"}]}
+    assert decode(host(NetworkMode="host", PortBindings=ports)).warnings == (
+        "Published ports are discarded when using host network mode",
+    )
+    assert decode(host(NetworkMode="none", PortBindings=ports)).warnings == ()
+
+
+def test_every_field_of_docker_s_host_config_is_shown() -> None:
+    """Clients look them up by name and fail on one that is not there; docker itself leaves out some others."""
+    fields = """
+        AutoRemove Binds BlkioDeviceReadBps BlkioDeviceReadIOps BlkioDeviceWriteBps BlkioDeviceWriteIOps BlkioWeight
+        BlkioWeightDevice CapAdd CapDrop Cgroup CgroupParent CgroupnsMode ConsoleSize ContainerIDFile CpuCount CpuPercent
+        CpuPeriod CpuQuota CpuRealtimePeriod CpuRealtimeRuntime CpuShares CpusetCpus CpusetMems DeviceCgroupRules
+        DeviceRequests Devices Dns DnsOptions DnsSearch ExtraHosts GroupAdd IOMaximumBandwidth IOMaximumIOps IpcMode
+        Isolation Links LogConfig MaskedPaths Memory MemoryReservation MemorySwap MemorySwappiness NanoCpus NetworkMode
+        OomKillDisable OomScoreAdj PidMode PidsLimit PortBindings Privileged PublishAllPorts ReadonlyPaths ReadonlyRootfs
+        RestartPolicy Runtime SecurityOpt ShmSize UTSMode Ulimits UsernsMode VolumeDriver VolumesFrom
+    """
+    assert set(fields.split()) <= set(host_config(decode(host()).config))

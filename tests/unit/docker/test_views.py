@@ -123,7 +123,6 @@ def test_inspect_of_a_running_container() -> None:
     assert {m["Destination"]: (m["Type"], m["Source"], m["RW"]) for m in view["Mounts"]} == {
         "/www": ("bind", "/srv", False),
         "/data": ("volume", "/var/lib/hawse/volumes/data", True),
-        "/t": ("tmpfs", "", True),
     }
 
 
@@ -335,3 +334,20 @@ def test_event_filters(filters: dict[str, tuple[str, ...]], matched: set[str]) -
         told(facts.ExecStarted(container=RUNNING, exec_id="x", argv=("ls",)))[0],
     ]
     assert {v["Action"] for v in views if matches(v, Filters(filters))} == matched
+
+
+def test_mount_points_are_those_that_docker_counts() -> None:
+    """What --tmpfs makes is none, and Config.Volumes has those without a name only."""
+    mounts = (
+        MountSpec(type="volume", source="named", target="/n"),
+        MountSpec(type="volume", source="f" * 64, target="/a", own=True),
+        MountSpec(type="tmpfs", target="/plain"),
+        MountSpec(type="tmpfs", target="/listed", listed=True),
+    )
+    box = replace(RUNNING, config=replace(CONFIG, mounts=mounts))
+    view = view_container.inspect(box, (), AROUND)
+    assert [m["Destination"] for m in view["Mounts"]] == ["/n", "/a", "/listed"]
+    assert [m["Destination"] for m in view_container.summary(box, (), AROUND, NOW)["Mounts"]] == ["/n", "/a", "/listed"]
+    assert view["Config"]["Volumes"] == {"/a": {}} and view["HostConfig"]["Binds"] == ["named:/n"]
+    assert view["HostConfig"]["Tmpfs"] == {"/plain": ""}
+    assert view["HostConfig"]["Mounts"] == [{"Type": "tmpfs", "Target": "/listed"}]

@@ -71,7 +71,13 @@ def test_foreign_tags(text: str) -> None:
     assert names.owner(text, "hawse") is None
 
 
-@pytest.mark.parametrize("name", ["", "x", "-ab", "a b", "a/b", "a" * 51, "ü2"])
+@pytest.mark.parametrize("name", ["", "-ab", " a", "a ", "a/b", "a:b", 'a"b', "a" * 51, "ü2"])
 def test_network_names_that_are_refused(name: str) -> None:
     with pytest.raises(UserError):
         names.check_network(name)
+
+
+@pytest.mark.parametrize("name", ["x", "_x", "my net", "a.b-c_d", "a" * 50])
+def test_network_names_that_docker_takes(name: str) -> None:
+    assert names.check_network(name) == name
+    assert names.bridge(name, "", ()).isascii() and " " not in names.bridge(name, "", ())
