@@ -58,8 +58,9 @@ def finish(volumes: Path) -> None:
 
 
 def drop(volume: Path) -> None:
-    """It is being removed."""
-    remove_tree(volume.parent / PLACE / volume.name)
+    """It is being removed; for a name that no directory can have there is nothing (`os.path` says so, pathlib raises)."""
+    if os.path.lexists(place := volume.parent / PLACE / volume.name):
+        remove_tree(place)
 
 
 def _fill(volume: Path, layers: list[Path], mount: MountSpec) -> None:

@@ -93,7 +93,7 @@ async def settle(places: Places, store: Store) -> None:
     known = {volume.name: volume for volume in await store.read(lambda tx: tx.volumes())}
     for name, volume in known.items():
         aside = (root / TRASH).glob(f"{_stamp(volume)}-*/{glob.escape(name)}")
-        if not (place / name).exists() and (found := next(aside, None)):
+        if not os.path.exists(place / name) and (found := next(aside, None)):
             os.rename(found, place / name)
     for path in place.iterdir():
         if path.name in known or path.name == filling.PLACE:

@@ -21,6 +21,7 @@ from hawse.supervisor.api import upload
 from hawse.supervisor.api.endpoints.usage import _CELLS, _columns
 from hawse.supervisor.core.errors import Forbidden, KernelError, UserError
 from hawse.supervisor.core.model import Network, Volume
+from hawse.supervisor.lifecycle.volumes import settle
 from hawse.supervisor.linux import procfs
 from hawse.supervisor.linux.diskusage import apparent_size
 from hawse.supervisor.linux.procfs import machine_cpu_ns, processes, traffic
@@ -297,6 +298,7 @@ async def test_a_name_that_no_directory_can_have(api: Api) -> None:
     assert status == 400 and "256 characters" in answer["message"]
     assert (await api.json("GET", "/volumes"))[1]["Volumes"] == []
     await api.engine.store.transact(lambda tx: tx.put_volume(Volume(name="v" * 300, created_at=1)))
+    await settle(api.engine.parts.config.root, api.engine.store)  # the daemon starts with it
     assert (await api.json("GET", "/system/df"))[0] == 200
     assert await api.json("POST", "/volumes/prune") == (200, {"VolumesDeleted": [], "SpaceReclaimed": 0})
     assert (await api.json("DELETE", f"/volumes/{'v' * 300}"))[0] == 204
