@@ -274,11 +274,11 @@ class ContainerConfig(Record, frozen=True, kw_only=True):
     def published(self) -> tuple[PortBinding, ...]:
         """Return what is published at a start: the ports asked for, and with --publish-all every other exposed one.
 
-        Without a network of its own (none, host) there is nothing to publish on.
+        Without a network of its own there is nothing to publish on; one that has left all of its networks may join others.
         """
-        if not self.endpoints:
+        if self.network_mode in ("none", "host"):
             return ()
-        if not self.publish_all:
+        if not (self.publish_all and self.endpoints):
             return self.ports
         named = {(binding.container_port, binding.proto) for binding in self.ports}
         exposed = [(int(port), proto) for port, _, proto in (e.partition("/") for e in self.exposed)]
