@@ -410,7 +410,7 @@ class Engine:
 
 
 def _check_removable(container: Container, force: bool) -> None:
-    """What waits for its restart counts as running, as with docker."""
+    """Raises Conflict for one that runs, or waits for its restart, which counts as running as with docker."""
     if force or not (container.state.is_alive or container.state is State.RESTARTING):
         return
     first = "unpause and then stop" if container.state is State.PAUSED else "stop"

@@ -102,7 +102,7 @@ def warn_of_unused(body: Body, outer: Body, warnings: list[str]) -> None:
 
 
 def shown(outer: Body) -> dict[str, str]:
-    """What inspect shows as it was given, because clients compare; what it could ask for has been seen to."""
+    """Return what inspect shows as it was given, because clients compare; what it could ask for has been seen to."""
     given = {field: outer.text(field) for field in _SHOWN}
     given["VolumeDriver"] = outer.text("VolumeDriver") if outer.text("VolumeDriver") == "local" else ""
     return {field: text for field, text in given.items() if text and (field, text) != ("Runtime", "hawse")}

@@ -119,7 +119,7 @@ def image_name(config: ContainerConfig) -> str:
 
 
 def _mounts(config: ContainerConfig, volumes: str) -> list[dict[str, Any]]:
-    """Those that docker calls mount points: what --tmpfs makes is not among them."""
+    """Show those that docker calls mount points: what --tmpfs makes is not among them."""
     return [mount(m, volumes) for m in config.mounts if m.type != "tmpfs" or m.listed]
 
 

@@ -139,7 +139,7 @@ def _tmpfs(mount: MountSpec) -> str:
 
 
 def _mount(mount: MountSpec) -> dict[str, Any]:
-    """As HostConfig.Mounts had it."""
+    """Show it as HostConfig.Mounts had it."""
     view: dict[str, Any] = {"Type": mount.type, "Target": mount.target}
     if mount.source and not mount.own:
         view["Source"] = mount.source

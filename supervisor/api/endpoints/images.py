@@ -56,7 +56,7 @@ def _matches(image: Image, wanted: Filters) -> bool:
 
 
 def _called(image: Image, patterns: Sequence[str]) -> tuple[str, ...]:
-    """Those of its names that are asked for: what else it is called is none of the answer, which may go to `rmi`."""
+    """Return those of its names that are asked for: the answer may go to `rmi`, which is to leave its others alone."""
     return tuple(tag for tag in image.tags if any(_fits(tag, pattern) for pattern in patterns))
 
 
