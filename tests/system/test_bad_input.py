@@ -162,7 +162,7 @@ def test_network_create(lab: Lab, flags: list[str], said: list[str]) -> None:
         assert text in error
 
 
-@pytest.mark.parametrize("name", ["bridge", "host", "none", "bad name", "-x/y", ""])
+@pytest.mark.parametrize("name", ["bridge", "host", "none", "bad name ", "-x/y", ""])
 def test_network_names(lab: Lab, name: str) -> None:
     refused(lab, "network", "create", "--", name, code=1)
 

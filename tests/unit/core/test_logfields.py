@@ -45,7 +45,7 @@ def test_the_fields_of_an_entry() -> None:
 def test_the_files_are_dockers_cache() -> None:
     made = config(cache_max_size="1m", cache_max_file="2", cache_disabled="false", tag="t")
     assert (made.log_max_size, made.log_max_files) == (1 << 20, 2)
-    shown = {"cache-max-size": str(1 << 20), "cache-max-file": "2", "tag": "t"}
+    shown = {"cache-max-size": "1m", "cache-max-file": "2", "cache-disabled": "false", "tag": "t"}
     assert host_config(made)["LogConfig"] == {"Type": "journald", "Config": shown}
 
 
