@@ -77,8 +77,11 @@ class ExecVerbs(Protocol):
 
     def running_in(self, container_id: ContainerId) -> list[str]: ...
 
-    async def start(self, exec_id: str, fd: int | None, prefix: bytes) -> Exec:
-        """`fd` is the client's socket, None when detached.  Raises NotFound, Conflict the second time, StartError."""
+    async def start(self, exec_id: str, fd: int | None, prefix: bytes, *, framed: bool = False) -> Exec:
+        """`fd` is the client's socket, None when detached; `framed`: its output to there.
+
+        Raises NotFound, Conflict the second time, StartError.
+        """
 
     async def resize(self, exec_id: str, rows: int, cols: int) -> None:
         """Raises NotFound."""

@@ -10,5 +10,5 @@ def check_running(container: Container) -> None:
     """A paused one runs.  Raises Conflict for one that waits to be restarted or does not run."""
     if container.public is State.RESTARTING:
         raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
-    if container.state not in (State.RUNNING, State.PAUSED):
+    if not container.state.is_running:
         raise Conflict(f"container {container.id} is not running")

@@ -252,7 +252,7 @@ class EngineContract:
         for name in ("host", "none", "bridge"):
             assert "predefined" in await refused(engine.networks.create(name), Forbidden)
             assert "pre-defined" in await refused(engine.networks.remove(name), Forbidden)
-        await refused(engine.networks.create("a b"), UserError)
+        await refused(engine.networks.create("a/b"), UserError)
         await refused(engine.networks.create("n1", subnet="nonsense"), UserError)
         await refused(engine.networks.find("n1"), NotFound)
 

@@ -298,7 +298,7 @@ async def test_a_name_that_no_directory_can_have(api: Api) -> None:
     assert status == 400 and "256 characters" in answer["message"]
     assert (await api.json("GET", "/volumes"))[1]["Volumes"] == []
     await api.engine.store.transact(lambda tx: tx.put_volume(Volume(name="v" * 300, created_at=1)))
-    await settle(api.engine.parts.config.root, api.engine.store)  # the daemon starts with it
+    await settle(api.engine.parts.places, api.engine.store)  # the daemon starts with it
     assert (await api.json("GET", "/system/df"))[0] == 200
     assert await api.json("POST", "/volumes/prune") == (200, {"VolumesDeleted": [], "SpaceReclaimed": 0})
     assert (await api.json("DELETE", f"/volumes/{'v' * 300}"))[0] == 204

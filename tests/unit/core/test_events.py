@@ -66,10 +66,21 @@ def test_every_fact_survives_its_json(kind):
     @settings(max_examples=8, deadline=None)
     @given(records(kind))
     def survives(fact):
-        assert decode_fact(fact.TYPE, encode_fact(fact)) == fact
-        assert decode_fact(fact.TYPE, encode_fact(fact).decode()) == fact
+        kept = nameless(fact)
+        assert decode_fact(fact.TYPE, encode_fact(fact)) == kept
+        assert decode_fact(fact.TYPE, encode_fact(fact).decode()) == kept
 
     survives()
+
+
+def nameless(fact):
+    """Without the values of variables: a field `env`, wherever it stands."""
+    if isinstance(fact, Record):
+        kept = {name: nameless(getattr(fact, name)) for name in fact.__struct_fields__}
+        if isinstance(fact, ContainerConfig | ImageConfig):
+            kept["env"] = tuple(item.partition("=")[0] for item in fact.env)
+        return type(fact)(**kept)
+    return fact
 
 
 def test_types_are_unique_and_the_table_is_the_union():
