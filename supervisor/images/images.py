@@ -25,13 +25,14 @@ from hawse.supervisor import faults
 from hawse.supervisor.core import events
 from hawse.supervisor.core.errors import KernelError, UserError
 from hawse.supervisor.core.model import Container, Image, ImageConfig, ImageId, encode
-from hawse.supervisor.images import archive, commit_layer, extract, naming, reference
+from hawse.supervisor.images import archive, commit_layer, extract, naming
 from hawse.supervisor.images.configure import image_config
 from hawse.supervisor.images.instructions import apply
 from hawse.supervisor.images.layers import Layers
 from hawse.supervisor.images.naming import Removal
 from hawse.supervisor.linux import threads
 from hawse.supervisor.linux.tree import remove_tree
+from hawse.supervisor.registry import reference
 from hawse.supervisor.runtime.spec import Paths
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx
@@ -201,7 +202,7 @@ class Images:
 
     async def tag(self, ref: str, tag: str) -> Image:
         """Raises NotFound, UserError."""
-        name = str(reference.parse(tag))
+        name = str(reference.parse_new_name(tag))
         return await self._store.transact(lambda tx: naming.add_tag(tx, ref, name))
 
     async def remove(self, ref: str, *, force: bool = False) -> Removal:
@@ -251,7 +252,7 @@ def _put(tx: Tx, image: Image, name: str, container: Container | None) -> Image:
 
 
 def _name(tag: str) -> str:
-    return str(reference.parse(tag)) if tag else ""
+    return str(reference.parse_new_name(tag)) if tag else ""
 
 
 async def _in_thread(op: str, work: Callable[[], T]) -> T:

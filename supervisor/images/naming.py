@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from hawse.supervisor.core import events
 from hawse.supervisor.core.errors import Conflict, NotFound, UserError
 from hawse.supervisor.core.model import Container, Image
-from hawse.supervisor.images import reference
+from hawse.supervisor.registry import reference
 from hawse.supervisor.store.tx import Tx
 
 

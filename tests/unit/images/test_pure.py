@@ -1,4 +1,4 @@
-"""Image names, changes and defaults: pure functions with Docker's rules."""
+"""Changes and defaults: pure functions with Docker's rules."""
 
 from __future__ import annotations
 
@@ -8,78 +8,8 @@ from hypothesis import strategies as st
 
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.model import ContainerConfig, Healthcheck, Image, ImageConfig, ImageId, MountSpec
-from hawse.supervisor.images import instructions, reference
+from hawse.supervisor.images import instructions
 from hawse.supervisor.images.configure import configure, image_config
-
-
-@pytest.mark.parametrize(
-    ("text", "stored"),
-    [
-        ("busybox", "busybox:latest"),
-        ("busybox:1.36", "busybox:1.36"),
-        ("docker.io/library/busybox", "busybox:latest"),
-        ("index.docker.io/library/busybox:1", "busybox:1"),
-        ("library/busybox", "busybox:latest"),
-        ("me/app", "me/app:latest"),
-        ("docker.io/me/app", "me/app:latest"),
-        ("localhost/app", "localhost/app:latest"),
-        ("localhost:5000/app:v1", "localhost:5000/app:v1"),
-        ("registry.example.org:443/a/b/c:X_y.z-1", "registry.example.org:443/a/b/c:X_y.z-1"),
-        ("[::1]:5000/app", "[::1]:5000/app:latest"),
-        ("a__b/c-d.e", "a__b/c-d.e:latest"),
-    ],
-)
-def test_names(text: str, stored: str) -> None:
-    parsed = reference.parse(text)
-    assert str(parsed) == stored
-    assert reference.parse(str(parsed)) == parsed
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        ":",
-        "a:",
-        "-a",
-        "a-",
-        "a//b",
-        "/a",
-        "a/",
-        "a:b:c",
-        "a b",
-        "a:t t",
-        "a:.t",
-        "a" * 256,
-        "a\n",
-        "ä",
-        "a@sha256:00",
-    ],
-)
-def test_bad_names(text: str) -> None:
-    with pytest.raises(UserError, match="invalid reference format"):
-        reference.parse(text)
-
-
-def test_names_in_capitals() -> None:
-    with pytest.raises(UserError, match=r"repository name \(Busybox\) must be lowercase"):
-        reference.parse("Busybox")
-
-
-def test_an_id_is_no_name() -> None:
-    with pytest.raises(UserError, match="64-byte hexadecimal"):
-        reference.parse("ab" * 32)
-    assert reference.may_be_id("ab" * 32) and reference.may_be_id("sha256:ab1") and reference.may_be_id("f")
-    assert not reference.may_be_id("busybox") and not reference.may_be_id("sha256:") and not reference.may_be_id("f\n")
-
-
-@given(st.text(max_size=30))
-def test_any_text_is_a_name_or_a_users_error(text: str) -> None:
-    try:
-        parsed = reference.parse(text)
-    except UserError:
-        return
-    assert reference.parse(str(parsed)) == parsed
 
 
 def changed(*given: str, base: ImageConfig | None = None) -> ImageConfig:
