@@ -10,6 +10,8 @@
     ├── StartError        a start failed at a stage and was unwound       500 (or 400 with an exit code)
     ├── KernelError       a system call failed: (op, errno, target)       500
     ├── TeardownError     some steps of an undoing failed: a group        500
+    ├── RegistryError     a registry refused, failed or sent what is wrong      500
+    │   └── Unauthorized  it wants credentials, or others                 401
     ├── Unavailable       a library, kernel feature or the daemon is missing   503
     ├── Gone              a cursor points before the retained journal     410
     └── Bug               our own invariant broke                         500
@@ -130,6 +132,19 @@ class TeardownError(HawseError, ExceptionGroup[Exception]):
 
     def __init__(self, what: str, errors: Sequence[Exception]) -> None:
         super().__init__(f"{what}: {'; '.join(map(str, errors))}")
+
+
+class RegistryError(HawseError):
+    """A registry of images refused, failed, or sent what it should not; the hint has its name and its answer's status."""
+
+    code = "registry"
+
+
+class Unauthorized(RegistryError):
+    """The registry wants credentials, or does not know those that it was given."""
+
+    code = "unauthorized"
+    status = 401
 
 
 class Unavailable(HawseError):

@@ -32,13 +32,12 @@ from hawse.supervisor.images.layers import Layers
 from hawse.supervisor.images.naming import Removal
 from hawse.supervisor.linux import threads
 from hawse.supervisor.linux.tree import remove_tree
-from hawse.supervisor.registry import reference
+from hawse.supervisor.registry import platforms, reference
 from hawse.supervisor.runtime.spec import Paths
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx
 
 MAX_LAYERS = 125  # docker's; overlayfs takes 500, but not in one page of mount options on older kernels
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 T = TypeVar("T")
 
 
@@ -158,14 +157,13 @@ class Images:
         comment: str = "",
     ) -> Image:
         """Make the record: as with Docker, an image's id is the hash of all that it says about itself."""
-        machine = platform.machine()
         fresh = Image(
             id=ImageId(""),
             created_at=self._clock(),
             layers=layers,
             size=size,
             config=config,
-            architecture=_ARCHITECTURES.get(machine, machine),
+            architecture=platforms.of_machine(platform.machine()).architecture,
             history=history,
             parent=parent,
             author=author,

@@ -17,6 +17,7 @@ from hawse.supervisor.core.errors import NotFound
 from hawse.supervisor.core.model import State
 from hawse.supervisor.linux import apparmor
 from hawse.supervisor.network.drivers.registry import BUILTIN
+from hawse.supervisor.registry import platforms
 from hawse.supervisor.store.tx import Tx
 
 _PING = {
@@ -27,7 +28,6 @@ _PING = {
     "Pragma": "no-cache",
     "Content-Type": "text/plain; charset=utf-8",
 }
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 async def ping(call: Call) -> web.StreamResponse:
@@ -37,12 +37,11 @@ async def ping(call: Call) -> web.StreamResponse:
 
 async def version(call: Call) -> web.StreamResponse:
     """GET /version: which API versions it speaks, and what it is."""
-    machine = platform.machine()
     details = {
         "ApiVersion": wire.API_VERSION,
         "MinAPIVersion": wire.MIN_API_VERSION,
         "Os": "linux",
-        "Arch": _ARCHITECTURES.get(machine, machine),
+        "Arch": platforms.of_machine(platform.machine()).architecture,
         "KernelVersion": platform.release(),
         "GoVersion": f"none, python{platform.python_version()}",
         "GitCommit": "",
