@@ -40,7 +40,7 @@ class Patience:
         self._failures += 1
         if self._failures >= self._most:
             return None
-        own = min(FIRST * 2 ** (self._failures - 1), LONGEST)
+        own = min(FIRST * 2.0 ** (self._failures - 1), LONGEST)
         asked = seconds(retry_after, now)
         if asked is None:
             return own
