@@ -34,6 +34,7 @@ from hawse.supervisor.registry.upload import Outcome, Upload
 
 MOST_NESTED = 4
 """Indexes in indexes; image-spec allows them and nobody makes more than two."""
+TAGS_PER_PAGE = 1000
 MOST_TAGS = 100_000
 T = TypeVar("T")
 
@@ -113,7 +114,7 @@ class Client:
         """Return all tags of a repository, which registries give in pages."""
         asked = Asked(registry=self.domain, repository=reference.name)
         found: list[str] = []
-        where: str | URL = f"{reference.path}/tags/list?n=1000"
+        where: str | URL = f"{reference.path}/tags/list?n={TAGS_PER_PAGE}"
         while where:
             scope = manifests.scope(reference.path)
             async with await self._own.open("GET", where, asked, scope=scope) as response:

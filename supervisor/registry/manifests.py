@@ -15,7 +15,7 @@ from hawse.supervisor.registry.media import ACCEPT, MANIFEST_LIMIT, Descriptor, 
 from hawse.supervisor.registry.reference import Reference, is_digest
 from hawse.supervisor.registry.retry import Patience
 from hawse.supervisor.registry.session import Session
-from hawse.supervisor.registry.transport import BROKEN, pause, unreachable
+from hawse.supervisor.registry.transport import BROKEN, beginning, pause, unreachable
 
 _TOLD = "Docker-Content-Digest"
 
@@ -85,17 +85,15 @@ async def get(session: Session, reference: Reference) -> Found:
 
 async def limited(response: aiohttp.ClientResponse, name: str) -> bytes:
     """Read all of a short answer.  Raises RegistryError for a long one, Interrupted for one that breaks."""
-    read = bytearray()
     try:
-        async for chunk in response.content.iter_any():
-            read += chunk
-            if len(read) > MANIFEST_LIMIT:
-                raise RegistryError(
-                    f"what the registry has for {name} is longer than {MANIFEST_LIMIT >> 20} MiB", hint="no manifest is"
-                )
+        content = await beginning(response, MANIFEST_LIMIT + 1)
     except BROKEN as e:
         raise unreachable(response.url, e) from e
-    return bytes(read)
+    if len(content) > MANIFEST_LIMIT:
+        raise RegistryError(
+            f"what the registry has for {name} is longer than {MANIFEST_LIMIT >> 20} MiB", hint="no manifest is so long"
+        )
+    return content
 
 
 def tags(content: bytes) -> list[str]:

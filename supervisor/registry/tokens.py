@@ -19,7 +19,7 @@ from hawse.supervisor.registry.answers import Answer, Asked, error
 from hawse.supervisor.registry.challenge import Challenge, preferred
 from hawse.supervisor.registry.credentials import Credentials
 from hawse.supervisor.registry.retry import Patience
-from hawse.supervisor.registry.transport import BROKEN, Transport, host_of, pause, refusal, unreachable
+from hawse.supervisor.registry.transport import BROKEN, Transport, beginning, host_of, pause, refusal, unreachable
 
 CLIENT = "hawse"
 USUAL_LIFE = 60.0
@@ -119,7 +119,7 @@ class Tokens:
                 response = await self._transport.send(method, url, headers=headers, data=form)
                 if response.status == 200:
                     async with response:
-                        return _issued(await response.content.read(_ANSWER_LIMIT), url)
+                        return _issued(await beginning(response, _ANSWER_LIMIT), url)
                 answer = await refusal(response)
                 failure, retry_after, passing = self._refused(answer), answer.retry_after, answer.is_passing
             except BROKEN as e:

@@ -118,11 +118,21 @@ def host_of(url: URL) -> str:
     return url.authority.rpartition("@")[2]
 
 
+async def beginning(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """Read an answer, and no more of it than that.  Raises one of BROKEN."""
+    read = bytearray()
+    async for chunk in response.content.iter_any():
+        read += chunk
+        if len(read) >= most:
+            break
+    return bytes(read[:most])
+
+
 async def refusal(response: aiohttp.ClientResponse) -> Answer:
     """Read what an error says, and close it."""
     async with response:
         try:
-            body = await response.content.read(_ANSWER_LIMIT)
+            body = await beginning(response, _ANSWER_LIMIT)
         except BROKEN:
             body = b""  # the status says enough
         return Answer(response.status, response.headers, body)

@@ -1,0 +1,374 @@
+"""The registry client against Debian's registry, and against one that fails in every way that was seen of others.
+
+The limits in seconds are several times what the client takes on a quiet machine: a wait of docker's or skopeo's would be seen.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from hawse.cli.selftest.lab import Lab
+from hawse.supervisor.core.errors import HawseError, NotFound, RegistryError, Unauthorized
+from hawse.supervisor.registry import platforms
+from hawse.supervisor.registry.answers import Interrupted
+from hawse.supervisor.registry.client import Client
+from hawse.supervisor.registry.credentials import NOBODY, Credentials
+from hawse.supervisor.registry.download import Progress
+from hawse.supervisor.registry.endpoints import Access
+from hawse.supervisor.registry.manifests import Image
+from hawse.supervisor.registry.media import OCI_MANIFEST
+from hawse.supervisor.registry.reference import Reference, parse
+from hawse.supervisor.registry.upload import Outcome
+from tests.lab import tokenserver
+from tests.lab.registries import PLAIN, PROXY, SECURE, TESTER, TOKENS, Pushed, Registries, push
+
+AMD64 = platforms.of_machine("x86_64")
+SIZES = (5 << 20, 3_000_001, 70_000)
+
+
+@pytest.fixture(scope="module")
+def registries() -> Iterator[Registries]:
+    with Lab() as lab:
+        yield Registries(lab)
+
+
+@pytest.fixture(scope="module")
+def image(registries: Registries) -> Pushed:
+    """An image that is in the plain registry as t/image:1."""
+    made = Pushed(registries.directory / "image", SIZES)
+    registries.call(lambda: push(made, f"{PLAIN}/t/image:1", Access()))
+    return made
+
+
+@pytest.fixture(autouse=True)
+def forgotten(registries: Registries) -> None:
+    registries.log()
+    registries.log(TOKENS)
+
+
+async def pull(name: str, credentials: Credentials = NOBODY, access: Access | None = None) -> tuple[Image, bytes]:
+    """The image of a name, and all bytes of its layers."""
+    reference = parse(name)
+    async with Client(reference.domain, access or Access(), credentials, silence=5) as registry:
+        found = await registry.resolve(reference, AMD64)
+        return found, b"".join(
+            [await fetched(registry, reference, found, at) for at in range(len(found.manifest.layers))]
+        )
+
+
+async def fetched(
+    registry: Client, reference: Reference, found: Image, at: int, progress: Progress | None = None
+) -> bytes:
+    pieces = registry.blob(reference, found.manifest.layers[at], progress or Progress())
+    return b"".join([piece async for piece in pieces])
+
+
+def content(image: Pushed) -> bytes:
+    return b"".join(image.files[layer.digest].read_bytes() for layer in image.blobs[1:])
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < seconds
+
+
+def served_once(registries: Registries) -> None:
+    """No byte of a blob went over the line twice."""
+    served = [asked["served"] for asked in registries.log() if "/blobs/" in asked["path"] and asked["method"] == "GET"]
+    assert sum(served) == sum(SIZES)
+
+
+# ---- without faults --------------------------------------------------------------------------------------------------
+
+
+def test_what_is_pushed_is_what_skopeo_and_we_read(registries: Registries, image: Pushed) -> None:
+    found, layers = registries.call(lambda: pull(f"{PLAIN}/t/image:1"))
+    assert found.found.content == image.manifest == registries.raw(f"{PLAIN}/t/image:1", "--tls-verify=false")
+    assert found.descriptor.digest == image.digest
+    assert layers == content(image)
+
+
+def test_by_digest_and_by_head(registries: Registries, image: Pushed) -> None:
+    async def work() -> None:
+        async with Client(PLAIN, Access()) as registry:
+            described = await registry.describe(parse(f"{PLAIN}/t/image:1"))
+            assert (described.digest, described.size) == (image.digest, len(image.manifest))
+            found = await registry.manifest(parse(f"{PLAIN}/t/image:other@{image.digest}"))
+            assert found.content == image.manifest
+
+    registries.call(work)
+
+
+def test_a_second_push_sends_nothing_and_another_repository_mounts(registries: Registries, image: Pushed) -> None:
+    async def work() -> list[Outcome]:
+        async with Client(PLAIN, Access()) as registry:
+            layer = image.blobs[1]
+            again = await registry.push_blob(parse(f"{PLAIN}/t/image"), layer, image.files[layer.digest])
+            other = parse(f"{PLAIN}/t/mounted")
+            mounted = await registry.push_blob(other, layer, image.files[layer.digest], mount_from="t/image")
+            sent: list[int] = []
+            third = parse(f"{PLAIN}/t/third")
+            pushed = await registry.push_blob(third, layer, image.files[layer.digest], sent=sent.append)
+            assert sent[-1] == layer.size and sent == sorted(sent)
+            return [again, mounted, pushed]
+
+    assert registries.call(work) == [Outcome.EXISTS, Outcome.MOUNTED, Outcome.PUSHED]
+
+
+def test_tags_come_in_pages(registries: Registries, image: Pushed, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> list[str]:
+        reference = await push(image, f"{PLAIN}/t/tags:a", Access())
+        async with Client(PLAIN, Access()) as registry:
+            for tag in "bcdefg":
+                await registry.push_manifest(Reference(reference.name, tag), image.manifest, OCI_MANIFEST)
+            return await registry.tags(reference)
+
+    monkeypatch.setattr("hawse.supervisor.registry.client.TAGS_PER_PAGE", 3)
+    assert registries.call(work) == list("abcdefg")
+
+
+def test_the_image_of_an_index_for_this_machine(registries: Registries, image: Pushed) -> None:
+    index = registries.call(lambda: _push_index(image, "linux/arm64", "linux/amd64"))
+    found, layers = registries.call(lambda: pull(f"{PLAIN}/t/index:1"))
+    assert (found.descriptor.digest, found.found.descriptor.digest) == (index, image.digest)
+    assert layers == content(image)
+    registries.call(lambda: _push_index(image, "linux/arm64", "windows/amd64"))
+    with pytest.raises(NotFound, match=r"no matching manifest for linux/amd64.*there is linux/arm64, windows/amd64"):
+        registries.call(lambda: pull(f"{PLAIN}/t/index:1"))
+
+
+async def _push_index(image: Pushed, *names: str) -> str:
+    entry = {"mediaType": OCI_MANIFEST, "digest": image.digest, "size": len(image.manifest)}
+    entries = []
+    for name in names:
+        os, architecture = name.split("/")
+        entries.append({**entry, "platform": {"os": os, "architecture": architecture}})
+    kind = "application/vnd.oci.image.index.v1+json"
+    content = json.dumps({"schemaVersion": 2, "mediaType": kind, "manifests": entries}).encode()
+    reference = await push(image, f"{PLAIN}/t/index:image", Access())
+    async with Client(PLAIN, Access()) as registry:
+        return await registry.push_manifest(Reference(reference.name, "1"), content, kind)
+
+
+# ---- who one is ------------------------------------------------------------------------------------------------------
+
+
+def test_a_password_over_tls(registries: Registries, image: Pushed) -> None:
+    name = f"{SECURE}/t/image:1"
+    registries.call(lambda: push(image, name, Access(), TESTER))
+    assert registries.call(lambda: pull(name, TESTER))[1] == content(image)
+    raw = registries.raw(name, "--tls-verify=false", "--creds=tester:secret")
+    assert raw == image.manifest
+
+
+@pytest.mark.parametrize(
+    ("credentials", "error", "said"),
+    [
+        (
+            Credentials(username="tester", password="wrong"),
+            Unauthorized,
+            "unauthorized: incorrect username or password",
+        ),
+        (NOBODY, NotFound, "pull access denied for .*, repository does not exist or may require 'docker login'"),
+    ],
+)
+def test_a_wrong_password_and_none(
+    registries: Registries, credentials: Credentials, error: type[HawseError], said: str
+) -> None:
+    with pytest.raises(error, match=f"{said}.*{SECURE} answered 401"):
+        registries.call(lambda: pull(f"{SECURE}/t/image:1", credentials))
+
+
+@pytest.mark.parametrize("address", [SECURE, PLAIN])
+def test_login(registries: Registries, address: str) -> None:
+    async def login(credentials: Credentials) -> str:
+        async with Client(address, Access(), credentials) as registry:
+            return await registry.login()
+
+    assert registries.call(lambda: login(TESTER)) == ""
+    if address == SECURE:
+        with pytest.raises(Unauthorized, match="unauthorized: incorrect username or password"):
+            registries.call(lambda: login(Credentials(username="tester", password="wrong")))
+
+
+def test_an_authority_of_ones_own(registries: Registries, image: Pushed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loopback is not asked for a certificate, unless somebody takes away that it is the loopback."""
+    monkeypatch.setattr("hawse.supervisor.registry.endpoints.LOOPBACK", ())
+    name = f"{SECURE}/t/image:1"
+    registries.call(lambda: push(image, name, Access(insecure=(SECURE,)), TESTER))
+    with pytest.raises(RegistryError, match=r"failed to verify certificate.*certs.d/127.0.0.1:5001/ca.crt"):
+        registries.call(lambda: pull(name, TESTER))
+    with pytest.raises(RegistryError, match=r"server gave HTTP response to HTTPS client.*insecure_registries"):
+        registries.call(lambda: pull(f"{PLAIN}/t/image:1"))
+    trusted = registries.directory / "certs.d"
+    (trusted / SECURE).mkdir(parents=True)
+    (trusted / SECURE / "ca.crt").write_bytes((registries.directory / "cert.pem").read_bytes())
+    assert registries.call(lambda: pull(name, TESTER, Access(certificates=trusted)))[1] == content(image)
+
+
+def test_tokens(registries: Registries, image: Pushed) -> None:
+    name = f"{PROXY}/private/t/image:1"
+    for credentials in (NOBODY, TESTER, Credentials(identity_token=tokenserver.IDENTITY)):
+        assert registries.call(lambda credentials=credentials: pull(name, credentials))[1] == content(image)  # type: ignore[misc]
+    anybody, password, identity = registries.log(TOKENS)
+    assert anybody["query"] == {"service": ["lab"], "scope": ["repository:private/t/image:pull"]}
+    assert (anybody["password"], password["password"], identity["method"]) == (False, True, "POST")
+    assert password["query"]["account"] == ["tester"]
+    for wrong in (Credentials(username="tester", password="x"), Credentials(identity_token="x")):
+        with pytest.raises(Unauthorized, match=r"incorrect username or password.*the token server of 127.0.0.1:5002"):
+            registries.call(lambda wrong=wrong: pull(name, wrong))  # type: ignore[misc]
+
+
+def test_a_token_that_ends_in_the_middle(registries: Registries, image: Pushed) -> None:
+    async def work() -> bytes:
+        reference = parse(f"{PROXY}/brief/t/image:1")
+        async with Client(PROXY, Access(), TESTER) as registry:
+            found = await registry.resolve(reference, AMD64)
+            parts = []
+            for at in range(len(SIZES)):
+                await anyio.sleep(1.1)
+                parts.append(await fetched(registry, reference, found, at))
+            return b"".join(parts)
+
+    assert registries.call(work) == content(image)
+    assert len(registries.log(TOKENS)) == 1 + len(SIZES)
+
+
+def test_no_password_goes_to_a_realm_without_tls(registries: Registries, image: Pushed) -> None:
+    with pytest.raises(RegistryError, match=r"token server 'http://192.0.2.1/token', which is not asked"):
+        registries.call(lambda: pull(f"{PROXY}/unsafe/t/image:1", TESTER))
+
+
+def test_credentials_do_not_follow_to_another_host(registries: Registries, image: Pushed) -> None:
+    """The registry that asks for a password is the proxy, by a token; the blobs are elsewhere."""
+    sent = Credentials(registry_token="secret")
+    assert registries.call(lambda: pull(f"{PROXY}/redirect/t/image:1", sent))[1] == content(image)
+    log = registries.log()
+    assert {asked["authorized"] for asked in log if asked["host"].startswith("127.0.0.1")} == {True}
+    elsewhere = [asked for asked in log if asked["host"].startswith("127.0.0.2")]
+    assert len(elsewhere) == len(SIZES)
+    assert {(asked["authorized"], asked["query"]) for asked in elsewhere} == {(False, "signed=a%2Fb%3D%3D")}
+
+
+# ---- faults ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "seconds"),
+    [
+        ("ok", 10),
+        ("cutonce-1024", 15),  # docker 12, skopeo 1.6
+        ("cut-1024", 25),  # docker 55, with 20 MB each time
+        ("cut-100", 60),
+        ("failing-1", 15),  # docker 6.4; skopeo fails
+        ("failing-4", 35),  # docker 32; skopeo fails
+        ("limited-1", 20),  # docker fails
+        ("norange-0", 10),
+    ],
+)
+def test_what_passes(registries: Registries, image: Pushed, fault: str, seconds: float) -> None:
+    with within(seconds):
+        found, layers = registries.call(lambda: pull(f"{PROXY}/{fault}/t/image:1"))
+    assert found.found.content == image.manifest
+    assert layers == content(image)
+    served_once(registries)
+
+
+@pytest.mark.parametrize(
+    ("fault", "seconds", "said"),
+    [
+        ("flip", 10, "filesystem layer verification failed for digest sha256:"),
+        ("short", 10, "bytes in the registry, and 5242880 in its manifest"),
+        ("norange-1024", 15, "only from its beginning, and never to its end.*ignores Range"),
+        ("limited", 15, "toomanyrequests: so it is .*answered 429.*log in, or set registry_mirrors"),
+        ("limited-100", 10, "toomanyrequests: so it is .*Retry-After is 100"),
+        ("huge", 10, "longer than 4 MiB"),
+        ("otherdigest", 10, "has the digest sha256:.*the registry says sha256:0000"),
+    ],
+)
+def test_what_does_not_pass(registries: Registries, image: Pushed, fault: str, seconds: float, said: str) -> None:
+    with within(seconds), pytest.raises(RegistryError, match=said):
+        registries.call(lambda: pull(f"{PROXY}/{fault}/t/image:1"))
+
+
+def test_a_registry_that_is_out_of_order(registries: Registries, image: Pushed) -> None:
+    """It is given as much time as a restart takes, and no more."""
+    with (
+        within(200),
+        pytest.raises(Interrupted, match=r"received unexpected HTTP status: 503.*127.0.0.1:5002 answered 503"),
+    ):
+        registries.call(lambda: pull(f"{PROXY}/failing/t/image:1"))
+    assert len([asked for asked in registries.log() if "/blobs/" in asked["path"]]) == 10
+
+
+def test_a_pull_goes_on_where_the_last_one_ended(registries: Registries, image: Pushed) -> None:
+    """Half of a layer, then a new client: none of that half is asked for again."""
+    reference = parse(f"{PROXY}/ok/t/image:1")
+    progress, kept = Progress(), bytearray()
+
+    async def begin() -> None:
+        async with Client(PROXY, Access()) as registry:
+            found = await registry.resolve(reference, AMD64)
+            pieces = registry.blob(reference, found.manifest.layers[0], progress)
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    kept.extend(piece)
+                    if len(kept) >= 1 << 20:
+                        break
+
+    async def go_on() -> bytes:
+        async with Client(PROXY, Access()) as registry:
+            found = await registry.resolve(reference, AMD64)
+            return await fetched(registry, reference, found, 0, progress)
+
+    registries.call(begin)
+    registries.log()
+    rest = registries.call(go_on)
+    assert bytes(kept) + rest == image.files[image.blobs[1].digest].read_bytes()
+    (asked,) = (asked for asked in registries.log() if "/blobs/" in asked["path"])
+    assert (asked["range"], asked["served"]) == (f"bytes={len(kept)}-", SIZES[0] - len(kept))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (f"{PLAIN}/t/image:no", f"manifest for {PLAIN}/t/image:no not found: manifest unknown"),
+        (f"{PLAIN}/t/no:1", f"manifest for {PLAIN}/t/no:1 not found: manifest unknown"),
+        (f"{PLAIN}/t/image@sha256:{'0' * 64}", "manifest for .* not found: manifest unknown"),
+    ],
+)
+def test_what_is_not_there(registries: Registries, image: Pushed, name: str, said: str) -> None:
+    with pytest.raises(NotFound, match=f"{said}.*{PLAIN} answered 404"):
+        registries.call(lambda: pull(name))
+
+
+def test_nobody_there(registries: Registries) -> None:
+    with within(10), pytest.raises(RegistryError, match=r'Get "https://127.0.0.1:1/v2/": .*refused'):
+        registries.call(lambda: pull("127.0.0.1:1/t/image:1"))
+
+
+def test_mirrors_of_dockers_own_registry(registries: Registries, image: Pushed) -> None:
+    """A short name is asked for below library/; a dead mirror and one that lacks it are passed by."""
+    registries.call(lambda: push(image, f"{PLAIN}/library/image:1", Access()))
+    mirrors = ("http://127.0.0.1:1", f"http://{PLAIN}")
+    found, layers = registries.call(lambda: pull("image:1", TESTER, Access(mirrors=mirrors)))
+    assert found.found.content == image.manifest and layers == content(image)
+    with pytest.raises(RegistryError, match=r'Get "https://registry-1.docker.io/v2/"'):
+        registries.call(lambda: pull("missing:1", TESTER, Access(mirrors=mirrors)))
+
+
+def test_a_push_that_is_cut_sends_that_blob_again_and_no_other(registries: Registries, tmp_path: Path) -> None:
+    made = Pushed(registries.directory / "cut", (4 << 20, 100_000))
+    with within(40):
+        registries.call(lambda: push(made, f"{PROXY}/cutpush-1024/t/cut:1", Access()))
+    assert registries.raw(f"{PLAIN}/t/cut:1", "--tls-verify=false") == made.manifest
+    assert registries.call(lambda: pull(f"{PLAIN}/t/cut:1"))[1] == content(made)
