@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ DEFAULT_RUN_DIR = Path("/run/hawse")
 DEFAULT_CONFIG = Path("/etc/hawse/hawse.toml")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("auto", "console", "json")
+_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?\Z")
 INSTANCE = re.compile(r"[a-z0-9]{1,4}\Z")
 
 
@@ -47,6 +48,8 @@ class Config:
     journal_max_bytes: int = 1 << 30
     audit_interval: float = 30.0  # seconds between two periodic audits
     group: str = ""  # group of the API socket; "" = root's
+    registry_mirrors: tuple[str, ...] = ()  # URLs asked before Docker's own registry
+    insecure_registries: tuple[str, ...] = ()  # host[:port] or subnets that need no TLS, or no proof of it
     durable: bool = True  # an answer that tells of a change is held until that is on the disk
 
     @property
@@ -102,8 +105,8 @@ def _typed(key: str, value: Any, default: Any) -> Any:
             return Path(text)
         if isinstance(default, tuple):
             values = tuple(value.split(",") if isinstance(value, str) else map(str, value))
-            for subnet in values if key == "address_pools" else ():
-                IPv4Network(subnet)
+            for one in values:
+                _CHECKS[key](one)
             return values
         if isinstance(default, bool):
             return _switch(value)
@@ -118,6 +121,25 @@ def _typed(key: str, value: Any, default: Any) -> Any:
         return str(value)
     except (TypeError, ValueError) as e:
         raise UserError(f"configuration {key} = {value!r} is not valid: {e}") from e
+
+
+def _check_mirror(url: str) -> None:
+    """Raises ValueError."""
+    scheme, _, host = url.partition("://")
+    if scheme not in ("https", "http") or not _HOST.match(host.removesuffix("/")):
+        raise ValueError(f"{url!r} is no URL of a registry: https://host[:port] or http://host[:port], without a path")
+
+
+def _check_insecure(entry: str) -> None:
+    """Raises ValueError."""
+    if "/" in entry and "://" not in entry:
+        ip_network(entry)
+    elif not _HOST.match(entry):
+        raise ValueError(f"{entry!r} is neither host[:port] nor a subnet as 10.0.0.0/8")
+
+
+_CHECKS = {"address_pools": IPv4Network, "registry_mirrors": _check_mirror, "insecure_registries": _check_insecure}
+"""For the keys that are lists, what raises ValueError for a bad entry."""
 
 
 def _switch(value: Any) -> bool:

@@ -47,9 +47,10 @@ async def blob(
         headers = {"Range": f"bytes={progress.offset}-"} if progress.offset else {}
         failure = Interrupted(f"{wanted.digest} ended at {progress.offset} of {wanted.size} bytes")
         ways = {"scope": scope, "expected": (200, 206), "headers": headers, "patience": patience}
+        begun = progress.offset
         async with await session.open("GET", f"{path}/blobs/{wanted.digest}", asked, **ways) as response:  # type: ignore[arg-type]
-            skipped = _skipped(response, progress.offset, wanted)
-            ignored += bool(skipped)
+            skipped = _skipped(response, begun, wanted)
+            is_rest = not skipped
             try:
                 async for chunk in response.content.iter_chunked(CHUNK):
                     fresh = chunk[skipped:] if skipped else chunk
@@ -65,7 +66,8 @@ async def blob(
             except BROKEN as e:
                 failure = unreachable(response.url, e)
         if progress.offset < wanted.size:
-            if skipped and ignored >= MOST_IGNORED:
+            ignored += not is_rest and progress.offset == begun
+            if ignored >= MOST_IGNORED:
                 raise Interrupted(
                     f"{session.registry} sends {wanted.digest} only from its beginning, and never to its end",
                     hint=f"{progress.offset} of {wanted.size} bytes are here; it ignores Range",

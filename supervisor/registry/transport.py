@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import ssl
 from collections.abc import AsyncIterable, Mapping
 from datetime import UTC, datetime
@@ -159,6 +161,6 @@ def unreachable(url: URL, error: Exception) -> Interrupted:
         hint = f"if it is meant to have no TLS, insecure_registries has to name {host}"
     elif isinstance(error, TimeoutError):
         what = "it does not answer in time"
-    elif isinstance(cause, OSError) and cause.strerror:
-        what = cause.strerror
+    elif isinstance(cause, OSError) and (cause.errno or 0) > 0 and not isinstance(cause, socket.gaierror):
+        what = os.strerror(cause.errno or 0)  # asyncio's own text names the call and not the reason
     return Interrupted(f'Get "{url.with_query(None)}": {what}', hint=hint)

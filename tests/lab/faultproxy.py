@@ -15,7 +15,7 @@ forgets it.
     huge               the manifest has 100 MB
     otherdigest        Docker-Content-Digest is of something else
     redirect           blobs are at another host
-    cutpush-N          the first upload of each blob ends after N KiB
+    cutpush-N          the first upload to each repository ends after N KiB
     private, brief     wants a token of REALM; its tokens live for a second, whatever they say
     unsafe             wants a token of a realm without TLS that is not ours
 """
@@ -107,8 +107,12 @@ class Proxy:
         if name == "norange":
             headers.pop("Range", None)
         time = self.asked[f"{name}-{number}", f"{request.method} {rest}"]
+        repository = rest.partition("/blobs/uploads/")[0]
         limit = number << 10 if blob and (name in ("cut", "norange") or (name == "cutonce" and time == 1)) else 0
-        cut = number << 10 if name == "cutpush" and request.method == "PATCH" and time == 1 else 0
+        cut = 0
+        if name == "cutpush" and request.method == "PATCH":
+            self.asked[name, repository] += 1
+            cut = number << 10 if self.asked[name, repository] == 1 else 0
         url = URL(f"{self.upstream}/v2/{rest}?{request.raw_path.partition('?')[2]}", encoded=True)
         body = self.body(request, cut) if request.can_read_body else None
         served = 0

@@ -64,6 +64,13 @@ def test_the_host_may_be_written_as_docker_does():
     assert load({}, {"HAWSE_HOST": "unix:///tmp/x.sock"}).socket_path == Path("/tmp/x.sock")
 
 
+def test_registries_without_tls_and_mirrors(write):
+    config = load({}, write('registry_mirrors = ["https://a.example.org/", "http://10.0.0.1:5000"]'))
+    assert config.registry_mirrors == ("https://a.example.org/", "http://10.0.0.1:5000")
+    config = load({}, {"HAWSE_INSECURE_REGISTRIES": "a.example.org:5000,10.0.0.0/8,[fd00::1]:5000,fd00::/8"})
+    assert config.insecure_registries == ("a.example.org:5000", "10.0.0.0/8", "[fd00::1]:5000", "fd00::/8")
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -79,6 +86,11 @@ def test_the_host_may_be_written_as_docker_does():
         ({"log_level": "loud"}, "log_level = 'loud' is not valid: one of debug, info"),
         ({"log_format": "xml"}, "log_format = 'xml' is not valid: one of auto"),
         ({"address_pools": ["10.0.0.0/8", "10.0.0.1/8"]}, "10.0.0.1/8 has host bits set"),
+        ({"registry_mirrors": ["mirror.example.org"]}, "'mirror.example.org' is no URL of a registry"),
+        ({"registry_mirrors": ["https://mirror.example.org/path"]}, "without a path"),
+        ({"registry_mirrors": ["https://"]}, "'https://' is no URL"),
+        ({"insecure_registries": ["http://a:5000"]}, "'http://a:5000' is neither host"),
+        ({"insecure_registries": ["10.0.0.1/8"]}, "10.0.0.1/8 has host bits set"),
     ],
 )
 def test_a_bad_value_is_named(flags, said):
