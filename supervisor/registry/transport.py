@@ -94,10 +94,10 @@ class Transport:
                 ("https", "http") if url.scheme == "http" or self.access.is_insecure(host_of(target)) else ("https",)
             )
         except ValueError as e:
-            raise RegistryError(f"{url.origin()} redirects to nowhere: {location[:200]!r}") from e
+            raise RegistryError(f"{url.origin()} redirects to nowhere: {_shown(location)}") from e
         if not location or target.scheme not in allowed or not target.host:
             raise RegistryError(
-                f"{url.origin()} redirects to {location[:200]!r}, which is not followed",
+                f"{url.origin()} redirects to {_shown(location)}, which is not followed",
                 hint="from https only to https; insecure_registries has the hosts that need none",
             )
         return target
@@ -113,6 +113,11 @@ class Transport:
                 lambda: trust.context(host, self.access.certificates, insecure=insecure)
             )
         return self._contexts[host]
+
+
+def _shown(location: str) -> str:
+    """Without what may be a signature."""
+    return repr(location.partition("?")[0][:200])
 
 
 def host_of(url: URL) -> str:
