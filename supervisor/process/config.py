@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from ipaddress import IPv4Network, ip_network
 from pathlib import Path
@@ -138,7 +138,11 @@ def _check_insecure(entry: str) -> None:
         raise ValueError(f"{entry!r} is neither host[:port] nor a subnet as 10.0.0.0/8")
 
 
-_CHECKS = {"address_pools": IPv4Network, "registry_mirrors": _check_mirror, "insecure_registries": _check_insecure}
+_CHECKS: Mapping[str, Callable[[str], object]] = {
+    "address_pools": IPv4Network,
+    "registry_mirrors": _check_mirror,
+    "insecure_registries": _check_insecure,
+}
 """For the keys that are lists, what raises ValueError for a bad entry."""
 
 

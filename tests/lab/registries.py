@@ -16,14 +16,20 @@ from typing import Any, TypeVar
 from hawse.cli.selftest.lab import REPOSITORY, Lab
 from hawse.cli.selftest.machine import CLONE_NEWNET, setns
 from hawse.cli.selftest.waiting import eventually
+from hawse.supervisor.registry import platforms
 from hawse.supervisor.registry.client import Client
 from hawse.supervisor.registry.credentials import NOBODY, Credentials
+from hawse.supervisor.registry.download import Progress
 from hawse.supervisor.registry.endpoints import Access
+from hawse.supervisor.registry.manifests import Image
 from hawse.supervisor.registry.media import OCI_CONFIG, OCI_MANIFEST, Descriptor
 from hawse.supervisor.registry.reference import Reference, parse
 
 T = TypeVar("T")
+SIZES = (5 << 20, 3_000_001, 70_000)
+"""Of the layers of the image that most tests are about."""
 PLAIN, SECURE, PROXY, TOKENS = "127.0.0.1:5000", "127.0.0.1:5001", "127.0.0.1:5002", "127.0.0.1:5003"
+AMD64 = platforms.of_machine("x86_64")
 TESTER = Credentials(username="tester", password="secret")
 _HTPASSWD = (
     "tester:$2b$04$52w5NCEl3ZCi9esxUFpaJOpnuuAoXb9febGCN2D/AnC54UI/ldUAi\n"  # bcrypt, all that the registry takes
@@ -49,8 +55,12 @@ class Registries:
         self._python("faultproxy", PROXY.partition(":")[2], f"http://{PLAIN}", f"http://{TOKENS}/token")
         self._python("tokenserver", TOKENS.partition(":")[2])
         for address in (PLAIN, SECURE, PROXY, TOKENS):
-            host, _, port = address.partition(":")
-            eventually(lambda host=host, port=port: not lab.host.connect(host, int(port)).close())  # type: ignore[misc]
+            eventually(lambda address=address: self._listens(address))  # type: ignore[misc]
+
+    def _listens(self, address: str) -> bool:
+        host, _, port = address.partition(":")
+        self.lab.host.connect(host, int(port)).close()
+        return True
 
     def _serve(self, address: str, name: str, tls: dict[str, str] | None = None) -> None:
         config: dict[str, Any] = {
@@ -121,16 +131,13 @@ class Pushed:
             "config": {},
             "rootfs": {"type": "layers", "diff_ids": [layer["digest"] for layer in layers]},
         }
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "config": self.add(json.dumps(config).encode(), OCI_CONFIG),
-            "layers": layers,
-        }
+        described = self.add(json.dumps(config).encode(), OCI_CONFIG)
+        manifest = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": described, "layers": layers}
         self.blobs = [
             Descriptor(media_type=each["mediaType"], digest=each["digest"], size=each["size"])
-            for each in (manifest["config"], *layers)  # type: ignore[list-item]
+            for each in (described, *layers)
         ]
+        """The configuration, then the layers."""
         self.manifest = json.dumps(manifest).encode()
         self.digest = f"sha256:{hashlib.sha256(self.manifest).hexdigest()}"
 
@@ -149,3 +156,25 @@ async def push(image: Pushed, name: str, access: Access, credentials: Credential
             await registry.push_blob(reference, blob, image.files[blob.digest])
         assert await registry.push_manifest(reference, image.manifest, OCI_MANIFEST) == image.digest
     return reference
+
+
+async def pull(name: str, credentials: Credentials = NOBODY, access: Access | None = None) -> tuple[Image, bytes]:
+    """The image of a name, and all bytes of its layers."""
+    reference = parse(name)
+    async with Client(reference.domain, access or Access(), credentials, silence=5) as registry:
+        found = await registry.resolve(reference, AMD64)
+        return found, b"".join(
+            [await fetched(registry, reference, found, at) for at in range(len(found.manifest.layers))]
+        )
+
+
+async def fetched(
+    registry: Client, reference: Reference, found: Image, at: int, progress: Progress | None = None
+) -> bytes:
+    pieces = registry.blob(reference, found.manifest.layers[at], progress or Progress())
+    return b"".join([piece async for piece in pieces])
+
+
+def content(image: Pushed) -> bytes:
+    """Of all layers."""
+    return b"".join(image.files[layer.digest].read_bytes() for layer in image.blobs[1:])

@@ -14,6 +14,8 @@ import pytest
 from hawse.cli.selftest.busybox import busybox_tar
 from hawse.cli.selftest.lab import Lab
 from hawse.cli.selftest.snapshot import Snapshot
+from hawse.supervisor.registry.endpoints import Access
+from tests.lab.registries import PLAIN, PROXY, SIZES, TOKENS, Pushed, Registries, push
 from tests.lab.roots import debian_root
 
 FAILED = pytest.StashKey[bool]()
@@ -73,6 +75,28 @@ def bare_lab() -> Iterator[Lab]:
     """A lab without a daemon."""
     with Lab() as world:
         yield world
+
+
+@pytest.fixture(scope="module")
+def registries_of_module() -> Iterator[Registries]:
+    with Lab() as world:
+        yield Registries(world)
+
+
+@pytest.fixture
+def registries(registries_of_module: Registries) -> Registries:
+    """Registries in a lab without a daemon; they have forgotten what was asked before."""
+    registries_of_module.log(PROXY)
+    registries_of_module.log(TOKENS)
+    return registries_of_module
+
+
+@pytest.fixture(scope="module")
+def image(registries_of_module: Registries) -> Pushed:
+    """An image that is in the plain registry as t/image:1."""
+    made = Pushed(registries_of_module.directory / "image", SIZES)
+    registries_of_module.call(lambda: push(made, f"{PLAIN}/t/image:1", Access()))
+    return made
 
 
 @pytest.fixture(scope="session")
