@@ -23,7 +23,7 @@ class Access:
     certificates: Path = Path("/etc/docker/certs.d")
 
     def is_insecure(self, host: str) -> bool:
-        """Whether host[:port] may be talked to without TLS that proves who it is: the loopback always, as in docker."""
+        """Tell whether host[:port] needs no TLS that proves who it is: the loopback never does, as in docker."""
         name = _without_port(host)
         return any(
             entry in (host, name) if "/" not in entry else _lies_in(name, entry)

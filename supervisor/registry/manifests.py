@@ -44,7 +44,7 @@ class _Tags(msgspec.Struct):
 
 
 def scope(path: str, actions: str = "pull") -> str:
-    """What a token has to be for (distribution's docs/spec/auth/scope.md)."""
+    """Name what a token has to be for (distribution's specification of token scopes)."""
     return f"repository:{path}:{actions}"
 
 

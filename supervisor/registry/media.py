@@ -1,6 +1,6 @@
 """Manifests and indexes of images, OCI's and Docker's: their media types, their fields, and what is refused.  Pure.
 
-image-spec's descriptor.md, manifest.md and image-index.md; Docker's differ in the names of their media types only.
+image-spec's descriptor, manifest and image index; Docker's differ in the names of their media types only.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Platforms, and which image of an index is meant for one.  Pure.
 
-An operating system, an architecture and perhaps a variant, in Go's words, as image-spec's image-index.md has them.  What runs
+An operating system, an architecture and perhaps a variant, in Go's words, as image-spec's image index has them.  What runs
 where besides the very same is containerd's table (platforms/compare.go, read 2026-08): an arm runs older arms.
 """
 
@@ -70,7 +70,7 @@ def parse(text: str, own: Platform) -> Platform:
 
 
 def runs(image: Platform, wanted: Platform) -> bool:
-    """Whether an image of that platform is one for the wanted platform."""
+    """Tell whether an image of that platform is one for the wanted platform."""
     return _rank(image, wanted) is not None
 
 
@@ -96,7 +96,7 @@ def choose(offers: Sequence[T], wanted: Platform) -> T:
 
 
 def _rank(image: Platform, wanted: Platform) -> int | None:
-    """How far below the wanted variant it is; None where it does not run."""
+    """Tell how far below the wanted variant it is; None where it does not run."""
     if (image.os, image.architecture) != (wanted.os, wanted.architecture) or image.architecture == _NO_IMAGE:
         return None
     had = image.variant or _USUAL.get(image.architecture, "")

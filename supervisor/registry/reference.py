@@ -51,7 +51,7 @@ class Reference:
 
     @property
     def target(self) -> str:
-        """What a registry is asked for."""
+        """Return what a registry is asked for."""
         return self.digest or self.tag
 
 

@@ -48,12 +48,12 @@ class Patience:
 
 
 def is_passing(status: int) -> bool:
-    """Whether the same request may get another answer later."""
+    """Tell whether the same request may get another answer later."""
     return status in _PASSING
 
 
 def seconds(retry_after: str, now: datetime) -> float | None:
-    """What Retry-After says in either of its forms (RFC 9110, 10.2.3); None when it says nothing that can be read."""
+    """Read Retry-After in either of its forms (RFC 9110, 10.2.3); None when it says nothing that can be read."""
     text = retry_after.strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])

@@ -87,7 +87,7 @@ class Session:
     async def _authorized(
         self, method: str, url: URL, scope: str, headers: Mapping[str, str], body: Body | None
     ) -> aiohttp.ClientResponse:
-        """One request, and once more when what we are known by has come to its end.
+        """Send one request, and once more when what we are known by has come to its end.
 
         Raises one of BROKEN.
         """

@@ -1,7 +1,7 @@
 """Who we are at a registry, as the value of Authorization: a password, or tokens that its token server gives for it.
 
-distribution's docs/spec/auth/token.md and oauth.md.  A token is for a scope, and is kept until shortly before it ends; one that
-the registry refuses all the same is replaced.
+distribution's specification of token authentication (by GET) and of OAuth2 (by POST).  A token is for a scope, and is kept
+until shortly before it ends; one that the registry refuses all the same is replaced.
 """
 
 from __future__ import annotations

@@ -84,13 +84,13 @@ class Upload:
             return response.status == 200
 
     async def _begin(self, mount_from: str) -> URL | None:
-        """Where to send it; None when the registry had it in the other repository, and now here too."""
+        """Ask where to send it; None when the registry had it in the other repository, and now here too."""
         query = f"?mount={self.blob.digest}&from={mount_from}" if mount_from else ""
         async with await self._open("POST", f"{self.path}/blobs/uploads/{query}", (201, 202)) as response:
             return None if response.status == 201 else self._place(response)
 
     async def _reached(self, place: URL) -> int:
-        """How much of it the registry has; 0 when it has forgotten this upload."""
+        """Ask how much of it the registry has; 0 when it has forgotten this upload."""
         async with await self._open("GET", place, (204, 400, 404, 416)) as response:
             read = _RANGE.match(response.headers.get("Range", "")) if response.status == 204 else None
             return int(read[1]) + 1 if read and int(read[1]) else 0
