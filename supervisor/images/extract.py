@@ -1,8 +1,8 @@
 """A tar becomes a layer's directory.  The archive is hostile until shown otherwise.
 
 Nothing is ever written by path: every parent is resolved by the kernel inside the new root (openat2, RESOLVE_IN_ROOT), so a
-symlink that leads out leads back in, and a name with too many ".." is refused.  Owners, modes, times, hard links, FIFOs and
-extended attributes are kept; device nodes are left out (no container could open them, its root is mounted nodev).
+symlink that leads out leads back in, and a name with too many ".." is refused.  Owners, modes, times, hard links, FIFOs,
+holes and extended attributes are kept; device nodes are left out (no container could open them, its root is mounted nodev).
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import os
 import posixpath
 import stat
 import tarfile
+from decimal import Decimal
 from pathlib import Path
+from typing import cast
 
 from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.images import whiteouts
@@ -20,11 +22,21 @@ from hawse.supervisor.linux import rooted
 from hawse.supervisor.linux.tree import remove_tree
 
 _PIECE = 256 * 1024
+_ZEROS = bytes(_PIECE)
 _XATTR = "SCHILY.xattr."
 _KEPT_XATTRS = ("security.capability", "user.")
 _NOBODY_ID = (1 << 32) - 1
-_ODD = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL, errno.EISDIR, errno.EPERM)
-"""What the kernel says of names, links and attributes that make no sense, as opposed to a disk that is full."""
+_ODD = (
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EINVAL,
+    errno.EISDIR,
+    errno.EPERM,
+    errno.EFBIG,
+)
+"""What the kernel says of names, links, sizes and attributes that make no sense, as opposed to a disk that is full."""
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -57,7 +69,7 @@ class _Extraction:
     def __init__(self, archive: tarfile.TarFile, root: int) -> None:
         self._archive, self._root = archive, root
         self.size = 0
-        self._times: dict[str, float] = {}  # directories': filling one changes it
+        self._times: dict[str, int] = {}  # directories', in ns: filling one changes it
         self._parent: tuple[str | None, int] = ("", os.dup(root))
 
     def add(self, member: tarfile.TarInfo) -> None:
@@ -65,7 +77,7 @@ class _Extraction:
         if not name:
             if member.isdir():
                 self._dress(self._root, member)
-                self._times[""] = member.mtime
+                self._times[""] = _time(member)
             return
         parent, base = posixpath.split(name)
         directory = self._open_parent(parent)
@@ -73,14 +85,14 @@ class _Extraction:
             self._add_whiteout(base, directory)
         elif member.isdir():
             self._add_directory(member, base, directory)
-            self._times[name] = member.mtime
+            self._times[name] = _time(member)
         elif member.isreg():
             self._add_file(member, base, directory)
         elif member.issym():
             self._clear(base, directory)
             os.symlink(member.linkname, base, dir_fd=directory)
             os.chown(base, member.uid, member.gid, dir_fd=directory, follow_symlinks=False)
-            _set_time(base, directory, member.mtime)
+            _set_time(base, directory, member)
         elif member.islnk():
             self._add_hard_link(member, base, directory)
         elif member.isfifo():
@@ -88,7 +100,7 @@ class _Extraction:
             os.mkfifo(base, 0o600, dir_fd=directory)
             os.chown(base, member.uid, member.gid, dir_fd=directory, follow_symlinks=False)
             os.chmod(base, _mode(member), dir_fd=directory)
-            _set_time(base, directory, member.mtime)
+            _set_time(base, directory, member)
 
     def set_times(self) -> None:
         """At the end, and the deepest first, so that setting one does not change another."""
@@ -98,7 +110,7 @@ class _Extraction:
             except (FileNotFoundError, NotADirectoryError):
                 continue  # something else took its place
             try:
-                os.utime(directory, (self._times[name], self._times[name]))
+                os.utime(directory, ns=(self._times[name], self._times[name]))
             finally:
                 os.close(directory)
 
@@ -130,33 +142,55 @@ class _Extraction:
         self._parent = (None, self._parent[1])  # it may have led through there
 
     def _add_directory(self, member: tarfile.TarInfo, base: str, directory: int) -> None:
+        hidden = False
         try:
             os.mkdir(base, 0o700, dir_fd=directory)
         except FileExistsError:
-            if not stat.S_ISDIR(os.stat(base, dir_fd=directory, follow_symlinks=False).st_mode):
+            status = os.stat(base, dir_fd=directory, follow_symlinks=False)
+            hidden = whiteouts.is_whiteout(status)
+            if not stat.S_ISDIR(status.st_mode):
                 self._clear(base, directory)
                 os.mkdir(base, 0o700, dir_fd=directory)
         made = os.open(base, _DIRECTORY, dir_fd=directory)
         try:
             self._dress(made, member)
+            if hidden:
+                whiteouts.make_opaque(made)
         finally:
             os.close(made)
 
     def _add_file(self, member: tarfile.TarInfo, base: str, directory: int) -> None:
-        self._clear(base, directory)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        made = os.open(base, flags, 0o600, dir_fd=directory)
         try:
-            source = self._archive.extractfile(member)
-            while source and (piece := source.read(_PIECE)):
-                left = memoryview(piece)
-                while left:
-                    left = left[os.write(made, left) :]
-            self.size += member.size
+            made = os.open(base, flags, 0o600, dir_fd=directory)
+        except FileExistsError:
+            self._clear(base, directory)
+            made = os.open(base, flags, 0o600, dir_fd=directory)
+        try:
+            self.size += self._fill(made, member)
             self._dress(made, member)
-            os.utime(made, (member.mtime, member.mtime))
+            os.utime(made, ns=(_time(member), _time(member)))
         finally:
             os.close(made)
+
+    def _fill(self, made: int, member: tarfile.TarInfo) -> int:
+        """Write what it holds, return how much that is.
+
+        Holes, which a small archive may describe in any size, are neither written nor counted.  Long runs of zeros are counted.
+        """
+        source = self._archive.extractfile(member)
+        assert source is not None, "a regular file"
+        os.ftruncate(made, member.size)
+        filled = 0
+        parts = cast("list[tuple[int, int]] | None", member.sparse)  # offset and length; typeshed says bytes
+        for offset, length in [(0, member.size)] if parts is None else parts:
+            source.seek(offset)
+            end = offset + length
+            while offset < end and (piece := source.read(min(_PIECE, end - offset))):
+                if piece != _ZEROS[: len(piece)]:
+                    _write(made, piece, offset)
+                offset, filled = offset + len(piece), filled + len(piece)
+        return filled
 
     def _add_hard_link(self, member: tarfile.TarInfo, base: str, directory: int) -> None:
         goal_parent, goal = posixpath.split(_clean(member.linkname))
@@ -179,8 +213,21 @@ class _Extraction:
             hidden = base.removeprefix(whiteouts.TAR_PREFIX)
             if hidden in ("", ".", ".."):
                 raise _refuse(base, "hides nothing that could be")
-            self._clear(hidden, directory)
-            whiteouts.make_whiteout(hidden, directory)
+            self._hide(hidden, directory)
+
+    def _hide(self, name: str, directory: int) -> None:
+        """A whiteout hides what the layers below have; what its own layer has of that name stays (layer.md)."""
+        try:
+            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError:
+            whiteouts.make_whiteout(name, directory)
+            return
+        if stat.S_ISDIR(status.st_mode):
+            own = os.open(name, _DIRECTORY, dir_fd=directory)
+            try:
+                whiteouts.make_opaque(own)
+            finally:
+                os.close(own)
 
     def _dress(self, file: int, member: tarfile.TarInfo) -> None:
         """Owner before mode and attributes: changing the owner takes setuid and capabilities away."""
@@ -208,12 +255,27 @@ def _clean(name: str) -> str:
     return "" if path == "." else path
 
 
+def _write(file: int, data: bytes, offset: int) -> None:
+    left = memoryview(data)
+    while left:
+        written = os.pwrite(file, left, offset)
+        left, offset = left[written:], offset + written
+
+
+def _time(member: tarfile.TarInfo) -> int:
+    """Return its time in ns.  A PAX header has them in decimals, of which tarfile's float keeps about 100 ns."""
+    try:
+        return int(Decimal(member.pax_headers["mtime"]) * 10**9) if member.mtime else 0
+    except (KeyError, ArithmeticError):
+        return int(member.mtime * 10**9)
+
+
 def _mode(member: tarfile.TarInfo) -> int:
     return stat.S_IMODE(member.mode)
 
 
-def _set_time(base: str, directory: int, mtime: float) -> None:
-    os.utime(base, (mtime, mtime), dir_fd=directory, follow_symlinks=False)
+def _set_time(base: str, directory: int, member: tarfile.TarInfo) -> None:
+    os.utime(base, ns=(_time(member), _time(member)), dir_fd=directory, follow_symlinks=False)
 
 
 def _refuse(name: str, why: str) -> UserError:

@@ -60,6 +60,9 @@ class _Forward:
         finally:
             self._in_header = False
 
+    def seekable(self) -> bool:
+        return True  # forward
+
     def tell(self) -> int:
         return self._position
 

@@ -230,6 +230,68 @@ def test_odd_times_do_not_matter(layer: Path) -> None:
     assert len(os.listdir(layer)) == 5
 
 
+def test_times_are_kept_to_the_nanosecond(layer: Path) -> None:
+    time = "1700000000.123456789"
+    tar = Tar(format=tarfile.PAX_FORMAT)
+    for name, kind in (("f", tarfile.REGTYPE), ("d", tarfile.DIRTYPE), ("l", tarfile.SYMTYPE)):
+        tar.add(name, type=kind, linkname="f" if kind == tarfile.SYMTYPE else "", pax_headers={"mtime": time})
+    unpack(tar.done(), layer)
+    assert {(layer / name).lstat().st_mtime_ns for name in "fdl"} == {1_700_000_000_123_456_789}
+
+
+@pytest.mark.parametrize("form", ["pax", "oldgnu"])
+def test_holes_of_an_archive_stay_holes(layer: Path, tmp_path: Path, form: str) -> None:
+    """An archive of some KiB may describe any number of GiB."""
+    with open(tmp_path / "holes", "wb") as file:
+        file.seek(1 << 30)
+        file.write(b"in the middle")
+        file.truncate(3 << 30)
+    made = subprocess.run(["tar", "-C", tmp_path, "--sparse", f"--format={form}", "-c", "holes"], capture_output=True)
+    assert len(made.stdout) < 1 << 16
+    _, size = unpack(made.stdout, layer)
+    file, got = layer / "holes", (layer / "holes").stat()
+    assert got.st_size == 3 << 30 and got.st_blocks < 64 and size < 1 << 14
+    with open(file, "rb") as opened:
+        opened.seek(1 << 30)
+        assert opened.read(20) == b"in the middle" + bytes(7)
+
+
+def test_zeros_take_no_room(layer: Path) -> None:
+    data = b"a" + bytes(1 << 20) + b"b"
+    unpack(Tar().add("f", data).add("z", bytes(300_000)).done(), layer)
+    assert (layer / "f").read_bytes() == data and (layer / "f").stat().st_blocks * 512 < 1 << 20
+    assert (layer / "z").read_bytes() == bytes(300_000) and (layer / "z").stat().st_blocks == 0
+
+
+def test_a_size_that_no_file_has_is_the_archive_s_fault(layer: Path) -> None:
+    told = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "f"}
+    tar = Tar(format=tarfile.PAX_FORMAT).add(
+        "GNUSparseFile.0/f", b"0\n".ljust(512, b"\0"), pax_headers={**told, "GNU.sparse.realsize": str(1 << 80)}
+    )
+    with pytest.raises(UserError, match="Error processing tar file"):
+        unpack(tar.done(), layer)
+
+
+def test_a_whiteout_hides_what_is_below_and_nothing_of_its_own_layer(layer: Path) -> None:
+    """Whichever comes first (OCI image-spec, layer.md: whiteouts concern lower layers)."""
+    tar = (
+        Tar()
+        .add(".wh.d")
+        .directory("d")
+        .add("d/new")
+        .directory("e")
+        .add("e/new")
+        .add(".wh.e")
+        .add("f", b"f")
+        .add(".wh.f")
+    )
+    unpack(tar.done(), layer)
+    for name in "de":
+        assert os.listdir(layer / name) == ["new"]
+        assert os.getxattr(layer / name, "trusted.overlay.opaque") == b"y"
+    assert (layer / "f").read_bytes() == b"f"
+
+
 def test_whiteouts_of_image_archives(layer: Path) -> None:
     tar = Tar().directory("d").add("d/.wh.gone").directory("e").add("e/.wh..wh..opq").add(".wh..wh.plnk").add(".wh.top")
     unpack(tar.done(), layer)
