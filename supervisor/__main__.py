@@ -47,6 +47,7 @@ from hawse.supervisor.hooks import pyhandlers
 from hawse.supervisor.images.images import Images
 from hawse.supervisor.lifecycle import volumes
 from hawse.supervisor.linux import cgroup_hierarchy, process
+from hawse.supervisor.linux.topdir import spread_children
 from hawse.supervisor.network.core import NetworkCore
 from hawse.supervisor.network.drivers.registry import Registry
 from hawse.supervisor.parts import Live, Parts
@@ -162,6 +163,7 @@ async def _parts(settings: Settings, rebuild_state: bool) -> AsyncIterator[Parts
     config = settings.config
     places = Places.under(config)
     places.make()
+    spread_children(config.root / "containers")
     copies.make_directories(config.root)
     database = config.root / "hawse.db"
     lost = rebuild_state and rebuild.aside(config, database)

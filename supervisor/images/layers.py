@@ -15,6 +15,7 @@ import secrets
 from pathlib import Path
 
 from hawse.supervisor.linux.flush import flush_directory, flush_tree
+from hawse.supervisor.linux.topdir import spread_children
 from hawse.supervisor.linux.tree import remove_tree
 
 _UNFINISHED = "new-"
@@ -31,6 +32,7 @@ class Layers:
         """Nobody but root looks below: layers hold setuid programs and other people's secrets."""
         for directory in (self.directory, self.trash):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        spread_children(self.directory)
 
     def path(self, layer: str) -> Path:
         return self.directory / layer
