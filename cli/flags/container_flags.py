@@ -13,9 +13,9 @@ IDENTITY = (
     Flag("on", kind="list", help="Run a command on this host as root on an event of it, EVENT=COMMAND"),
     Flag("cidfile", help="Write the container's id to this file"),
     Flag("rootfs", help="Use a directory as the root instead of an image, copy-on-write ('/' is this host)"),
-    Flag("pull", help="missing or never: images come from `hawse import`", default="missing", hidden=True),
-    Flag("platform", help="Refuse an image of another than this, such as linux/amd64"),
-    Flag("quiet", "q", "bool", "Accepted for compatibility", hidden=True),
+    Flag("pull", help="Pull the image before creating: always, missing or never", default="missing"),
+    Flag("platform", help="Pull the image for this platform, such as linux/arm64"),
+    Flag("quiet", "q", "bool", "Do not show how a pull goes on"),
 )
 PROCESS = (
     Flag("attach", "a", "list", "Attach to stdin, stdout or stderr"),

@@ -9,12 +9,14 @@ from hawse.cli.errors import ApiError, Disconnected, Failure, NoDaemon
 from hawse.cli.flags import container_body
 from hawse.cli.flags.container_flags import CONTAINER, FOREGROUND
 from hawse.cli.flags.flags import USAGE_ERROR, Command, Options
+from hawse.cli.wire import pulling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 NOT_FOUND = ("executable file not found", "no such file or directory", "not a directory")
+_PULL = ("always", "missing", "never")
 NOT_EXECUTABLE = ("permission denied", "is a directory", "exec format error")
 
 
@@ -96,12 +98,35 @@ def _create(context: Context, options: Options, body: dict[str, Any]) -> str:
 
 
 def _created(context: Context, options: Options, body: dict[str, Any]) -> str:
-    answer = context.client.post(
-        "/containers/create", body, name=options.name or None, platform=options.platform or None
-    )
+    answer = _answered(context, options, body)
     for warning in answer.get("Warnings") or ():
         print(f"WARNING: {warning}", file=sys.stderr)
     return str(answer["Id"])
+
+
+def _answered(context: Context, options: Options, body: dict[str, Any]) -> Any:
+    """Create it, with its image pulled first where that was asked for or it is missing."""
+    image, query = body.get("Image", ""), {"name": options.name or None, "platform": options.platform or None}
+    if options.pull not in _PULL:
+        raise Failure(f"invalid pull option: '{options.pull}': must be one of {', '.join(_PULL)}")
+    if image and options.pull == "always":
+        _pull(context, options, image)
+    try:
+        return context.client.post("/containers/create", body, **query)
+    except ApiError as e:
+        if not (image and options.pull == "missing" and e.status == 404 and "No such image" in e.reason):
+            raise
+        if not options.quiet:
+            print(f"Unable to find image '{pulling.familiar(image)}' locally", file=sys.stderr)
+    _pull(context, options, image)
+    return context.client.post("/containers/create", body, **query)
+
+
+def _pull(context: Context, options: Options, image: str) -> None:
+    from hawse.cli.show import pullbars
+
+    with pullbars.shown(sys.stderr, quiet=options.quiet) as tell:
+        pulling.pull(context.client, image, platform=options.platform, every_tag=False, tell=tell)
 
 
 def program_error(error: Failure) -> int:

@@ -31,6 +31,7 @@ _CONTAINER: dict[str, Entry] = {
 _LIST: Entry = ("verbs.ps", "PS", "List containers")
 _EVENTS: Entry = ("verbs.events", "EVENTS", "Show what happens, as it happens")
 _INFO: Entry = ("verbs.system", "INFO", "Show the daemon, the kernel's features and counts")
+_PULL: Entry = ("verbs.pull", "PULL", "Fetch an image from a registry")
 _IMAGES: Entry = ("verbs.images", "LS", "List images")
 
 VERBS: dict[str, Entry] = {
@@ -44,6 +45,7 @@ VERBS: dict[str, Entry] = {
     "info": _INFO,
     "inspect": ("verbs.inspect", "INSPECT", "Show everything about containers, images, networks or volumes"),
     "ps": _LIST,
+    "pull": _PULL,
     "rmi": ("verbs.images", "RM", "Remove images"),
     "tag": ("verbs.images", "TAG", "Give an image another name"),
     "version": ("verbs.system", "VERSION", "Show the versions of client and daemon"),
@@ -85,6 +87,7 @@ GROUPS: dict[str, tuple[str, dict[str, Entry]]] = {
             "list": _IMAGES,
             "ls": _IMAGES,
             "prune": ("verbs.prune", "IMAGES", "Remove unused images"),
+            "pull": _PULL,
             "remove": VERBS["rmi"],
             "rm": VERBS["rmi"],
             "tag": VERBS["tag"],

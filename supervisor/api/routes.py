@@ -126,7 +126,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/exec/{ref}/json", exec_.inspect),
     Route("POST", "/commit", images.commit),
     Route("GET", "/images/json", images.listing),
-    Route("POST", "/images/create", images.create, lacks="pulling (fromImage): hawse does not talk to registries yet"),
+    Route("POST", "/images/create", images.create),
     Route("POST", "/images/prune", images.prune),
     Route("GET", "/images/{name}/json", images.inspect),
     Route("GET", "/images/{name}/history", images.history),

@@ -237,6 +237,13 @@ class ImageCreated(ImageFact, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "image.created"
 
 
+class ImagePulled(ImageFact, frozen=True, kw_only=True):
+    """A registry was asked for it, and what it has is here now, whether or not it was before."""
+
+    TYPE: ClassVar[str] = "image.pulled"
+    name: str = ""
+
+
 class ImageTagged(ImageFact, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "image.tagged"
     tag: str = ""
@@ -351,6 +358,7 @@ Fact = (
     | NetworkDisconnected
     | NetworkRepaired
     | ImageCreated
+    | ImagePulled
     | ImageTagged
     | ImageUntagged
     | ImageRemoved

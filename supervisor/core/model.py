@@ -428,7 +428,10 @@ class ImageConfig(Record, frozen=True, kw_only=True):
 
 
 class Image(Record, frozen=True, kw_only=True):
-    """An image: layers bottom first, each the name of a directory under layers/."""
+    """An image: layers bottom first, each the name of a directory under layers/.
+
+    One of a registry has its configuration's digest as its id, and `manifest`, `digests`, `blobs`: see images/blobs.py.
+    """
 
     id: ImageId
     created_at: int
@@ -441,6 +444,12 @@ class Image(Record, frozen=True, kw_only=True):
     parent: str = ""
     author: str = ""
     comment: str = ""  # what was said when it was made
+    os: str = "linux"
+    variant: str = ""  # of the architecture
+    layer_sizes: tuple[int, ...] = ()  # bytes of files in each; () in records of before
+    manifest: str = ""  # the digest of the one for this platform
+    digests: tuple[str, ...] = ()  # "name@digest", as registries have it
+    blobs: tuple[str, ...] = ()  # the layers' digests in the registry, as they are compressed
 
 
 R = TypeVar("R", bound=Record)

@@ -33,7 +33,9 @@ def _was_stopped(fact: facts.ContainerExited) -> bool:
 
 
 def _was_imported(fact: facts.ImageCreated) -> bool:
-    return not fact.image.parent  # else of a commit, which is an event of its container
+    return (
+        not fact.image.parent and not fact.image.manifest
+    )  # a commit is told of its container, a pull by its own word
 
 
 WORDS: dict[type[Fact], dict[str, Condition]] = {
@@ -56,6 +58,7 @@ WORDS: dict[type[Fact], dict[str, Condition]] = {
     facts.NetworkConnected: {"connect": _always},
     facts.NetworkDisconnected: {"disconnect": _always},
     facts.ImageCreated: {"import": _was_imported},
+    facts.ImagePulled: {"pull": _always},
     facts.ImageTagged: {"tag": _always},
     facts.ImageUntagged: {"untag": _always},
     facts.ImageRemoved: {"delete": _always},

@@ -57,6 +57,10 @@ def _views(event: Event, word: str, network_ids: Mapping[str, str]) -> list[dict
             return [_plug(event, word, endpoint.network, container, network_ids)]
         case facts.NetworkCreated(network=network) | facts.NetworkRemoved(network=network):
             return [_event(event, "network", word, network.id, {"name": network.name, "type": network.driver})]
+        case facts.ImagePulled(image=image, name=name):
+            return [
+                _event(event, "image", word, name, {"name": name.rpartition(":")[0] or name, **image.config.labels})
+            ]
         case facts.ImageTagged(image=image, tag=tag) | facts.ImageUntagged(image=image, tag=tag):
             return [_image(event, word, image.id, tag)]
         case facts.ImageCreated(image=image) | facts.ImageRemoved(image=image):

@@ -14,7 +14,7 @@ def summary(image: Image, containers: int = -1) -> dict[str, Any]:
         "Id": image.id,
         "ParentId": image.parent,
         "RepoTags": list(image.tags),
-        "RepoDigests": [],
+        "RepoDigests": list(image.digests),
         "Created": image.created_at // 10**9,
         "Size": image.size,
         "SharedSize": -1,
@@ -30,7 +30,7 @@ def inspect(image: Image) -> dict[str, Any]:
     return {
         "Id": image.id,
         "RepoTags": list(image.tags),
-        "RepoDigests": [],
+        "RepoDigests": list(image.digests),
         "Parent": image.parent,
         "Comment": image.comment,
         "Created": rfc3339(image.created_at),
@@ -40,11 +40,12 @@ def inspect(image: Image) -> dict[str, Any]:
         "Author": image.author,
         "Config": config,
         "Architecture": image.architecture,
-        "Os": "linux",
+        **({"Variant": image.variant} if image.variant else {}),
+        "Os": image.os,
         "Size": image.size,
         "VirtualSize": image.size,
         "GraphDriver": {"Name": "overlay2", "Data": None},
-        "RootFS": {"Type": "layers", "Layers": list(image.layers)},
+        "RootFS": {"Type": "layers", "Layers": [f"sha256:{layer}" for layer in image.layers]},
         "Metadata": {"LastTagTime": rfc3339(0)},
     }
 

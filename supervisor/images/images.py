@@ -7,7 +7,6 @@ step waits for the one before to be on the disk: else an image could come back w
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import platform
@@ -23,13 +22,16 @@ from msgspec.structs import replace
 
 from hawse.supervisor import faults
 from hawse.supervisor.core import events
-from hawse.supervisor.core.errors import KernelError, UserError
+from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.core.model import Container, Image, ImageConfig, ImageId, encode
 from hawse.supervisor.images import archive, commit_layer, extract, naming
+from hawse.supervisor.images.blobs import Blobs
+from hawse.supervisor.images.blocking import in_thread, remove
 from hawse.supervisor.images.configure import image_config
 from hawse.supervisor.images.instructions import apply
 from hawse.supervisor.images.layers import Layers
 from hawse.supervisor.images.naming import Removal
+from hawse.supervisor.images.pulls import Pulls
 from hawse.supervisor.linux import threads
 from hawse.supervisor.linux.tree import remove_tree
 from hawse.supervisor.registry import platforms, reference
@@ -48,14 +50,19 @@ class Images:
         self._clock = clock
         # What decides that a layer is not used any more, and what begins to use one that is there, exclude each other.
         self._publishing = anyio.Lock()
+        self._blobs = Blobs(root)
+        self.pulls = Pulls(self._layers, self._blobs, store, self._publishing)
 
     @classmethod
     async def open(cls, root: Path, store: Store, clock: Callable[[], int] = time.time_ns) -> Self:
         """Make the directories, and remove what an earlier daemon left half-done.  Nobody else may use them yet."""
         images = cls(root, store, clock)
         images._layers.make()
+        images._blobs.make()
         used = await store.read(lambda tx: tx.layers_in_use())
         await threads.run_sync(images._layers.sweep, used)
+        kept = await store.read(lambda tx: {blob for image in tx.images() for blob in naming.blobs(image)})
+        await threads.run_sync(images._blobs.sweep, kept, clock())
         return images
 
     # ---- finding -------------------------------------------------------------------------------------------------
@@ -89,7 +96,7 @@ class Images:
                 return plain.finish(), size
 
         async def publish(directory: Path) -> Image:
-            layer, size = await _in_thread("import", lambda: unpack(directory))
+            layer, size = await in_thread("import", lambda: unpack(directory))
             faults.point("image.layer-made")
             line = message or "Imported from a tar file"
             image = self._image((layer,), size=size, config=config, history=(line,), comment=message)
@@ -127,7 +134,7 @@ class Images:
         line = message or " ".join(container.config.argv)
 
         async def publish(directory: Path) -> Image:
-            size = await _in_thread(
+            size = await in_thread(
                 "commit", lambda: commit_layer.copy_upper(paths.upper, directory, container.uid_base)
             )
             faults.point("image.layer-made")
@@ -178,22 +185,22 @@ class Images:
             return await make(directory)
         finally:
             with anyio.CancelScope(shield=True):
-                await self._remove(directory)
+                await remove(self._layers, directory)
 
     async def _publish(
         self, directory: Path, layer: str, image: Image, name: str, container: Container | None = None
     ) -> Image:
-        await _in_thread("syncfs", lambda: self._layers.flush(directory))  # before the lock: it may take seconds
+        await in_thread("syncfs", lambda: self._layers.flush(directory))  # before the lock: it may take seconds
         async with self._publishing:
             self._layers.publish(directory, layer)
-            await _in_thread("fsync", self._layers.flush_names)
+            await in_thread("fsync", self._layers.flush_names)
             faults.point("image.layer-published")
             try:
                 return await self._store.transact(lambda tx: _put(tx, image, name, container))
             except BaseException:
                 with anyio.CancelScope(shield=True):
                     if not await self._store.read(lambda tx: tx.layer_users(layer)):
-                        await self._remove(self._layers.path(layer))
+                        await remove(self._layers, self._layers.path(layer))
                 raise
 
     # ---- naming and removing ---------------------------------------------------------------------------------------
@@ -213,10 +220,12 @@ class Images:
             await self._store.durable()
             faults.point("image.row-gone")
             rubbish = [self._layers.discard(self._layers.path(layer)) for layer in removal.layers]
+            for blob in removal.blobs:
+                self._blobs.discard(blob)
         faults.point("image.layers-gone")
         for path in rubbish:
             if path is not None:
-                await _in_thread("rm", lambda path=path: remove_tree(path))  # type: ignore[misc]
+                await in_thread("rm", lambda path=path: remove_tree(path))  # type: ignore[misc]
         return removal
 
     # ---- containers' directories -----------------------------------------------------------------------------------
@@ -233,13 +242,8 @@ class Images:
 
     async def discard(self, paths: Paths) -> None:
         """All files of a container.  Its directory goes in one step, what was in it right after; gone is success."""
-        await self._remove(paths.state)
-        await _in_thread("rm", lambda: remove_tree(paths.run))
-
-    async def _remove(self, path: Path) -> None:
-        rubbish = self._layers.discard(path)
-        if rubbish is not None:
-            await _in_thread("rm", lambda: remove_tree(rubbish))
+        await remove(self._layers, paths.state)
+        await in_thread("rm", lambda: remove_tree(paths.run))
 
 
 def _put(tx: Tx, image: Image, name: str, container: Container | None) -> Image:
@@ -251,11 +255,3 @@ def _put(tx: Tx, image: Image, name: str, container: Container | None) -> Image:
 
 def _name(tag: str) -> str:
     return str(reference.parse_new_name(tag)) if tag else ""
-
-
-async def _in_thread(op: str, work: Callable[[], T]) -> T:
-    """Raises KernelError instead of OSError, with the file in question."""
-    try:
-        return await threads.run_sync(work)
-    except OSError as e:
-        raise KernelError(op, e.errno or errno.EIO, str(e.filename or "")) from e

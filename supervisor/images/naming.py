@@ -11,6 +11,7 @@ from hawse.supervisor.core import events
 from hawse.supervisor.core.errors import Conflict, NotFound, UserError
 from hawse.supervisor.core.model import Container, Image
 from hawse.supervisor.registry import reference
+from hawse.supervisor.registry.reference import Reference
 from hawse.supervisor.store.tx import Tx
 
 
@@ -21,6 +22,16 @@ class Removal:
     untagged: tuple[str, ...] = ()
     image: Image | None = None
     layers: tuple[str, ...] = ()
+    blobs: tuple[str, ...] = ()
+
+
+def blobs(image: Image) -> tuple[str, ...]:
+    """Return the digests of all that is kept of its registry; none for an image that was made here."""
+    return (
+        (image.id, image.manifest, *(digest.partition("@")[2] for digest in image.digests), *image.blobs)
+        if image.manifest
+        else ()
+    )
 
 
 def find(tx: Tx, ref: str) -> Image:
@@ -35,6 +46,22 @@ def put(tx: Tx, image: Image, tag: str) -> Image:
         _take_away(tx, image, tag)
     tx.put_image(image)
     tx.append(events.ImageCreated(image=image))
+    return image
+
+
+def put_pulled(tx: Tx, image: Image, tag: str) -> Image:
+    """Store an image as its registry has it, with the names that it had before, and one more if it was asked for by one."""
+    had = tx.image(image.id)
+    if had is not None:
+        digests = (*had.digests, *(digest for digest in image.digests if digest not in had.digests))
+        image = replace(image, tags=had.tags, digests=digests)
+    if tag and tag not in image.tags:
+        _take_away(tx, image, tag)
+        image = replace(image, tags=(*image.tags, tag))
+    tx.put_image(image)
+    if had is None:
+        tx.append(events.ImageCreated(image=image))
+    tx.append(events.ImagePulled(image=image, name=tag or image.digests[-1]))
     return image
 
 
@@ -70,8 +97,12 @@ def remove(tx: Tx, ref: str, *, force: bool) -> Removal:
     for gone in image.tags:
         tx.append(events.ImageUntagged(image=image, tag=gone))
     tx.append(events.ImageRemoved(image=image))
+    needed = {blob for other in tx.images() for blob in blobs(other)}
     return Removal(
-        untagged=image.tags, image=image, layers=tuple(layer for layer in image.layers if not tx.layer_users(layer))
+        untagged=image.tags,
+        image=image,
+        layers=tuple(layer for layer in image.layers if not tx.layer_users(layer)),
+        blobs=tuple(blob for blob in blobs(image) if blob not in needed),
     )
 
 
@@ -98,11 +129,14 @@ def _find(tx: Tx, ref: str) -> tuple[Image, str]:
     if exact is not None:
         return exact, ""
     try:
-        name = str(reference.parse(ref))
+        read = reference.parse(ref)
+        name = str(read)
     except UserError:
         if not reference.may_be_id(ref):
             raise
-        name = ref
+        read, name = None, ref
+    if read and read.digest:
+        return _by_digest(tx, read), ""
     tagged = tx.image_by_tag(name)
     if tagged is not None:
         return tagged, name
@@ -110,6 +144,14 @@ def _find(tx: Tx, ref: str) -> tuple[Image, str]:
     if found is None:
         raise NotFound(f"No such image: {name}", hint=_near(name, tx.image_tags()))
     return found, ""
+
+
+def _by_digest(tx: Tx, wanted: Reference) -> Image:
+    """Find what a registry had under that digest."""
+    for image in tx.images():
+        if f"{wanted.name}@{wanted.digest}" in image.digests:
+            return image
+    raise NotFound(f"No such image: {wanted}", hint="see `hawse image ls --digests`; `hawse pull` fetches it")
 
 
 def _near(name: str, known: list[str]) -> str:

@@ -12,8 +12,9 @@ from msgspec.structs import replace
 
 from hawse.supervisor.api import upload, wire
 from hawse.supervisor.api.call import Call
+from hawse.supervisor.api.endpoints import pulls
 from hawse.supervisor.api.endpoints.volumes import kept
-from hawse.supervisor.core.errors import Conflict, NotFound, NotImplementedYet, UserError
+from hawse.supervisor.core.errors import Conflict, NotFound, UserError
 from hawse.supervisor.core.model import Image
 from hawse.supervisor.docker import view_image
 from hawse.supervisor.docker.filters import Filters
@@ -76,13 +77,10 @@ def _until(call: Call, wanted: Filters) -> int:
 
 
 async def create(call: Call) -> web.StreamResponse:
-    """POST /images/create?fromSrc=-: an archive of a root file system in the body becomes an image."""
+    """POST /images/create: fromImage=NAME is pulled; with fromSrc=- an archive of a root file system becomes an image."""
     source = call.query.text("fromSrc")
     if not source:
-        raise NotImplementedYet(
-            f"pulling {call.query.text('fromImage') or 'images'}: hawse does not talk to registries yet",
-            hint="import an image from a tar file",
-        )
+        return await pulls.pull(call)
     if source != "-":
         raise UserError(f"invalid fromSrc: {source!r}", hint='"-", with the archive in the body')
     machine = platform.machine()

@@ -17,7 +17,7 @@ from hawse.supervisor.journal.eventfilter import parse
 
 DOCKER = """
     create start restart stop die kill oom pause unpause rename update destroy health_status commit exec_create exec_start
-    exec_die connect disconnect mount unmount import tag untag delete
+    exec_die connect disconnect mount unmount import pull tag untag delete
 """.split()
 """The actions of docker's events (`docker events --help` of 27.5) that hawse can tell."""
 
@@ -50,6 +50,7 @@ def told(samples: Any) -> list[Fact]:
         *(kind(network=network) for kind in (facts.NetworkCreated, facts.NetworkRemoved)),
         *(kind(container=bare, endpoint=endpoint) for kind in (facts.NetworkConnected, facts.NetworkDisconnected)),
         *(facts.ImageCreated(image=replace(image, parent=parent)) for parent in ("", image.id)),
+        facts.ImagePulled(image=image, name="a:b"),
         *(kind(image=image, tag="a:b") for kind in (facts.ImageTagged, facts.ImageUntagged)),
         facts.ImageRemoved(image=image),
         *(kind(volume=volume) for kind in (facts.VolumeCreated, facts.VolumeRemoved)),

@@ -1,0 +1,113 @@
+"""The endpoint that fetches images from registries."""
+
+from __future__ import annotations
+
+import math
+import platform
+import time
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import structlog
+from aiohttp import web
+
+from hawse.supervisor.api import wire
+from hawse.supervisor.api.call import Call
+from hawse.supervisor.core.errors import HawseError, UserError
+from hawse.supervisor.core.steps import Step
+from hawse.supervisor.docker import view_progress
+from hawse.supervisor.images import pulls
+from hawse.supervisor.images.pulls import Wanted
+from hawse.supervisor.registry import credentials, platforms
+from hawse.supervisor.registry.client import Client
+from hawse.supervisor.registry.endpoints import Access
+from hawse.supervisor.registry.reference import Reference, is_digest, parse
+
+log = structlog.get_logger()
+
+BETWEEN = 0.1
+"""Seconds between two lines about the bytes of one layer."""
+AUTH = "X-Registry-Auth"
+
+
+async def pull(call: Call) -> web.StreamResponse:
+    """Answer POST /images/create?fromImage=&tag=&platform=: docker's lines, one for each step.
+
+    What can be known before the first layer is: until then an error is the answer's status, on which clients branch.
+    """
+    own = platforms.of_machine(platform.machine())
+    asked = call.query.text("platform")
+    wanted_platform = platforms.parse(asked, own) if asked else own
+    reference, every_tag = _reference(call.query.text("fromImage"), call.query.text("tag"))
+    known = credentials.parse(call.request.headers.get(AUTH, ""))
+    async with Client(reference.domain, Access(), known) as registry:
+        tags = await registry.tags(reference) if every_tag else [reference.tag]
+        names = [Reference(reference.name, tag, reference.digest) for tag in tags]
+        if not names:
+            raise UserError(f"{reference.name} has no tags", hint="name one by its digest")
+        first = await pulls.want(registry, names[0], wanted_platform)
+        async with call.stream(wire.JSON) as out:
+            send, receive = anyio.create_memory_object_stream[dict[str, Any]](math.inf)
+
+            async def work() -> None:
+                with send:
+                    try:
+                        for name in names:
+                            wanted = first if name is names[0] else await pulls.want(registry, name, wanted_platform)
+                            await _one(call, wanted, lambda line: send.send_nowait(line))
+                    except* HawseError as group:
+                        send.send_nowait(view_progress.error(str(_first(group))))
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(work)
+                async for line in receive:
+                    await out.line(line)
+    return out.response
+
+
+async def _one(call: Call, wanted: Wanted, tell: Callable[[dict[str, Any]], None]) -> None:
+    reference = wanted.reference
+    tell(view_progress.line(Step(status=f"Pulling from {reference.path}", id=reference.target)))
+    steps = _Steps(tell)
+    _, is_new = await call.engine.images.pulls.pull(wanted, steps.report)
+    tell({"status": f"Digest: {wanted.found.descriptor.digest}"})
+    outcome = "Downloaded newer image for" if is_new else "Image is up to date for"
+    tell({"status": f"Status: {outcome} {reference}"})
+
+
+class _Steps:
+    """Passes steps on, of the growth of one layer only so many as eyes can follow."""
+
+    def __init__(self, tell: Callable[[dict[str, Any]], None]) -> None:
+        self._tell = tell
+        self._last: dict[str, float] = {}
+
+    def report(self, step: Step) -> None:
+        if 0 < step.current < step.total:
+            now = time.monotonic()
+            if now - self._last.get(step.id, -math.inf) < BETWEEN:
+                return
+            self._last[step.id] = now
+        self._tell(view_progress.line(step))
+
+
+def _reference(name: str, tag: str) -> tuple[Reference, bool]:
+    """What is meant, and whether it is all tags: a name without any.  Raises UserError."""
+    if not name:
+        raise UserError(
+            "invalid reference format: repository name must have at least one component", hint="fromImage=NAME"
+        )
+    if is_digest(tag):
+        return parse(f"{name}@{tag}"), False
+    if tag:
+        return parse(f"{name}:{tag}"), False
+    read = parse(name)
+    return read, not read.digest and ":" not in name.rpartition("/")[2]
+
+
+def _first(group: BaseExceptionGroup[HawseError]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,93 @@
+"""`hawse pull`, from Debian's docker-registry in the lab, judged by what runs afterwards."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hawse.cli.selftest.busybox import busybox_tar
+from hawse.cli.selftest.lab import Lab
+from hawse.cli.selftest.waiting import eventually
+from tests.lab import ociimage
+
+REGISTRY = "127.0.0.1:5000"
+CONFIG = """
+version: 0.1
+storage: {{filesystem: {{rootdirectory: {place}}}, delete: {{enabled: true}}}}
+http: {{addr: "127.0.0.1:5000"}}
+"""
+
+
+@pytest.fixture
+def registry(lab: Lab) -> Iterator[str]:
+    """A registry in the lab; gives what its repositories begin with."""
+    (lab.share / "registry.yml").write_text(CONFIG.format(place=lab.share / "registry"))
+    serve = ["docker-registry", "serve", str(lab.share / "registry.yml")]
+    with lab.popen(serve, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as serving:
+        eventually(lambda: lab.run(["curl", "-sf", f"http://{REGISTRY}/v2/"], check=False).code == 0)
+        yield f"{REGISTRY}/team"
+        serving.kill()
+
+
+def push(lab: Lab, layout: Path, name: str) -> None:
+    lab.run(["skopeo", "copy", "--dest-tls-verify=false", "--preserve-digests", f"oci:{layout}", f"docker://{name}"])
+
+
+@pytest.fixture
+def box(lab: Lab, registry: str) -> tuple[str, str]:
+    """The name and the digest of an image with three layers, the lowest of which runs."""
+    noise = random.Random(1).randbytes(300_000)
+    layers = [
+        busybox_tar().read_bytes(),
+        ociimage.layer({"etc/one": b"1\n", "etc/two": b"2\n", "big": noise}),
+        ociimage.layer({"etc/.wh.two": b"", "etc/three": b"3\n"}),
+    ]
+    digest = ociimage.layout(lab.share / "box", layers, Cmd=["cat", "/etc/one", "/etc/three"], Env=["FROM=registry"])
+    push(lab, lab.share / "box", f"{registry}/box:latest")
+    return f"{registry}/box", digest
+
+
+def test_what_is_pulled_runs(lab: Lab, box: tuple[str, str]) -> None:
+    name, digest = box
+    shown = lab.hawse("pull", name)
+    lines = shown.out.splitlines()
+    assert lines[0] == "Using default tag: latest" and lines[1] == "latest: Pulling from team/box"
+    assert lines[-3:] == [f"Digest: {digest}", f"Status: Downloaded newer image for {name}:latest", f"{name}:latest"]
+    assert sum(line.endswith(": Pull complete") for line in lines) == 2
+    assert sum(line.endswith(": Already exists") for line in lines) == 1, "the layer of the image that every lab has"
+    assert lab.hawse("run", "--rm", name).out == "1\n3\n"
+    assert lab.hawse("run", "--rm", name, "sh", "-c", "echo $FROM; ls /etc/one /etc/two", check=False).out.split() == [
+        "registry",
+        "/etc/one",
+    ]
+    (image,) = json.loads(lab.hawse("image", "inspect", name).out)
+    told = json.loads((lab.share / "box/blobs/sha256" / digest.removeprefix("sha256:")).read_text())
+    assert image["Id"] == told["config"]["digest"] and image["RepoDigests"] == [f"{name}@{digest}"]
+    assert image["Created"].startswith("2026-01-02T03:04:05.678")
+    again = lab.hawse("pull", f"{name}:latest")
+    assert f"Status: Image is up to date for {name}:latest" in again.out
+    assert lab.hawse("run", "--rm", f"{name}@{digest}", "cat", "/etc/one").out == "1\n"
+    lab.hawse("rmi", name)
+    assert list((lab.root / "layers").iterdir()) and not list((lab.root / "blobs/sha256").iterdir())
+
+
+def test_run_pulls_what_is_missing(lab: Lab, box: tuple[str, str]) -> None:
+    name, _ = box
+    refused = lab.hawse("run", "--rm", "--pull", "never", name, check=False)
+    assert refused.code == 125 and "No such image" in refused.err
+    shown = lab.hawse("run", "--rm", name)
+    assert shown.out == "1\n3\n"
+    assert f"Unable to find image '{name}:latest' locally" in shown.err and "Pull complete" in shown.err
+    lab.hawse("rmi", name)
+
+
+def test_what_is_not_there(lab: Lab, registry: str) -> None:
+    for name in (f"{registry}/nothing", f"{registry}/nothing@sha256:{'0' * 64}"):
+        shown = lab.hawse("pull", name, check=False)
+        assert shown.code == 1 and "not found" in shown.err
+    assert not list((lab.root / "blobs/partial").iterdir())
