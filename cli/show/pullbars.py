@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def shown(out: TextIO, *, quiet: bool = False) -> Iterator[Tell]:
-    """What to call with each line of the daemon's."""
+    """Yield what to call with each line of the daemon's."""
     if quiet:
         yield lambda _: None
         return

@@ -44,6 +44,8 @@ VERBS: dict[str, Entry] = {
     "import": ("verbs.archive", "IMPORT", "Make an image of a tar archive"),
     "info": _INFO,
     "inspect": ("verbs.inspect", "INSPECT", "Show everything about containers, images, networks or volumes"),
+    "login": ("verbs.login", "LOGIN", "Log in to a registry"),
+    "logout": ("verbs.login", "LOGOUT", "Forget the credentials for a registry"),
     "ps": _LIST,
     "pull": _PULL,
     "rmi": ("verbs.images", "RM", "Remove images"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from hawse.cli.errors import Failure
+from hawse.cli.files import dockerconfig
 from hawse.cli.wire.client import Client
 
 TYPE_CHECKING = False
@@ -35,7 +36,7 @@ def pull(client: Client, name: str, *, platform: str, every_tag: bool, tell: Tel
         "tag": target or (None if every_tag else DEFAULT_TAG),
         "platform": platform or None,
     }
-    with client.open("POST", "/images/create", query) as response:
+    with client.open("POST", "/images/create", query, headers=dockerconfig.header(registry(repository))) as response:
         for text in response.lines():
             line = json.loads(text)
             if "error" in line:
@@ -43,17 +44,22 @@ def pull(client: Client, name: str, *, platform: str, every_tag: bool, tell: Tel
             tell(line)
 
 
-def full_name(name: str) -> str:
-    """As docker prints it after a pull: with registry and tag."""
-    repository, target = split(name)
+def registry(repository: str) -> str:
+    """Return the host that a name begins with, or Docker's own registry."""
     first, slash, _ = repository.partition("/")
-    if not slash:
+    return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
+
+
+def full_name(name: str) -> str:
+    """Return it as docker prints it after a pull: with registry and tag."""
+    repository, target = split(name)
+    if "/" not in repository:
         repository = f"docker.io/library/{repository}"
-    elif not ("." in first or ":" in first or first == "localhost"):
+    elif registry(repository) == "docker.io" and not repository.startswith("docker.io/"):
         repository = f"docker.io/{repository}"
     return f"{repository}@{target}" if target.startswith("sha256:") else f"{repository}:{target or DEFAULT_TAG}"
 
 
 def familiar(name: str) -> str:
-    """As docker prints what is missing: with a tag."""
+    """Return it as docker prints what is missing: with a tag."""
     return name if split(name)[1] else f"{name}:{DEFAULT_TAG}"

@@ -22,6 +22,7 @@ from hawse.supervisor.api.endpoints import (
     images,
     logs,
     networks,
+    pulls,
     streams,
     system,
     usage,
@@ -128,6 +129,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/images/json", images.listing),
     Route("POST", "/images/create", images.create),
     Route("POST", "/images/prune", images.prune),
+    Route("POST", "/auth", pulls.login),
+    Route("GET", "/distribution/{name}/json", pulls.distribution),
     Route("GET", "/images/{name}/json", images.inspect),
     Route("GET", "/images/{name}/history", images.history),
     Route("POST", "/images/{name}/tag", images.tag),
@@ -181,11 +184,11 @@ ROUTES: tuple[Route, ...] = (
     # what Docker has and hawse has not
     *_absent("hawse does not build images; import or commit one", "POST /build", "POST /session", "POST /grpc"),
     *_absent(
-        "hawse does not talk to registries yet; import an image from a tar file",
+        "hawse does not push to registries yet; export, and let skopeo or another tool push",
         "POST /images/{name}/push",
-        "POST /auth",
-        "GET /images/search",
-        "GET /distribution/{name}/json",
+    ),
+    *_absent(
+        "registries have no search of their own, only Docker's web site has: hub.docker.com", "GET /images/search"
     ),
     *_absent(
         "hawse does not read or write image archives yet; use export and import",

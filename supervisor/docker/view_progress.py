@@ -14,7 +14,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
 def line(step: Step) -> dict[str, Any]:
-    """One step, as a line of the answer."""
+    """Show one step, as a line of the answer."""
     if not step.id or step.status.startswith("Pulling from"):
         return {"status": step.status, **({"id": step.id} if step.id else {})}
     detail = {"current": step.current, "total": step.total} if step.total else {}
@@ -25,7 +25,7 @@ def line(step: Step) -> dict[str, Any]:
 
 
 def error(message: str) -> dict[str, Any]:
-    """What went wrong after the head of the answer was sent: the status stays 200."""
+    """Show what went wrong after the head of the answer was sent: the status stays 200."""
     return {"errorDetail": {"message": message}, "error": message}
 
 

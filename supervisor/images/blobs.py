@@ -103,7 +103,7 @@ class Partial:
             left = left[self._file.write(left) :]
 
     def start_over(self) -> None:
-        """What is there is not what it should be."""
+        """Forget what is there: it is not what it should be."""
         self._file.truncate(0)
         self.digest, self.offset = hashlib.sha256(), 0
 

@@ -212,7 +212,7 @@ class Pulls:
         self._layers.flush_names()
 
     async def _sizes(self, wanted: Wanted, made: dict[str, tuple[Path, int]]) -> dict[str, int]:
-        """Of each layer; of one that was here, as another image knows it, or counted."""
+        """Return that of each layer; of one that was here, as another image knows it, or counted."""
         known: dict[str, int] = {}
         for image in await self._store.read(lambda tx: tx.images()):
             known |= zip(image.layers, image.layer_sizes, strict=False)

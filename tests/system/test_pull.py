@@ -91,3 +91,25 @@ def test_what_is_not_there(lab: Lab, registry: str) -> None:
         shown = lab.hawse("pull", name, check=False)
         assert shown.code == 1 and "not found" in shown.err
     assert not list((lab.root / "blobs/partial").iterdir())
+
+
+def test_what_a_registry_has_is_told(lab: Lab, box: tuple[str, str]) -> None:
+    name, digest = box
+    status, body = lab.daemon.request("GET", f"/distribution/{name}/json")
+    assert status == 200 and json.loads(body)["Descriptor"]["digest"] == digest
+
+
+def test_a_pull_that_a_kill_cuts_off_is_gone_on_with(lab: Lab, box: tuple[str, str]) -> None:
+    """What was whole is not fetched again, and nothing of it is left when the image goes."""
+    name, _ = box
+    for point in ("pull.blob-whole", "pull.blob-published", "pull.layer-made", "pull.layers-published"):
+        lab.daemon.kill9()
+        lab.daemon.start(env={"HAWSE_FAULT": point})
+        cut = lab.hawse("pull", name, check=False)
+        assert cut.code != 0, point
+        lab.daemon.wait_dead()
+        lab.daemon.start()
+        assert list((lab.root / "blobs").rglob("*")) and "Downloaded newer" in lab.hawse("pull", name).out, point
+        assert lab.hawse("run", "--rm", name).out == "1\n3\n"
+        lab.hawse("rmi", name)
+    eventually(lambda: lab.hawse("audit"))

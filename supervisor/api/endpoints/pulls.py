@@ -21,7 +21,8 @@ from hawse.supervisor.images import pulls
 from hawse.supervisor.images.pulls import Wanted
 from hawse.supervisor.registry import credentials, platforms
 from hawse.supervisor.registry.client import Client
-from hawse.supervisor.registry.endpoints import Access
+from hawse.supervisor.registry.endpoints import Access, domain_of
+from hawse.supervisor.registry.media import Index
 from hawse.supervisor.registry.reference import Reference, is_digest, parse
 
 log = structlog.get_logger()
@@ -66,6 +67,38 @@ async def pull(call: Call) -> web.StreamResponse:
     return out.response
 
 
+async def login(call: Call) -> web.StreamResponse:
+    """Answer POST /auth: see that a registry knows this name and password."""
+    body = await call.body()
+    known = credentials.Credentials(
+        username=body.text("username"), password=body.text("password"), identity_token=body.text("identitytoken")
+    )
+    async with Client(domain_of(body.text("serveraddress")), Access(), known) as registry:
+        token = await registry.login()
+    return call.json({"IdentityToken": token, "Status": "Login Succeeded"})
+
+
+async def distribution(call: Call) -> web.StreamResponse:
+    """Answer GET /distribution/X/json: what a registry has under a name, and for which platforms."""
+    reference = parse(call.params["name"])
+    known = credentials.parse(call.request.headers.get(AUTH, ""))
+    async with Client(reference.domain, Access(), known) as registry:
+        found = await registry.manifest(reference)
+    described = found.descriptor
+    offers = found.parsed.manifests if isinstance(found.parsed, Index) else ()
+    return call.json(
+        {
+            "Descriptor": {"mediaType": described.media_type, "digest": described.digest, "size": described.size},
+            "Platforms": [
+                {"architecture": one.platform.architecture, "os": one.platform.os, "variant": one.platform.variant}
+                for one in offers
+                if one.platform
+            ]
+            or None,
+        }
+    )
+
+
 async def _one(call: Call, wanted: Wanted, tell: Callable[[dict[str, Any]], None]) -> None:
     reference = wanted.reference
     tell(view_progress.line(Step(status=f"Pulling from {reference.path}", id=reference.target)))
@@ -93,7 +126,7 @@ class _Steps:
 
 
 def _reference(name: str, tag: str) -> tuple[Reference, bool]:
-    """What is meant, and whether it is all tags: a name without any.  Raises UserError."""
+    """Return what is meant, and whether it is all tags: a name without any.  Raises UserError."""
     if not name:
         raise UserError(
             "invalid reference format: repository name must have at least one component", hint="fromImage=NAME"
