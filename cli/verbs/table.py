@@ -32,6 +32,7 @@ _LIST: Entry = ("verbs.ps", "PS", "List containers")
 _EVENTS: Entry = ("verbs.events", "EVENTS", "Show what happens, as it happens")
 _INFO: Entry = ("verbs.system", "INFO", "Show the daemon, the kernel's features and counts")
 _PULL: Entry = ("verbs.pull", "PULL", "Fetch an image from a registry")
+_PUSH: Entry = ("verbs.push", "PUSH", "Send an image to a registry")
 _IMAGES: Entry = ("verbs.images", "LS", "List images")
 
 VERBS: dict[str, Entry] = {
@@ -48,6 +49,7 @@ VERBS: dict[str, Entry] = {
     "logout": ("verbs.login", "LOGOUT", "Forget the credentials for a registry"),
     "ps": _LIST,
     "pull": _PULL,
+    "push": _PUSH,
     "rmi": ("verbs.images", "RM", "Remove images"),
     "tag": ("verbs.images", "TAG", "Give an image another name"),
     "version": ("verbs.system", "VERSION", "Show the versions of client and daemon"),
@@ -90,6 +92,7 @@ GROUPS: dict[str, tuple[str, dict[str, Entry]]] = {
             "ls": _IMAGES,
             "prune": ("verbs.prune", "IMAGES", "Remove unused images"),
             "pull": _PULL,
+            "push": _PUSH,
             "remove": VERBS["rmi"],
             "rm": VERBS["rmi"],
             "tag": VERBS["tag"],

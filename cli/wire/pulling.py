@@ -10,7 +10,7 @@ from hawse.cli.wire.client import Client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     Tell = Callable[[dict[str, Any]], None]
@@ -36,12 +36,18 @@ def pull(client: Client, name: str, *, platform: str, every_tag: bool, tell: Tel
         "tag": target or (None if every_tag else DEFAULT_TAG),
         "platform": platform or None,
     }
-    with client.open("POST", "/images/create", query, headers=dockerconfig.header(registry(repository))) as response:
+    steps(client, "/images/create", query, repository, tell)
+
+
+def steps(client: Client, path: str, query: Mapping[str, object], repository: str, tell: Tell) -> None:
+    """Have the daemon talk to the registry of a repository.  Raises ApiError, Failure for what went wrong on the way."""
+    with client.open("POST", path, query, headers=dockerconfig.header(registry(repository))) as response:
         for text in response.lines():
             line = json.loads(text)
             if "error" in line:
                 raise Failure(line["error"])
-            tell(line)
+            if "aux" not in line:
+                tell(line)
 
 
 def registry(repository: str) -> str:

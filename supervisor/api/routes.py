@@ -22,7 +22,7 @@ from hawse.supervisor.api.endpoints import (
     images,
     logs,
     networks,
-    pulls,
+    registries,
     streams,
     system,
     usage,
@@ -129,8 +129,9 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/images/json", images.listing),
     Route("POST", "/images/create", images.create),
     Route("POST", "/images/prune", images.prune),
-    Route("POST", "/auth", pulls.login),
-    Route("GET", "/distribution/{name}/json", pulls.distribution),
+    Route("POST", "/auth", registries.login),
+    Route("POST", "/images/{name}/push", registries.push),
+    Route("GET", "/distribution/{name}/json", registries.distribution),
     Route("GET", "/images/{name}/json", images.inspect),
     Route("GET", "/images/{name}/history", images.history),
     Route("POST", "/images/{name}/tag", images.tag),
@@ -183,10 +184,6 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", f"{NATIVE}/hooks/enable", hooks.enable),
     # what Docker has and hawse has not
     *_absent("hawse does not build images; import or commit one", "POST /build", "POST /session", "POST /grpc"),
-    *_absent(
-        "hawse does not push to registries yet; export, and let skopeo or another tool push",
-        "POST /images/{name}/push",
-    ),
     *_absent(
         "registries have no search of their own, only Docker's web site has: hub.docker.com", "GET /images/search"
     ),

@@ -32,6 +32,7 @@ from hawse.supervisor.images.instructions import apply
 from hawse.supervisor.images.layers import Layers
 from hawse.supervisor.images.naming import Removal
 from hawse.supervisor.images.pulls import Pulls
+from hawse.supervisor.images.pushes import Pushes
 from hawse.supervisor.linux import threads
 from hawse.supervisor.linux.tree import remove_tree
 from hawse.supervisor.registry import platforms, reference
@@ -52,6 +53,7 @@ class Images:
         self._publishing = anyio.Lock()
         self._blobs = Blobs(root)
         self.pulls = Pulls(self._layers, self._blobs, store, self._publishing)
+        self.pushes = Pushes(self._blobs)
 
     @classmethod
     async def open(cls, root: Path, store: Store, clock: Callable[[], int] = time.time_ns) -> Self:

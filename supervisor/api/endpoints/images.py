@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from hawse.supervisor.api import upload, wire
 from hawse.supervisor.api.call import Call
-from hawse.supervisor.api.endpoints import pulls
+from hawse.supervisor.api.endpoints import registries
 from hawse.supervisor.api.endpoints.volumes import kept
 from hawse.supervisor.core.errors import Conflict, NotFound, UserError
 from hawse.supervisor.core.model import Image
@@ -80,7 +80,7 @@ async def create(call: Call) -> web.StreamResponse:
     """POST /images/create: fromImage=NAME is pulled; with fromSrc=- an archive of a root file system becomes an image."""
     source = call.query.text("fromSrc")
     if not source:
-        return await pulls.pull(call)
+        return await registries.pull(call)
     if source != "-":
         raise UserError(f"invalid fromSrc: {source!r}", hint='"-", with the archive in the body')
     machine = platform.machine()

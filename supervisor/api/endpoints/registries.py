@@ -1,11 +1,11 @@
-"""The endpoint that fetches images from registries."""
+"""The endpoints that talk to registries of images."""
 
 from __future__ import annotations
 
 import math
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -14,7 +14,7 @@ from aiohttp import web
 
 from hawse.supervisor.api import wire
 from hawse.supervisor.api.call import Call
-from hawse.supervisor.core.errors import HawseError, UserError
+from hawse.supervisor.core.errors import HawseError, NotFound, UserError
 from hawse.supervisor.core.steps import Step
 from hawse.supervisor.docker import view_progress
 from hawse.supervisor.images import pulls
@@ -27,6 +27,8 @@ from hawse.supervisor.registry.reference import Reference, is_digest, parse
 
 log = structlog.get_logger()
 
+Line = dict[str, Any]
+Tell = Callable[[Line], None]
 BETWEEN = 0.1
 """Seconds between two lines about the bytes of one layer."""
 AUTH = "X-Registry-Auth"
@@ -48,23 +50,13 @@ async def pull(call: Call) -> web.StreamResponse:
         if not names:
             raise UserError(f"{reference.name} has no tags", hint="name one by its digest")
         first = await pulls.want(registry, names[0], wanted_platform)
-        async with call.stream(wire.JSON) as out:
-            send, receive = anyio.create_memory_object_stream[dict[str, Any]](math.inf)
 
-            async def work() -> None:
-                with send:
-                    try:
-                        for name in names:
-                            wanted = first if name is names[0] else await pulls.want(registry, name, wanted_platform)
-                            await _one(call, wanted, lambda line: send.send_nowait(line))
-                    except* HawseError as group:
-                        send.send_nowait(view_progress.error(str(_first(group))))
+        async def work(tell: Tell) -> None:
+            for name in names:
+                wanted = first if name is names[0] else await pulls.want(registry, name, wanted_platform)
+                await _one(call, wanted, tell)
 
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(work)
-                async for line in receive:
-                    await out.line(line)
-    return out.response
+        return await told(call, work)
 
 
 async def login(call: Call) -> web.StreamResponse:
@@ -99,20 +91,66 @@ async def distribution(call: Call) -> web.StreamResponse:
     )
 
 
-async def _one(call: Call, wanted: Wanted, tell: Callable[[dict[str, Any]], None]) -> None:
+async def _one(call: Call, wanted: Wanted, tell: Tell) -> None:
     reference = wanted.reference
     tell(view_progress.line(Step(status=f"Pulling from {reference.path}", id=reference.target)))
-    steps = _Steps(tell)
+    steps = Steps(tell)
     _, is_new = await call.engine.images.pulls.pull(wanted, steps.report)
     tell({"status": f"Digest: {wanted.found.descriptor.digest}"})
     outcome = "Downloaded newer image for" if is_new else "Image is up to date for"
     tell({"status": f"Status: {outcome} {reference}"})
 
 
-class _Steps:
+async def push(call: Call) -> web.StreamResponse:
+    """Answer POST /images/X/push?tag=: docker's lines, one for each step; X without a tag is all its tags."""
+    asked, tag = parse(call.params["name"]), call.query.text("tag")
+    names = [Reference(asked.name, tag)] if tag else await _names(call, asked)
+    known = credentials.parse(call.request.headers.get(AUTH, ""))
+
+    async def work(tell: Tell) -> None:
+        tell({"status": f"The push refers to repository [{asked.domain}/{asked.path}]"})
+        async with Client(asked.domain, Access(), known) as registry:
+            for name in names:
+                try:
+                    image = await call.engine.images.resolve(str(name))
+                except NotFound:
+                    raise NotFound(f"An image does not exist locally with the tag: {asked.name}") from None
+                done = await call.engine.images.pushes.push(registry, image, name, Steps(tell).report)
+                tell({"status": f"{name.tag}: digest: {done.digest} size: {done.size}"})
+                tell({"progressDetail": {}, "aux": {"Tag": name.tag, "Digest": done.digest, "Size": done.size}})
+
+    return await told(call, work)
+
+
+async def _names(call: Call, asked: Reference) -> list[Reference]:
+    """Return all names here of a repository."""
+    tags = await call.engine.store.read(lambda tx: tx.image_tags())
+    return [found for found in map(parse, tags) if found.name == asked.name] or [asked]
+
+
+async def told(call: Call, work: Callable[[Tell], Awaitable[None]]) -> web.StreamResponse:
+    """Answer with the lines that `work` tells.  What goes wrong in it is the last line: the head was sent."""
+    async with call.stream(wire.JSON) as out:
+        send, receive = anyio.create_memory_object_stream[Line](math.inf)
+
+        async def run() -> None:
+            with send:
+                try:
+                    await work(send.send_nowait)
+                except* HawseError as group:
+                    send.send_nowait(view_progress.error(str(_first(group))))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            async for line in receive:
+                await out.line(line)
+    return out.response
+
+
+class Steps:
     """Passes steps on, of the growth of one layer only so many as eyes can follow."""
 
-    def __init__(self, tell: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, tell: Tell) -> None:
         self._tell = tell
         self._last: dict[str, float] = {}
 
