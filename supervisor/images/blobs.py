@@ -1,123 +1,122 @@
-"""What registries have, kept as it came: configurations, manifests and layers, under their digests.
+"""Blobs on disk, as registries have them, each named by its digest: manifests, configurations, compressed layers.
 
-    ROOT/blobs/sha256/<hex>     whole and checked; never changed
-    ROOT/blobs/partial/<hex>    on its way here; its name says what it must become
+    ROOT/blobs/sha256/<hex>     whole, verified, never written to again
+    ROOT/blobs/partial/<hex>    being made; the name says what it must become, so it is gone on with after a cut or a crash
 
-A pull that ended in the middle is gone on with by the next, of whichever daemon: nothing is fetched twice.  What no image needs
-is kept for a week, for such pulls, and then swept at a start.  Methods block.
+What a crash leaves is one of the two, or nothing.  What no image needs is kept for a week, since a pull that died may be asked
+for again, and then swept.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from types import TracebackType
+from typing import Self
 
+from hawse.supervisor.core.errors import UserError
 from hawse.supervisor.linux.flush import flush_directory
+from hawse.supervisor.registry.download import Progress
 
-if TYPE_CHECKING:
-    from hashlib import _Hash
-    from types import TracebackType
-
-KEPT = 7 * 24 * 3600 * 10**9
-"""ns for which what no image needs is kept, from when it last grew."""
+SPARED = 7 * 86_400
+"""Seconds since its last byte, for which a blob that no image needs is kept."""
 _PIECE = 1 << 20
 
 
-class Blobs:
-    """The directories.  `digest` is always of the form sha256:<hex>, as checked by who read it."""
-
-    def __init__(self, root: Path) -> None:
-        self._whole, self._partial = root / "blobs" / "sha256", root / "blobs" / "partial"
-
-    def make(self) -> None:
-        """Nobody but root looks below: layers hold other people's secrets."""
-        for directory in (self._whole, self._partial):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-    def path(self, digest: str) -> Path:
-        return self._whole / _hex(digest)
-
-    def put(self, digest: str, content: bytes) -> None:
-        """Keep something small, that was checked."""
-        partial = self._partial / _hex(digest)
-        partial.write_bytes(content)
-        self._publish(partial)
-
-    def resume(self, digest: str) -> Partial:
-        """Open what there is of one, and read it: its digest goes on from there."""
-        return Partial(self._partial / _hex(digest))
-
-    def publish(self, partial: Partial) -> None:
-        """Give it its name; its caller has compared the digest."""
-        partial.close()
-        self._publish(partial.path)
-
-    def _publish(self, partial: Path) -> None:
-        os.rename(partial, self._whole / partial.name)
-
-    def flush_names(self) -> None:
-        """Wait until it is on the disk which blobs there are."""
-        flush_directory(self._whole)
-
-    def discard(self, digest: str) -> None:
-        """Gone is success."""
-        for directory in (self._whole, self._partial):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(directory / _hex(digest))
-
-    def sweep(self, used: Collection[str], now: int) -> None:
-        """Remove what no image needs and has not grown for a week; `now` in ns since the epoch.  At the start only."""
-        kept = {_hex(digest) for digest in used}
-        for directory in (self._whole, self._partial):
-            for entry in directory.iterdir():
-                needed = directory is self._whole and entry.name in kept
-                if not needed and now - entry.stat().st_mtime_ns > KEPT:
-                    entry.unlink()
-
-
 class Partial:
-    """A blob that grows; a context manager.  `digest` is of its first `offset` bytes."""
+    """A blob that is being made: `progress` is how far it is.  A context manager; what is not published stays partial.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.digest: _Hash = hashlib.sha256()
-        self.offset = 0
-        self._file = open(path, "ab+", buffering=0)  # noqa: SIM115  closed by close
-        try:
-            self._file.seek(0)
-            while piece := self._file.read(_PIECE):
-                self.digest.update(piece)
-                self.offset += len(piece)
-        except BaseException:
-            self.close()
-            raise
+    Two of the same blob must not be open at once.
+    """
 
-    def write(self, piece: bytes) -> None:
-        """Append it.  Raises OSError; what was written of it by then is read again by the next `resume`."""
-        left = memoryview(piece)
-        while left:
-            left = left[self._file.write(left) :]
-
-    def start_over(self) -> None:
-        """Forget what is there: it is not what it should be."""
-        self._file.truncate(0)
-        self.digest, self.offset = hashlib.sha256(), 0
-
-    def close(self) -> None:
-        self._file.close()
+    def __init__(self, blobs: Blobs, digest: str, size: int) -> None:
+        self._blobs, self._digest, self._size = blobs, digest, size
+        self.path = blobs.partial(digest)
+        self.progress = Progress()
 
     def __enter__(self) -> Self:
+        """Take up what is there, read through once for the digest; what is longer than the blob begins anew."""
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if os.fstat(self._file).st_size > self._size:
+            os.ftruncate(self._file, 0)
+        while piece := os.read(self._file, _PIECE):
+            self.progress.digest.update(piece)
+            self.progress.offset += len(piece)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        self.close()
+        os.close(self._file)
+
+    def write(self, piece: bytes) -> None:
+        """Append what a download yields, which counts it in `progress` itself."""
+        view = memoryview(piece)
+        while view:
+            view = view[os.write(self._file, view) :]
+
+    def publish(self) -> Path:
+        """Give it its name, when its bytes are on the disk.
+
+        Raises UserError when it is not the blob: then all of it is thrown away, since nobody knows which byte is wrong.
+        """
+        found = f"sha256:{self.progress.digest.hexdigest()}"
+        if (found, os.fstat(self._file).st_size) != (self._digest, self._size):
+            self.discard()
+            raise UserError(f"{self._digest} was to be {self._size} bytes, and what came is {found}")
+        os.fsync(self._file)
+        whole = self._blobs.path(self._digest)
+        os.rename(self.path, whole)
+        return whole
+
+    def discard(self) -> None:
+        """Throw away what there is of it."""
+        self.path.unlink(missing_ok=True)
 
 
-def _hex(digest: str) -> str:
-    return digest.removeprefix("sha256:")
+class Blobs:
+    """The store.  Methods block; whoever calls them from the event loop uses a thread."""
+
+    def __init__(self, root: Path) -> None:
+        self.directory, self._partial = root / "blobs" / "sha256", root / "blobs" / "partial"
+
+    def make(self) -> None:
+        """Nobody but root looks below."""
+        for directory in (self.directory.parent, self.directory, self._partial):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def path(self, digest: str) -> Path:
+        return self.directory / digest.removeprefix("sha256:")
+
+    def partial(self, digest: str) -> Path:
+        return self._partial / digest.removeprefix("sha256:")
+
+    def has(self, digest: str) -> bool:
+        return self.path(digest).exists()
+
+    def put(self, digest: str, content: bytes) -> None:
+        """Keep something small, which is that blob."""
+        self.partial(digest).write_bytes(content)
+        os.rename(self.partial(digest), self.path(digest))
+
+    def begin(self, digest: str, size: int) -> Partial:
+        """Make a blob, or go on with one that an earlier attempt began."""
+        return Partial(self, digest, size)
+
+    def flush_names(self) -> None:
+        """Wait until it is on the disk which blobs there are: before a record names one."""
+        flush_directory(self.directory)
+
+    def discard(self, digest: str) -> None:
+        """Remove it, or what there is of it; gone is success."""
+        for file in (self.path(digest), self.partial(digest)):
+            file.unlink(missing_ok=True)
+
+    def sweep(self, used: Collection[str], now: float) -> None:
+        """Remove what no image needs and nobody has written to for a week.  At the start only."""
+        for directory in (self.directory, self._partial):
+            for entry in directory.iterdir():
+                needed = directory == self.directory and f"sha256:{entry.name}" in used
+                if not needed and entry.stat().st_mtime < now - SPARED:
+                    entry.unlink()

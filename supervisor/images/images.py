@@ -64,7 +64,7 @@ class Images:
         used = await store.read(lambda tx: tx.layers_in_use())
         await threads.run_sync(images._layers.sweep, used)
         kept = await store.read(lambda tx: {blob for image in tx.images() for blob in naming.blobs(image)})
-        await threads.run_sync(images._blobs.sweep, kept, clock())
+        await threads.run_sync(images._blobs.sweep, kept, clock() / 10**9)
         return images
 
     # ---- finding -------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,7 +129,7 @@ class Pulls:
 
     def _check_room(self, blobs: list[Descriptor]) -> None:
         """Raises KernelError: what is known not to fit is not begun."""
-        needed = sum(blob.size for blob in blobs if not self._blobs.path(blob.digest).exists())
+        needed = sum(blob.size for blob in blobs if not self._blobs.has(blob.digest))
         free = os.statvfs(self._layers.directory)
         if needed > free.f_bavail * free.f_frsize:
             raise KernelError(
@@ -138,7 +139,7 @@ class Pulls:
     async def _make(self, wanted: Wanted, layer: str, made: dict[str, tuple[Path, int]], report: Report) -> None:
         blob = wanted.layers[layer]
         async with self._locks.hold(blob.digest), self._downloads:
-            if not self._blobs.path(blob.digest).exists():
+            if not self._blobs.has(blob.digest):
                 await self._fetch(wanted, blob, report)
         report(Step(status="Download complete", id=_short(blob)))
         async with self._unpacking:
@@ -160,10 +161,10 @@ class Pulls:
         report(Step(status="Pull complete", id=_short(blob)))
 
     async def _fetch(self, wanted: Wanted, blob: Descriptor, report: Report) -> None:
-        partial = await in_thread("open", lambda: self._blobs.resume(blob.digest))
-        with partial:
-            if partial.offset > blob.size:
-                partial.start_over()
+        partial = self._blobs.begin(blob.digest, blob.size)
+        await in_thread("open", partial.__enter__)
+        with ExitStack() as stack:
+            stack.push(partial)
             try:
                 await self._download(wanted, blob, partial, report)
             except Interrupted:
@@ -176,14 +177,13 @@ class Pulls:
                 raise KernelError.of("pull", e) from e
             report(Step(status="Verifying Checksum", id=_short(blob)))
             faults.point("pull.blob-whole")
-            await in_thread("rename", lambda: self._blobs.publish(partial))
+            await in_thread("rename", partial.publish)
             faults.point("pull.blob-published")
 
     async def _download(self, wanted: Wanted, blob: Descriptor, partial: Partial, report: Report) -> None:
-        progress = Progress(offset=partial.offset, digest=partial.digest)
-        async for piece in wanted.registry.blob(wanted.reference, blob, progress):
+        async for piece in wanted.registry.blob(wanted.reference, blob, partial.progress):
             partial.write(piece)
-            report(Step(status="Downloading", id=_short(blob), current=progress.offset, total=blob.size))
+            report(Step(status="Downloading", id=_short(blob), current=partial.progress.offset, total=blob.size))
 
     async def _publish(self, wanted: Wanted, made: dict[str, tuple[Path, int]]) -> Image:
         """Give every layer its name, then write the row that needs them.  With `publishing` held."""

@@ -33,7 +33,7 @@ class Pushes:
         manifest = media.parse(self._blobs.path(image.manifest).read_bytes())
         assert isinstance(manifest, Manifest), "an image's is no index"
         for blob in manifest.layers:
-            if not self._blobs.path(blob.digest).exists():
+            if not self._blobs.has(blob.digest):
                 raise UserError(
                     f"layer {blob.digest} of {reference} is not kept as its registry has it: it was here before the pull",
                     hint=f"remove the other images that have it, and pull {naming.short(image)} again",

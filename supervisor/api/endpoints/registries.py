@@ -44,7 +44,7 @@ async def pull(call: Call) -> web.StreamResponse:
     wanted_platform = platforms.parse(asked, own) if asked else own
     reference, every_tag = _reference(call.query.text("fromImage"), call.query.text("tag"))
     known = credentials.parse(call.request.headers.get(AUTH, ""))
-    async with Client(reference.domain, Access(), known) as registry:
+    async with Client(reference.domain, _access(call), known) as registry:
         tags = await registry.tags(reference) if every_tag else [reference.tag]
         names = [Reference(reference.name, tag, reference.digest) for tag in tags]
         if not names:
@@ -65,7 +65,7 @@ async def login(call: Call) -> web.StreamResponse:
     known = credentials.Credentials(
         username=body.text("username"), password=body.text("password"), identity_token=body.text("identitytoken")
     )
-    async with Client(domain_of(body.text("serveraddress")), Access(), known) as registry:
+    async with Client(domain_of(body.text("serveraddress")), _access(call), known) as registry:
         token = await registry.login()
     return call.json({"IdentityToken": token, "Status": "Login Succeeded"})
 
@@ -74,7 +74,7 @@ async def distribution(call: Call) -> web.StreamResponse:
     """Answer GET /distribution/X/json: what a registry has under a name, and for which platforms."""
     reference = parse(call.params["name"])
     known = credentials.parse(call.request.headers.get(AUTH, ""))
-    async with Client(reference.domain, Access(), known) as registry:
+    async with Client(reference.domain, _access(call), known) as registry:
         found = await registry.manifest(reference)
     described = found.descriptor
     offers = found.parsed.manifests if isinstance(found.parsed, Index) else ()
@@ -89,6 +89,11 @@ async def distribution(call: Call) -> web.StreamResponse:
             or None,
         }
     )
+
+
+def _access(call: Call) -> Access:
+    config = call.engine.parts.config
+    return Access(mirrors=config.registry_mirrors, insecure=config.insecure_registries)
 
 
 async def _one(call: Call, wanted: Wanted, tell: Tell) -> None:
@@ -109,7 +114,7 @@ async def push(call: Call) -> web.StreamResponse:
 
     async def work(tell: Tell) -> None:
         tell({"status": f"The push refers to repository [{asked.domain}/{asked.path}]"})
-        async with Client(asked.domain, Access(), known) as registry:
+        async with Client(asked.domain, _access(call), known) as registry:
             for name in names:
                 try:
                     image = await call.engine.images.resolve(str(name))
