@@ -41,6 +41,7 @@ class Registries:
 
     def __init__(self, lab: Lab) -> None:
         self.lab, self.directory = lab, lab.share
+        self._serving: list[subprocess.Popen[bytes]] = []
         self.lab.run(
             [
                 *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=lab"),
@@ -80,7 +81,13 @@ class Registries:
 
     def _start(self, name: str, argv: list[str | Path]) -> None:
         with (self.directory / f"{name}.log").open("wb") as log:
-            self.lab.popen(argv, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._serving.append(self.lab.popen(argv, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
+
+    def end(self) -> None:
+        """End them before the lab does."""
+        for one in self._serving:
+            one.kill()
+            one.wait()
 
     def call(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do it on the lab's host: an event loop in a thread whose sockets are there (setns(2) is for one thread)."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,24 +13,21 @@ from hawse.cli.selftest.busybox import busybox_tar
 from hawse.cli.selftest.lab import Lab
 from hawse.cli.selftest.waiting import eventually
 from tests.lab import ociimage
-
-REGISTRY = "127.0.0.1:5000"
-CONFIG = """
-version: 0.1
-storage: {{filesystem: {{rootdirectory: {place}}}, delete: {{enabled: true}}}}
-http: {{addr: "127.0.0.1:5000"}}
-"""
+from tests.lab.registries import PLAIN, PROXY, SECURE, Registries
 
 
 @pytest.fixture
-def registry(lab: Lab) -> Iterator[str]:
-    """A registry in the lab; gives what its repositories begin with."""
-    (lab.share / "registry.yml").write_text(CONFIG.format(place=lab.share / "registry"))
-    serve = ["docker-registry", "serve", str(lab.share / "registry.yml")]
-    with lab.popen(serve, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as serving:
-        eventually(lambda: lab.run(["curl", "-sf", f"http://{REGISTRY}/v2/"], check=False).code == 0)
-        yield f"{REGISTRY}/team"
-        serving.kill()
+def registries(lab: Lab) -> Iterator[Registries]:
+    """In the lab of the daemon."""
+    made = Registries(lab)
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def registry(registries: Registries) -> str:
+    """What the repositories of the plain one begin with."""
+    return f"{PLAIN}/team"
 
 
 def push(lab: Lab, layout: Path, name: str) -> None:
@@ -117,10 +113,10 @@ def test_a_pull_that_a_kill_cuts_off_is_gone_on_with(lab: Lab, box: tuple[str, s
 def test_what_was_pulled_is_pushed_byte_for_byte(lab: Lab, box: tuple[str, str]) -> None:
     name, digest = box
     lab.hawse("pull", "-q", name)
-    other = f"{REGISTRY}/elsewhere/box:2"
+    other = f"{PLAIN}/elsewhere/box:2"
     lab.hawse("tag", name, other)
     shown = lab.hawse("push", other)
-    assert shown.out.splitlines()[0] == f"The push refers to repository [{REGISTRY}/elsewhere/box]"
+    assert shown.out.splitlines()[0] == f"The push refers to repository [{PLAIN}/elsewhere/box]"
     assert f"2: digest: {digest} size: " in shown.out and "Mounted from team/box" in shown.out
     raw = [
         lab.run(["skopeo", "inspect", "--tls-verify=false", "--raw", f"docker://{one}"]).out for one in (name, other)
@@ -129,5 +125,59 @@ def test_what_was_pulled_is_pushed_byte_for_byte(lab: Lab, box: tuple[str, str])
     again = lab.hawse("push", other)
     assert again.out.count("Layer already exists") == 3
     lab.hawse("rmi", name, other)
-    missing = lab.hawse("push", f"{REGISTRY}/elsewhere/nothing", check=False)
+    missing = lab.hawse("push", f"{PLAIN}/elsewhere/nothing", check=False)
     assert missing.code == 1 and "An image does not exist locally with the tag" in missing.err
+
+
+def test_no_byte_is_fetched_twice(lab: Lab, registries: Registries, box: tuple[str, str]) -> None:
+    """By a pull that is cut again and again, by one whose daemon is killed, and by a third that has it all."""
+    name, _ = box
+    faulty = name.replace(PLAIN, f"{PROXY}/cut-100")
+    lab.daemon.kill9()
+    lab.daemon.start(env={"HAWSE_FAULT": "pull.blob-whole"})
+    registries.log()
+    assert lab.hawse("pull", faulty, check=False).code != 0
+    lab.daemon.wait_dead()
+    lab.daemon.start()
+    lab.hawse("pull", faulty)
+    served: dict[str, int] = {}
+    for asked in registries.log():
+        if asked["method"] == "GET" and "/blobs/" in asked["path"]:
+            digest = asked["path"].rpartition("/")[2]
+            served[digest] = served.get(digest, 0) + asked["served"]
+    described = json.loads(registries.raw(f"{name}:latest", "--tls-verify=false"))
+    for layer in described["layers"]:
+        assert served[layer["digest"]] <= layer["size"] + (100 << 10), (
+            "what was in the kernel's buffers at the kill, at most"
+        )
+    lab.hawse("rmi", faulty)
+
+
+def test_login(lab: Lab, registries: Registries, box: tuple[str, str]) -> None:
+    """A registry with TLS and a password; the file is docker's, for nobody else to read."""
+    name, _ = box
+    config = {"DOCKER_CONFIG": str(lab.share / "docker")}
+    private = f"{SECURE}/team/box"
+    lab.run(
+        [
+            "skopeo",
+            "copy",
+            "--src-tls-verify=false",
+            "--dest-tls-verify=false",
+            "--dest-creds=tester:secret",
+            f"docker://{name}:latest",
+            f"docker://{private}:latest",
+        ]
+    )
+    refused = lab.hawse("pull", private, check=False, env=config)
+    assert refused.code == 1 and "docker login" in refused.err
+    wrong = lab.hawse("login", "-u", "tester", "--password-stdin", SECURE, input="wrong", check=False, env=config)
+    assert wrong.code == 1 and "incorrect username or password" in wrong.err
+    right = lab.hawse("login", "-u", "tester", "--password-stdin", SECURE, input="secret\n", env=config)
+    assert right.out == "Login Succeeded\n" and "unencrypted" in right.err
+    file = lab.share / "docker/config.json"
+    assert file.stat().st_mode & 0o777 == 0o600 and SECURE in json.loads(file.read_text())["auths"]
+    lab.hawse("pull", private, env=config)
+    lab.hawse("rmi", private)
+    assert lab.hawse("logout", SECURE, env=config).out == f"Removing login credentials for {SECURE}\n"
+    assert lab.hawse("pull", private, check=False, env=config).code == 1
