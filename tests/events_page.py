@@ -30,7 +30,7 @@ def main() -> None:
     text = PAGE.read_text().partition(MARK)[0] + MARK
     shown: set[str] = set()
     for kind, cls in FACT_TYPES.items():
-        event = found.get(kind) or built(kind, found["container.started"])
+        event = found.get(kind) or built(kind, found["container.started"], found["image.created"])
         note = "" if kind in found else " Not from the run: made by hand around a real container."
         about = " ".join((cls.__doc__ or "").split()) if "(" not in (cls.__doc__ or "")[:30] else ""
         text += (
@@ -58,11 +58,17 @@ def short(event: dict[str, Any], shown: set[str]) -> dict[str, Any]:
     return {**event, "data": data}
 
 
-def built(kind: str, started: dict[str, Any]) -> dict[str, Any]:
-    """The event of a fault, around a real container where it is about one."""
+def built(kind: str, started: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
+    """The event of a fault or of a registry, around a real container or image where it is about one."""
     cls = FACT_TYPES[kind]
     needed: dict[str, Any] = {"container": started["data"]["container"]}
-    needed |= {"handler": "10-notify", "event": started["id"], "endpoint": (started["data"]["endpoints"] or [None])[0]}
+    needed |= {
+        "handler": "10-notify",
+        "image": image["data"]["image"],
+        "name": "registry.example.org/site:1",
+        "event": started["id"],
+        "endpoint": (started["data"]["endpoints"] or [None])[0],
+    }
     needed |= {"port": {"container_port": 80, "host_port": 8080}, "by": "process nginx (pid 1204)"}
     names = {field.name for field in msgspec.structs.fields(cls)}
     fact = facts.decode_fact(kind, msgspec.json.encode({k: v for k, v in needed.items() if k in names}))

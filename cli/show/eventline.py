@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_GREEN = "created started connected resumed repaired recovered succeeded healthy"
+_GREEN = "created pulled started connected resumed repaired recovered succeeded healthy"
 _RED = "exited oom killed start_failed quarantined dead failed unhealthy"
 _YELLOW = """paused restarting renamed updated committed exec_started exec_ended removed obstructed cleared left published
 port_taken disconnected tagged untagged starting"""
@@ -63,7 +63,20 @@ def _detail(event: dict[str, Any]) -> str:
         found["signal"] = ended["signal"]
         found["oom"] = "yes" if ended["oom"] else ""
         found["ran"] = f"{data['ran_ns'] / 1e9:.1f}s"
-    for key in ("code", "signal", "old_name", "status", "stage", "error", "reason", "tag", "object", "missing", "by"):
+    for key in (
+        "code",
+        "signal",
+        "old_name",
+        "status",
+        "name",
+        "stage",
+        "error",
+        "reason",
+        "tag",
+        "object",
+        "missing",
+        "by",
+    ):
         found.setdefault(key, data.get(key))
     if "argv" in data:
         found["argv"] = " ".join(data["argv"])

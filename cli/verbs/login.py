@@ -7,8 +7,8 @@ import sys
 
 from hawse.cli.context import Context
 from hawse.cli.errors import Failure
-from hawse.cli.files import dockerconfig
 from hawse.cli.flags.flags import Command, Flag, Options
+from hawse.cli.wire import dockerconfig
 
 
 def _login(context: Context, options: Options, names: list[str]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from hawse.cli.errors import Failure
-from hawse.cli.files import dockerconfig
+from hawse.cli.wire import dockerconfig
 from hawse.cli.wire.client import Client
 
 TYPE_CHECKING = False

@@ -1,4 +1,4 @@
-"""An image's configuration, as registries and archives have it: JSON by image-spec's config.md, in Docker's names.  Pure."""
+"""An image's configuration as registries and archives have it: OCI's image specification, in Docker's names.  Pure."""
 
 from __future__ import annotations
 

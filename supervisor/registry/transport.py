@@ -166,6 +166,9 @@ def unreachable(url: URL, error: Exception) -> Interrupted:
         hint = f"if it is meant to have no TLS, insecure_registries has to name {host}"
     elif isinstance(error, TimeoutError):
         what = "it does not answer in time"
-    elif isinstance(cause, OSError) and (cause.errno or 0) > 0 and not isinstance(cause, socket.gaierror):
+    elif isinstance(cause, socket.gaierror):
+        what = f"lookup {url.host}: {'no such host' if cause.errno == socket.EAI_NONAME else cause.strerror}"
+        hint = "is the name right? The daemon asks the resolvers of its machine, or a proxy that HTTPS_PROXY names"
+    elif isinstance(cause, OSError) and (cause.errno or 0) > 0:
         what = os.strerror(cause.errno or 0)  # asyncio's own text names the call and not the reason
     return Interrupted(f'Get "{url.with_query(None)}": {what}', hint=hint)

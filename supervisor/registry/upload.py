@@ -7,9 +7,11 @@ much it has; where it cannot go on (distribution before 3.0 refuses), this blob 
 from __future__ import annotations
 
 import enum
+import os
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 
 import aiohttp
@@ -100,21 +102,23 @@ class Upload:
         if at:
             headers["Content-Range"] = f"{at}-{self.blob.size - 1}"
         once = Patience(1)  # what was sent so far is to be asked for first
-        response = await self._open("PATCH", place, (202,), headers, body=lambda: self._pieces(at), patience=once)
-        async with response:
-            return self._place(response)
+        with self.file.open("rb") as file:
+            response = await self._open(
+                "PATCH", place, (202,), headers, body=lambda: self._pieces(file, at), patience=once
+            )
+            async with response:
+                return self._place(response)
 
     async def _finish(self, place: URL) -> None:
         url = URL(f"{place}{'&' if place.raw_query_string else '?'}digest={self.blob.digest}", encoded=True)
         (await self._open("PUT", url, (201, 204), {"Content-Length": "0"}, patience=Patience(1))).close()
 
-    async def _pieces(self, at: int) -> AsyncIterator[bytes]:
-        with self.file.open("rb") as file:
-            file.seek(at)
-            while piece := await threads.run_sync(file.read, PIECE):
-                yield piece
-                at += len(piece)
-                self.sent(at)
+    async def _pieces(self, file: BufferedReader, at: int) -> AsyncIterator[bytes]:
+        """Read it from there; the file is the caller's, for aiohttp leaves a body unfinished when a connection breaks."""
+        while piece := await threads.run_sync(lambda: os.pread(file.fileno(), PIECE, at)):
+            yield piece
+            at += len(piece)
+            self.sent(at)
 
     def _place(self, response: aiohttp.ClientResponse) -> URL:
         """Raises RegistryError."""

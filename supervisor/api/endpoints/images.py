@@ -80,7 +80,7 @@ async def create(call: Call) -> web.StreamResponse:
     """POST /images/create: fromImage=NAME is pulled; with fromSrc=- an archive of a root file system becomes an image."""
     source = call.query.text("fromSrc")
     if not source:
-        return await registries.pull(call)
+        return await registries.pull(call, call.query.text("fromImage"), call.query.text("tag"))
     if source != "-":
         raise UserError(f"invalid fromSrc: {source!r}", hint='"-", with the archive in the body')
     machine = platform.machine()

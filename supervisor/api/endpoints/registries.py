@@ -34,15 +34,15 @@ BETWEEN = 0.1
 AUTH = "X-Registry-Auth"
 
 
-async def pull(call: Call) -> web.StreamResponse:
-    """Answer POST /images/create?fromImage=&tag=&platform=: docker's lines, one for each step.
+async def pull(call: Call, name: str, tag: str) -> web.StreamResponse:
+    """Answer POST /images/create?fromImage=NAME&tag=: docker's lines, one for each step.
 
     What can be known before the first layer is: until then an error is the answer's status, on which clients branch.
     """
     own = platforms.of_machine(platform.machine())
     asked = call.query.text("platform")
     wanted_platform = platforms.parse(asked, own) if asked else own
-    reference, every_tag = _reference(call.query.text("fromImage"), call.query.text("tag"))
+    reference, every_tag = _reference(name, tag)
     known = credentials.parse(call.request.headers.get(AUTH, ""))
     async with Client(reference.domain, _access(call), known) as registry:
         tags = await registry.tags(reference) if every_tag else [reference.tag]
