@@ -115,7 +115,7 @@ class Upload:
 
     async def _pieces(self, file: BufferedReader, at: int) -> AsyncIterator[bytes]:
         """Read it from there; the file is the caller's, for aiohttp leaves a body unfinished when a connection breaks."""
-        while piece := await threads.run_sync(lambda: os.pread(file.fileno(), PIECE, at)):
+        while piece := await threads.run_sync(_piece, file, at):
             yield piece
             at += len(piece)
             self.sent(at)
@@ -148,3 +148,7 @@ class Upload:
             body=body,
             patience=patience,
         )
+
+
+def _piece(file: BufferedReader, at: int) -> bytes:
+    return os.pread(file.fileno(), PIECE, at)
