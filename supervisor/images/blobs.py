@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Self
 
 from hawse.supervisor.core.errors import UserError
+from hawse.supervisor.images.registry.download import Progress
 from hawse.supervisor.linux.flush import flush_directory
-from hawse.supervisor.registry.download import Progress
 
 SPARED = 7 * 86_400
 """Seconds since its last byte, for which a blob that no image needs is kept."""

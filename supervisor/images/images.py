@@ -33,9 +33,9 @@ from hawse.supervisor.images.layers import Layers
 from hawse.supervisor.images.naming import Removal
 from hawse.supervisor.images.pulls import Pulls
 from hawse.supervisor.images.pushes import Pushes
+from hawse.supervisor.images.registry import platforms, reference
 from hawse.supervisor.linux import threads
 from hawse.supervisor.linux.tree import remove_tree
-from hawse.supervisor.registry import platforms, reference
 from hawse.supervisor.runtime.spec import Paths
 from hawse.supervisor.store.store import Store
 from hawse.supervisor.store.tx import Tx

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from hawse.supervisor.core import events
 from hawse.supervisor.core.errors import Conflict, NotFound, UserError
 from hawse.supervisor.core.model import Container, Image
-from hawse.supervisor.registry import reference
-from hawse.supervisor.registry.reference import Reference
+from hawse.supervisor.images.registry import reference
+from hawse.supervisor.images.registry.reference import Reference
 from hawse.supervisor.store.tx import Tx
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from hawse.supervisor.core.errors import RegistryError
 from hawse.supervisor.core.model import Healthcheck, ImageConfig
-from hawse.supervisor.registry.platforms import Platform
+from hawse.supervisor.images.registry.platforms import Platform
 
 LARGEST = 8 << 20
 """Bytes; a configuration of docker's with thousands of lines of history is some 100 KiB."""

@@ -24,15 +24,15 @@ from hawse.supervisor.images.blobs import Blobs, Partial
 from hawse.supervisor.images.blocking import in_thread, remove
 from hawse.supervisor.images.layers import Layers
 from hawse.supervisor.images.ociconfig import Configuration
+from hawse.supervisor.images.registry import manifests, platforms
+from hawse.supervisor.images.registry.answers import Interrupted
+from hawse.supervisor.images.registry.client import Client
+from hawse.supervisor.images.registry.download import Progress
+from hawse.supervisor.images.registry.media import Descriptor, check_image
+from hawse.supervisor.images.registry.platforms import Platform
+from hawse.supervisor.images.registry.reference import Reference
 from hawse.supervisor.linux import diskusage
 from hawse.supervisor.locks import KeyedLocks
-from hawse.supervisor.registry import manifests, platforms
-from hawse.supervisor.registry.answers import Interrupted
-from hawse.supervisor.registry.client import Client
-from hawse.supervisor.registry.download import Progress
-from hawse.supervisor.registry.media import Descriptor, check_image
-from hawse.supervisor.registry.platforms import Platform
-from hawse.supervisor.registry.reference import Reference
 from hawse.supervisor.store.store import Store
 
 MOST_AT_ONCE = 3

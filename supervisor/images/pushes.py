@@ -9,11 +9,11 @@ from hawse.supervisor.core.model import Image
 from hawse.supervisor.core.steps import Report, Step
 from hawse.supervisor.images import naming
 from hawse.supervisor.images.blobs import Blobs
-from hawse.supervisor.registry import media
-from hawse.supervisor.registry.client import Client
-from hawse.supervisor.registry.media import Descriptor, Manifest
-from hawse.supervisor.registry.reference import Reference, parse
-from hawse.supervisor.registry.upload import Outcome
+from hawse.supervisor.images.registry import media
+from hawse.supervisor.images.registry.client import Client
+from hawse.supervisor.images.registry.media import Descriptor, Manifest
+from hawse.supervisor.images.registry.reference import Reference, parse
+from hawse.supervisor.images.registry.upload import Outcome
 
 MOST_AT_ONCE = 5
 """Uploads of one push, as docker has it."""

@@ -16,14 +16,14 @@ from typing import Any, TypeVar
 from hawse.cli.selftest.lab import REPOSITORY, Lab
 from hawse.cli.selftest.machine import CLONE_NEWNET, setns
 from hawse.cli.selftest.waiting import eventually
-from hawse.supervisor.registry import platforms
-from hawse.supervisor.registry.client import Client
-from hawse.supervisor.registry.credentials import NOBODY, Credentials
-from hawse.supervisor.registry.download import Progress
-from hawse.supervisor.registry.endpoints import Access
-from hawse.supervisor.registry.manifests import Image
-from hawse.supervisor.registry.media import OCI_CONFIG, OCI_MANIFEST, Descriptor
-from hawse.supervisor.registry.reference import Reference, parse
+from hawse.supervisor.images.registry import platforms
+from hawse.supervisor.images.registry.client import Client
+from hawse.supervisor.images.registry.credentials import NOBODY, Credentials
+from hawse.supervisor.images.registry.download import Progress
+from hawse.supervisor.images.registry.endpoints import Access
+from hawse.supervisor.images.registry.manifests import Image
+from hawse.supervisor.images.registry.media import OCI_CONFIG, OCI_MANIFEST, Descriptor
+from hawse.supervisor.images.registry.reference import Reference, parse
 
 T = TypeVar("T")
 SIZES = (5 << 20, 3_000_001, 70_000)

@@ -14,7 +14,7 @@ import pytest
 from hawse.cli.selftest.busybox import busybox_tar
 from hawse.cli.selftest.lab import Lab
 from hawse.cli.selftest.snapshot import Snapshot
-from hawse.supervisor.registry.endpoints import Access
+from hawse.supervisor.images.registry.endpoints import Access
 from tests.lab.registries import PLAIN, PROXY, SIZES, TOKENS, Pushed, Registries, push
 from tests.lab.roots import debian_root
 

@@ -8,12 +8,12 @@ import anyio
 import pytest
 
 from hawse.supervisor.core.errors import HawseError, NotFound, RegistryError, Unauthorized
-from hawse.supervisor.registry.client import Client
-from hawse.supervisor.registry.credentials import NOBODY, Credentials
-from hawse.supervisor.registry.endpoints import Access
-from hawse.supervisor.registry.media import OCI_MANIFEST
-from hawse.supervisor.registry.reference import Reference, parse
-from hawse.supervisor.registry.upload import Outcome
+from hawse.supervisor.images.registry.client import Client
+from hawse.supervisor.images.registry.credentials import NOBODY, Credentials
+from hawse.supervisor.images.registry.endpoints import Access
+from hawse.supervisor.images.registry.media import OCI_MANIFEST
+from hawse.supervisor.images.registry.reference import Reference, parse
+from hawse.supervisor.images.registry.upload import Outcome
 from tests.lab import tokenserver
 from tests.lab.registries import (
     AMD64,
@@ -143,7 +143,7 @@ def test_login(registries: Registries, address: str) -> None:
 
 def test_an_authority_of_ones_own(registries: Registries, image: Pushed, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loopback is not asked for a certificate, unless somebody takes away that it is the loopback."""
-    monkeypatch.setattr("hawse.supervisor.registry.endpoints.LOOPBACK", ())
+    monkeypatch.setattr("hawse.supervisor.images.registry.endpoints.LOOPBACK", ())
     name = f"{SECURE}/t/image:1"
     registries.call(lambda: push(image, name, Access(insecure=(SECURE,)), TESTER))
     with pytest.raises(RegistryError, match=r"failed to verify certificate.*certs.d/127.0.0.1:5001/ca.crt"):

@@ -12,11 +12,11 @@ from contextlib import aclosing, contextmanager
 import pytest
 
 from hawse.supervisor.core.errors import NotFound, RegistryError
-from hawse.supervisor.registry.answers import Interrupted
-from hawse.supervisor.registry.client import Client
-from hawse.supervisor.registry.download import Progress
-from hawse.supervisor.registry.endpoints import Access
-from hawse.supervisor.registry.reference import parse
+from hawse.supervisor.images.registry.answers import Interrupted
+from hawse.supervisor.images.registry.client import Client
+from hawse.supervisor.images.registry.download import Progress
+from hawse.supervisor.images.registry.endpoints import Access
+from hawse.supervisor.images.registry.reference import parse
 from tests.lab.registries import (
     AMD64,
     PLAIN,

@@ -21,7 +21,7 @@ from hawse.supervisor.docker.filters import Filters
 from hawse.supervisor.docker.platform import ARCHITECTURES, fits
 from hawse.supervisor.docker.query import parse_timestamp
 from hawse.supervisor.images.naming import Removal
-from hawse.supervisor.registry.reference import joined
+from hawse.supervisor.images.registry.reference import joined
 
 FILTERS = frozenset("before dangling label reference since until".split())
 PRUNE_FILTERS = frozenset("dangling label label! until".split())

@@ -19,11 +19,11 @@ from hawse.supervisor.core.steps import Step
 from hawse.supervisor.docker import view_progress
 from hawse.supervisor.images import pulls
 from hawse.supervisor.images.pulls import Wanted
-from hawse.supervisor.registry import credentials, platforms
-from hawse.supervisor.registry.client import Client
-from hawse.supervisor.registry.endpoints import Access, domain_of
-from hawse.supervisor.registry.media import Index
-from hawse.supervisor.registry.reference import Reference, is_digest, parse
+from hawse.supervisor.images.registry import credentials, platforms
+from hawse.supervisor.images.registry.client import Client
+from hawse.supervisor.images.registry.endpoints import Access, domain_of
+from hawse.supervisor.images.registry.media import Index
+from hawse.supervisor.images.registry.reference import Reference, is_digest, parse
 
 log = structlog.get_logger()
 

@@ -15,9 +15,9 @@ from hawse.supervisor.api.call import HEADERS, Call
 from hawse.supervisor.api.engine_api import EngineApi
 from hawse.supervisor.core.errors import NotFound
 from hawse.supervisor.core.model import State
+from hawse.supervisor.images.registry import platforms
 from hawse.supervisor.linux import apparmor
 from hawse.supervisor.network.drivers.registry import BUILTIN
-from hawse.supervisor.registry import platforms
 from hawse.supervisor.store.tx import Tx
 
 _PING = {

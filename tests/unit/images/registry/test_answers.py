@@ -7,7 +7,7 @@ import json
 import pytest
 
 from hawse.supervisor.core.errors import HawseError, NotFound, RegistryError, Unauthorized
-from hawse.supervisor.registry.answers import Answer, Asked, Interrupted, error
+from hawse.supervisor.images.registry.answers import Answer, Asked, Interrupted, error
 
 PULL = Asked(registry="r.example.org", repository="r.example.org/a", manifest="r.example.org/a:1")
 BLOB = Asked(registry="r.example.org", repository="r.example.org/a", blob="sha256:00")

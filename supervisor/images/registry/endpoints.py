@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
-from hawse.supervisor.registry.reference import DEFAULT_DOMAIN
+from hawse.supervisor.images.registry.reference import DEFAULT_DOMAIN
 
 DEFAULT_HOST = "registry-1.docker.io"
 """Where Docker's own registry is; its name is older than this host."""

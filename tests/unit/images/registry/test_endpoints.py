@@ -9,8 +9,8 @@ import pytest
 from yarl import URL
 
 from hawse.supervisor.core.errors import UserError
-from hawse.supervisor.registry import trust
-from hawse.supervisor.registry.endpoints import Access, domain_of, endpoints
+from hawse.supervisor.images.registry import trust
+from hawse.supervisor.images.registry.endpoints import Access, domain_of, endpoints
 
 ACCESS = Access(mirrors=("https://a.example.org/", "http://b:5000"), insecure=("lan:5000", "10.0.0.0/8", "fd00::/8"))
 

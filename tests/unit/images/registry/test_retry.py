@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from hawse.supervisor.registry import retry
-from hawse.supervisor.registry.retry import PATIENT, PROGRESS, Patience
+from hawse.supervisor.images.registry import retry
+from hawse.supervisor.images.registry.retry import PATIENT, PROGRESS, Patience
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

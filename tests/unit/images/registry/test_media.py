@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hawse.supervisor.core.errors import RegistryError, UserError
-from hawse.supervisor.registry import media
+from hawse.supervisor.images.registry import media
 
 DIGEST = f"sha256:{'0a' * 32}"
 

@@ -9,13 +9,13 @@ import anyio
 from yarl import URL
 
 from hawse.supervisor.core.errors import HawseError, RegistryError
-from hawse.supervisor.registry import challenge
-from hawse.supervisor.registry.answers import Answer, Asked, error
-from hawse.supervisor.registry.credentials import Credentials
-from hawse.supervisor.registry.endpoints import Endpoint
-from hawse.supervisor.registry.retry import Patience
-from hawse.supervisor.registry.tokens import Tokens
-from hawse.supervisor.registry.transport import BROKEN, Transport, pause, refusal, unreachable
+from hawse.supervisor.images.registry import challenge
+from hawse.supervisor.images.registry.answers import Answer, Asked, error
+from hawse.supervisor.images.registry.credentials import Credentials
+from hawse.supervisor.images.registry.endpoints import Endpoint
+from hawse.supervisor.images.registry.retry import Patience
+from hawse.supervisor.images.registry.tokens import Tokens
+from hawse.supervisor.images.registry.transport import BROKEN, Transport, pause, refusal, unreachable
 
 Body = Callable[[], AsyncIterable[bytes] | bytes]
 """Made anew for each try."""

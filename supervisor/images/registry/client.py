@@ -19,18 +19,18 @@ from typing import Self, TypeVar
 from yarl import URL
 
 from hawse.supervisor.core.errors import HawseError, RegistryError, UserError
-from hawse.supervisor.registry import download, manifests
-from hawse.supervisor.registry.answers import Asked
-from hawse.supervisor.registry.credentials import NOBODY, Credentials
-from hawse.supervisor.registry.download import Progress
-from hawse.supervisor.registry.endpoints import Access, endpoints
-from hawse.supervisor.registry.manifests import Found, Image
-from hawse.supervisor.registry.media import Descriptor, Index
-from hawse.supervisor.registry.platforms import Platform, choose
-from hawse.supervisor.registry.reference import Reference
-from hawse.supervisor.registry.session import Session
-from hawse.supervisor.registry.transport import SILENCE, Transport
-from hawse.supervisor.registry.upload import Outcome, Upload
+from hawse.supervisor.images.registry import download, manifests
+from hawse.supervisor.images.registry.answers import Asked
+from hawse.supervisor.images.registry.credentials import NOBODY, Credentials
+from hawse.supervisor.images.registry.download import Progress
+from hawse.supervisor.images.registry.endpoints import Access, endpoints
+from hawse.supervisor.images.registry.manifests import Found, Image
+from hawse.supervisor.images.registry.media import Descriptor, Index
+from hawse.supervisor.images.registry.platforms import Platform, choose
+from hawse.supervisor.images.registry.reference import Reference
+from hawse.supervisor.images.registry.session import Session
+from hawse.supervisor.images.registry.transport import SILENCE, Transport
+from hawse.supervisor.images.registry.upload import Outcome, Upload
 
 MOST_NESTED = 4
 """Indexes in indexes; image-spec allows them and nobody makes more than two."""

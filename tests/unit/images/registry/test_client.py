@@ -13,14 +13,14 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from hawse.supervisor.core.errors import RegistryError, UserError
-from hawse.supervisor.registry import platforms
-from hawse.supervisor.registry.client import MOST_NESTED, Client
-from hawse.supervisor.registry.credentials import Credentials
-from hawse.supervisor.registry.download import Progress
-from hawse.supervisor.registry.endpoints import Access
-from hawse.supervisor.registry.media import OCI_INDEX, OCI_MANIFEST, Descriptor
-from hawse.supervisor.registry.reference import Reference, parse
-from hawse.supervisor.registry.upload import Outcome
+from hawse.supervisor.images.registry import platforms
+from hawse.supervisor.images.registry.client import MOST_NESTED, Client
+from hawse.supervisor.images.registry.credentials import Credentials
+from hawse.supervisor.images.registry.download import Progress
+from hawse.supervisor.images.registry.endpoints import Access
+from hawse.supervisor.images.registry.media import OCI_INDEX, OCI_MANIFEST, Descriptor
+from hawse.supervisor.images.registry.reference import Reference, parse
+from hawse.supervisor.images.registry.upload import Outcome
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 AMD64 = platforms.of_machine("x86_64")

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from hawse.supervisor.core.errors import RegistryError
-from hawse.supervisor.registry.answers import Asked, Interrupted
-from hawse.supervisor.registry.media import Descriptor
-from hawse.supervisor.registry.retry import PATIENT, Patience
-from hawse.supervisor.registry.session import Session
-from hawse.supervisor.registry.transport import BROKEN, CHUNK, pause, unreachable
+from hawse.supervisor.images.registry.answers import Asked, Interrupted
+from hawse.supervisor.images.registry.media import Descriptor
+from hawse.supervisor.images.registry.retry import PATIENT, Patience
+from hawse.supervisor.images.registry.session import Session
+from hawse.supervisor.images.registry.transport import BROKEN, CHUNK, pause, unreachable
 
 if TYPE_CHECKING:
     from hashlib import _Hash

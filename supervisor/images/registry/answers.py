@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from hawse.supervisor.core.errors import HawseError, NotFound, RegistryError, Unauthorized
-from hawse.supervisor.registry.retry import is_passing
+from hawse.supervisor.images.registry.retry import is_passing
 
 LONGEST_SAID = 400
 """Of what a registry says, the characters that are repeated."""

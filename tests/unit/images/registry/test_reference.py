@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hawse.supervisor.core.errors import UserError
-from hawse.supervisor.registry import reference
+from hawse.supervisor.images.registry import reference
 
 DIGEST = f"sha256:{'0a' * 32}"
 

@@ -15,11 +15,11 @@ import anyio
 from yarl import URL
 
 from hawse.supervisor.core.errors import HawseError, RegistryError
+from hawse.supervisor.images.registry import trust
+from hawse.supervisor.images.registry.answers import Answer, Interrupted
+from hawse.supervisor.images.registry.endpoints import Access
+from hawse.supervisor.images.registry.retry import Patience
 from hawse.supervisor.linux import threads
-from hawse.supervisor.registry import trust
-from hawse.supervisor.registry.answers import Answer, Interrupted
-from hawse.supervisor.registry.endpoints import Access
-from hawse.supervisor.registry.retry import Patience
 
 BROKEN = (aiohttp.ClientError, OSError)
 """What is raised when there is no answer, or no end of it; TimeoutError is an OSError."""

@@ -9,13 +9,13 @@ import aiohttp
 import msgspec
 
 from hawse.supervisor.core.errors import RegistryError
-from hawse.supervisor.registry import media
-from hawse.supervisor.registry.answers import Asked, Interrupted
-from hawse.supervisor.registry.media import ACCEPT, MANIFEST_LIMIT, Descriptor, Index, Manifest
-from hawse.supervisor.registry.reference import Reference, is_digest
-from hawse.supervisor.registry.retry import Patience
-from hawse.supervisor.registry.session import Session
-from hawse.supervisor.registry.transport import BROKEN, beginning, pause, unreachable
+from hawse.supervisor.images.registry import media
+from hawse.supervisor.images.registry.answers import Asked, Interrupted
+from hawse.supervisor.images.registry.media import ACCEPT, MANIFEST_LIMIT, Descriptor, Index, Manifest
+from hawse.supervisor.images.registry.reference import Reference, is_digest
+from hawse.supervisor.images.registry.retry import Patience
+from hawse.supervisor.images.registry.session import Session
+from hawse.supervisor.images.registry.transport import BROKEN, beginning, pause, unreachable
 
 _TOLD = "Docker-Content-Digest"
 

@@ -18,12 +18,12 @@ import aiohttp
 from yarl import URL
 
 from hawse.supervisor.core.errors import HawseError, NotFound, RegistryError, Unauthorized, UserError
+from hawse.supervisor.images.registry.answers import Asked, Interrupted
+from hawse.supervisor.images.registry.media import Descriptor
+from hawse.supervisor.images.registry.retry import PATIENT, Patience
+from hawse.supervisor.images.registry.session import Session
+from hawse.supervisor.images.registry.transport import pause
 from hawse.supervisor.linux import threads
-from hawse.supervisor.registry.answers import Asked, Interrupted
-from hawse.supervisor.registry.media import Descriptor
-from hawse.supervisor.registry.retry import PATIENT, Patience
-from hawse.supervisor.registry.session import Session
-from hawse.supervisor.registry.transport import pause
 
 PIECE = 1 << 20
 _RANGE = re.compile(r"(?:bytes=)?0-(\d+)\Z")

@@ -8,8 +8,8 @@ import json
 import pytest
 
 from hawse.supervisor.core.errors import UserError
-from hawse.supervisor.registry import credentials
-from hawse.supervisor.registry.credentials import NOBODY, Credentials
+from hawse.supervisor.images.registry import credentials
+from hawse.supervisor.images.registry.credentials import NOBODY, Credentials
 
 
 def header(fields: object) -> str:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hawse.supervisor.registry import challenge
-from hawse.supervisor.registry.challenge import Challenge
+from hawse.supervisor.images.registry import challenge
+from hawse.supervisor.images.registry.challenge import Challenge
 
 BEARER = 'Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull,push"'
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pytest
 
 from hawse.supervisor.core.errors import NotFound, UserError
-from hawse.supervisor.registry import platforms
-from hawse.supervisor.registry.platforms import Platform
+from hawse.supervisor.images.registry import platforms
+from hawse.supervisor.images.registry.platforms import Platform
 
 OWN = platforms.of_machine("x86_64")
 

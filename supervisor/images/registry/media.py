@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from hawse.supervisor.core.errors import RegistryError, UserError
-from hawse.supervisor.registry.platforms import Platform
+from hawse.supervisor.images.registry.platforms import Platform
 
 MANIFEST_LIMIT = 4 << 20
 """Bytes; distribution-spec says that a registry should take so much, and docker reads no more."""

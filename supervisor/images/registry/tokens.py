@@ -15,11 +15,19 @@ import msgspec
 from yarl import URL
 
 from hawse.supervisor.core.errors import HawseError, RegistryError
-from hawse.supervisor.registry.answers import Answer, Asked, error
-from hawse.supervisor.registry.challenge import Challenge, preferred
-from hawse.supervisor.registry.credentials import Credentials
-from hawse.supervisor.registry.retry import Patience
-from hawse.supervisor.registry.transport import BROKEN, Transport, beginning, host_of, pause, refusal, unreachable
+from hawse.supervisor.images.registry.answers import Answer, Asked, error
+from hawse.supervisor.images.registry.challenge import Challenge, preferred
+from hawse.supervisor.images.registry.credentials import Credentials
+from hawse.supervisor.images.registry.retry import Patience
+from hawse.supervisor.images.registry.transport import (
+    BROKEN,
+    Transport,
+    beginning,
+    host_of,
+    pause,
+    refusal,
+    unreachable,
+)
 
 CLIENT = "hawse"
 USUAL_LIFE = 60.0
