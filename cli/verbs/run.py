@@ -117,7 +117,8 @@ def _answered(context: Context, options: Options, body: dict[str, Any]) -> Any:
         if not (image and options.pull == "missing" and e.status == 404 and "No such image" in e.reason):
             raise
         if not options.quiet:
-            print(f"Unable to find image '{pulling.familiar(image)}' locally", file=sys.stderr)
+            _, near, names = e.reason.partition(" (did you mean ")  # the pull may fail, or take long
+            print(f"Unable to find image '{pulling.familiar(image)}' locally{near}{names}", file=sys.stderr)
     _pull(context, options, image)
     return context.client.post("/containers/create", body, **query)
 

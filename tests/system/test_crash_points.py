@@ -27,6 +27,8 @@ HOOKS = ("hook.", "gate.", "dispatch.parked")
 """Points that only a world with hooks reaches: test_hook_crashes.py."""
 LIVE = ("live.",)
 """Points of a change to the networks of a running container: test_connect_crashes.py, test_dns.py."""
+PULLS = ("pull.",)
+"""Points that only a world with a registry reaches: test_pull.py."""
 
 Step = tuple[str, str, object, tuple[int, ...]]
 """Method, path, body, the answers that are right.  Each may be sent again after a crash: what is done already is fine."""
@@ -160,7 +162,7 @@ def agrees(lab: Lab) -> None:
     assert not anomalies(lab.root / "hawse.db")
 
 
-OWN = [p for p in POINTS if not p.startswith(BELOW + HOOKS + LIVE)]
+OWN = [p for p in POINTS if not p.startswith(BELOW + HOOKS + LIVE + PULLS)]
 OTHERS = [p for p in POINTS if p.startswith(BELOW)]
 
 
@@ -206,5 +208,5 @@ def test_every_part_has_points() -> None:
     assert {p.partition(".")[0] for p in POINTS} == {
         *("create", "start", "connect", "exit", "disconnect", "remove", "network-create", "network-remove", "image"),
         *("auto-remove", "restart", "spawner", "shim", "midwife", "hook", "gate", "dispatch", "live"),
-        *("stop", "pause", "unpause", "update", "volume"),
+        *("stop", "pause", "unpause", "update", "volume", "pull"),
     }

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from hawse.cli.selftest.busybox import busybox_tar
-from hawse.cli.selftest.lab import REPOSITORY, Lab
+from hawse.cli.selftest.lab import Lab
+from tests.system.test_crash_points import POINTS as EVERY_POINT
 
-SOURCES = (REPOSITORY / "supervisor/images").glob("*.py")
-POINTS = sorted({p for f in SOURCES for p in re.findall(r'faults\.point\("([^"]+)"\)', f.read_text())})
+POINTS = [point for point in EVERY_POINT if point.startswith("image.")]
 REMOVING = {"image.row-gone", "image.layers-gone"}
 
 
@@ -27,7 +26,7 @@ def recorded(lab: Lab) -> set[str]:
     found: set[str] = set()
     for image in json.loads(listed):
         _, shown = lab.daemon.request("GET", f"/images/{image['Id']}/json")
-        found.update(json.loads(shown)["RootFS"]["Layers"])
+        found.update(layer.removeprefix("sha256:") for layer in json.loads(shown)["RootFS"]["Layers"])
     return found
 
 

@@ -14,6 +14,7 @@ from hawse.cli.selftest.lab import Lab
 from hawse.cli.selftest.waiting import eventually
 from tests.lab import ociimage
 from tests.lab.registries import PLAIN, PROXY, SECURE, Registries
+from tests.system.test_crash_points import POINTS, PULLS
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_what_a_registry_has_is_told(lab: Lab, box: tuple[str, str]) -> None:
 def test_a_pull_that_a_kill_cuts_off_is_gone_on_with(lab: Lab, box: tuple[str, str]) -> None:
     """What was whole is not fetched again, and nothing of it is left when the image goes."""
     name, _ = box
-    for point in ("pull.blob-whole", "pull.blob-published", "pull.layer-made", "pull.layers-published"):
+    for point in (point for point in POINTS if point.startswith(PULLS)):
         lab.daemon.kill9()
         lab.daemon.start(env={"HAWSE_FAULT": point})
         cut = lab.hawse("pull", name, check=False)
