@@ -90,7 +90,6 @@ def test_what_is_left_out_is_said(lab: Lab, flags: tuple[str, ...], said: str) -
         (("--cgroupns", "host"), "does not support sharing the cgroup namespace"),
         (("--isolation", "hyperv"), "does not support this isolation technology"),
         (("--cgroup-parent", "/of/mine"), "all containers are below one cgroup"),
-        (("--link", "other"), "HostConfig.Links"),
         (("--volumes-from", "other"), "HostConfig.VolumesFrom"),
     ],
 )
