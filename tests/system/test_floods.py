@@ -22,7 +22,8 @@ from tests.lab.internet import internet_names
 
 pytestmark = pytest.mark.slow("what an answer may take is measured against a flood: both would be the emulator's")
 
-FLOOD = 6.0  # seconds
+FLOOD = 60.0  # seconds, at most: it is ended when the test has seen enough
+QUESTIONS = 50
 WORST = 1.0  # seconds that an answer may take meanwhile, on a busy machine; it takes milliseconds
 QUESTION = dns.message.make_query("neighbour", "A").to_wire()
 
@@ -83,18 +84,16 @@ time.sleep(end - time.monotonic())
 ASK = f"""
 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 sock.connect((gateway, 53))
-sock.settimeout(0.5)
-asked = answered = 0
-until = time.monotonic() + 2
-while time.monotonic() < until:
+sock.settimeout(2)
+answered = 0
+for _ in range({QUESTIONS}):
     sock.send({QUESTION!r})
-    asked += 1
     try:
         answered += sock.recv(4096)[3] & 15 == 0
     except OSError:
         pass
     time.sleep(0.005)
-print(asked, answered)
+print(answered)
 """
 
 
@@ -131,15 +130,15 @@ def running(lab: Lab, container: str, program: str) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def flood(lab: Lab, program: str) -> Iterator[float]:
-    """From the flooder; yields a moment before its end."""
+    """From the flooder; yields a moment before its end, if nothing ends it sooner."""
     with running(lab, "flooder", f"print('begun', flush=True)\n{program}") as said:
         assert said.readline() == b"begun\n"
         yield time.monotonic() + FLOOD - 0.5
 
 
-def pings(lab: Lab, until: float) -> list[float]:
-    """How long the answers took, one after the other until then."""
-    took = []
+def pings(lab: Lab, seconds: float) -> list[float]:
+    """How long the answers took, one after the other for so long."""
+    took, until = [], time.monotonic() + seconds
     while time.monotonic() < until:
         begun = time.monotonic()
         assert lab.daemon.request("GET", "/_ping")[0] == 200
@@ -158,12 +157,12 @@ def lookup(lab: Lab, name: str) -> list[str]:
 )
 def test_a_flood_at_the_name_server_holds_up_neither_the_api_nor_a_neighbour(crowd: Lab, program: str) -> None:
     with flood(crowd, program) as end:
-        took = pings(crowd, end - 3.5)
-        asked, answered = map(int, crowd.run(inside(crowd, "neighbour", ASK)).out.split())
+        took = pings(crowd, 2)
+        answered = int(crowd.run(inside(crowd, "neighbour", ASK)).out)
         crowd.hawse("run", "--rm", "busybox", "true")  # waits for events
         assert time.monotonic() < end, "the flood was over"
     assert max(took) < WORST and len(took) > 5, took
-    assert asked > 20 and answered > 0.8 * asked, "a neighbour's questions are lost"
+    assert answered > 0.8 * QUESTIONS, "a neighbour's questions are lost"
 
 
 def test_questions_that_nobody_answers_are_the_askers_own_trouble(crowd: Lab) -> None:
