@@ -109,8 +109,12 @@ def test_nothing_is_copied(lab: Lab, image: str, flags: tuple[str, ...]) -> None
     flags = tuple(flag.format(share=empty) for flag in flags)
     lab.hawse("create", "--name", "box", *flags, image, "ls", "/data")
     assert lab.hawse("start", "-a", "box").out == "" and not list(empty.iterdir())
-    if "nocopy" in flags[1]:
-        assert lab.inspect("box")["HostConfig"]["Binds"] == ["vol:/data:nocopy"]
+    host = lab.inspect("box")["HostConfig"]
+    if flags[0] == "--mount":
+        (mount,) = host["Mounts"]
+        assert (mount["Source"], mount["Target"], mount["VolumeOptions"]["NoCopy"]) == ("vol", "/data", True)
+    elif "nocopy" in flags[1]:
+        assert host["Binds"] == ["vol:/data:nocopy"]
     empty.rmdir()
 
 
