@@ -153,6 +153,8 @@ class Channel:
                 message, fds = protocol.receive(self._sock)
             except BlockingIOError:
                 return
+            except ConnectionResetError:
+                continue  # it died with something of ours unread, which is told once; its own last words come after
             except (EOFError, OSError, ValueError):
                 # ValueError: not our protocol.  A peer that talks nonsense is as good as gone.
                 self.close()
